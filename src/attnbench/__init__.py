@@ -1,0 +1,61 @@
+"""Does a visual attention mechanism help your CNN, by how much, at what cost, with evidence to re-derive?
+
+The public names, imported when first used: `import attnbench` costs no torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attnbench.backbones import backbone
+    from attnbench.comparison import compare
+    from attnbench.data import dataset
+    from attnbench.mechanisms import attention
+    from attnbench.models import build_attention, network
+    from attnbench.runner import load, run
+    from attnbench.spec import RunSpec, Runtime
+    from attnbench.store import Store
+    from attnbench.study import Study
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "RunSpec": "spec",
+    "Runtime": "spec",
+    "Study": "study",
+    "Store": "store",
+    "run": "runner",
+    "load": "runner",
+    "compare": "comparison",
+    "network": "models",
+    "build_attention": "models",
+    "attention": "mechanisms",
+    "backbone": "backbones",
+    "dataset": "data",
+}
+__all__ = [
+    "RunSpec",
+    "Runtime",
+    "Store",
+    "Study",
+    "attention",
+    "backbone",
+    "build_attention",
+    "compare",
+    "dataset",
+    "load",
+    "network",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'attnbench' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"attnbench.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,21 @@
+"""What a backbone's file may import from us: its card's type and the decorator that registers it."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from attnbench.cards import Backbone
+from attnbench.registry import BACKBONES
+
+__all__ = ["Backbone", "backbone"]
+
+T = TypeVar("T", bound=Callable[..., object])
+
+
+def backbone(name: str, card: Backbone) -> Callable[[T], T]:
+    """Register a function `(classes, in_channels, **options) -> nn.Module` as the backbone called `name`."""
+
+    def register(function: T) -> T:
+        BACKBONES.add(name, card, function)
+        return function
+
+    return register

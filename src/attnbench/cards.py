@@ -1,0 +1,77 @@
+"""What a registered thing says of itself. Cards are written as literals, so that they are read without torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """A mechanism's card: whose it is, where it goes, and what its parameters may and may not do."""
+
+    title: str
+    venue: str = ""
+    year: int = 0
+    url: str = ""
+    kind: Literal["D", "R", "S"] = "D"
+    """D keeps the shape and follows any convolution, R replaces a convolution, S works at stage level."""
+    site: str = "block"
+    """Where it goes unless the user says otherwise: a key of the backbone's `sites`."""
+    control: bool = False
+    """True for `none` and the controls that are no attention mechanisms."""
+    gate: tuple[float, float] | None = None
+    """The open range of `gate(x)`, for gated mechanisms."""
+    parameters: str = ""
+    """The number of parameters as a formula of the width C and the options."""
+    inert: Mapping[str, str] = field(default_factory=dict)
+    """Parameters that never get a gradient, with the reason."""
+    no_decay: tuple[str, ...] = ()
+    """Parameters that take no weight decay."""
+    synonyms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Option -> value -> the value that means the same: two spellings of one function are one run."""
+    deviations: str = ""
+    """Where paper and released code differ, and what small widths do."""
+    version: int = 1
+    """Raised when the numbers of the mechanism change, so that old runs are not taken for new ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """A backbone's card: where in it a mechanism can sit."""
+
+    title: str
+    sites: Mapping[str, str]
+    """Kind of place -> pattern of module paths; a group named `stage` numbers the stage."""
+    image_size: int
+    """Side in pixels of the images it was designed for."""
+    year: int = 0
+    url: str = ""
+    version: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A data set's card: what it is, whose, and how its splits are made."""
+
+    title: str
+    url: str = ""
+    licence: str = ""
+    classes: int = 0
+    """Number of classes; 0 when only the files tell."""
+    image_size: int = 0
+    """Side in pixels; 0 when only the files tell."""
+    channels: int = 3
+    splits: tuple[str, ...] = ("train", "test")
+    """Official splits; `("all",)` when there are none and ours are cut by content."""
+    images: Mapping[str, int] = field(default_factory=dict)
+    """Split -> number of images, as released."""
+    augment: str = ""
+    """Augmentation in place of a recipe's, where a recipe's would change what an image means."""
+    files: tuple[tuple[str, str], ...] = ()
+    """(address, md5) of each official file: torchvision's own."""
+    folder: str = ""
+    """Where below the data folder the official files are put and unpacked."""
+    reads: tuple[str, ...] = ()
+    """What each official file unpacks to, below the data folder: a change in them is a change of the data."""
+    note: str = ""
+    version: int = 1

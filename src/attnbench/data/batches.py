@@ -1,0 +1,109 @@
+"""Batches: gathered, augmented and normalised whole, channels last; each a pure function of seed, epoch and index."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attnbench.data.splits import Split
+from attnbench.seeding import stream
+from attnbench.spec import RunSpec, augmentations
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_MASK = 2**64 - 1
+
+
+class Batches:
+    """The batches of one split under one spec.
+
+    Args:
+        split: where the images are.
+        spec: batch size, seed and augmentation.
+        constants: mean and standard deviation per channel, in 0..1.
+        device: where the batches go.
+    """
+
+    def __init__(
+        self, split: Split, spec: RunSpec, constants: tuple[tuple[float, ...], tuple[float, ...]], device: torch.device
+    ) -> None:
+        self.split, self.spec, self.device = split, spec, device
+        self.labels = torch.from_numpy(split.labels)
+        mean, std = (torch.tensor(values, dtype=torch.float64) for values in constants)
+        self._scale = (1 / (255 * std)).float().to(device)
+        self._shift = (-mean / std).float().to(device)
+        self._fill = np.rint(np.array(constants[0]) * 255).astype(np.uint8)
+        self._augment = augmentations(spec.augment)
+
+    def steps(self) -> int:
+        """Steps of an epoch; a last batch of one image is left out, since batch norm cannot train on it."""
+        full, rest = divmod(len(self.split), self.spec.batch_size)
+        return full + (rest > 1 or (rest == 1 and full == 0))
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Shuffled, augmented training batches of one epoch from step `first` on: (step, B C H W, B)."""
+        order = np.random.default_rng(stream(self.spec.seed, "order", epoch)).permutation(len(self.split))
+        for step in range(first, self.steps()):
+            places = order[step * self.spec.batch_size : (step + 1) * self.spec.batch_size]
+            indices = self.split.indices[places]
+            images = augmented(
+                self.split.source.images[indices], indices, self.spec.seed, epoch, self._augment, self._fill
+            )
+            yield step, self._normalised(images), self.labels[places].to(self.device, non_blocking=True)
+
+    def plain(self, size: int = 256) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images in order and as they are, in batches of `size`: (B C H W, B)."""
+        for start in range(0, len(self.split), size):
+            images = self.split.source.images[self.split.indices[start : start + size]]
+            yield self._normalised(images), self.labels[start : start + size].to(self.device)
+
+    def _normalised(self, images: np.ndarray) -> Tensor:
+        """uint8 B H W C to float32 B C H W in channels-last memory, without a copy for the layout."""
+        batch = torch.from_numpy(images).to(self.device, torch.float32)
+        return batch.mul_(self._scale).add_(self._shift).permute(0, 3, 1, 2)
+
+
+def augmented(
+    images: np.ndarray, indices: np.ndarray, seed: int, epoch: int, names: list[str], fill: np.ndarray
+) -> np.ndarray:
+    """Crop (after padding by an eighth with black), flip, and cut out (half the side), each image by its own draws.
+
+    Args:
+        images: uint8 B H W C; not changed.
+        indices: int64 B, each image's number in its data set: the draws depend on it, not on the batch.
+        seed, epoch: the other two things the draws depend on.
+        names: which augmentations are wanted.
+        fill: uint8 C, the colour of what is cut out.
+    """
+    if not names:
+        return images
+    size = images.shape[1]
+    pad, hole = max(1, size // 8), size // 2
+    draws = uniform(stream(seed, "augment", epoch), indices, 5)  # B 5
+    out = images
+    if "crop" in names:
+        padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+        corners = (draws[:, :2] * (2 * pad + 1)).astype(np.intp)
+        out = np.empty_like(images)
+        for image, source, (y, x) in zip(out, padded, corners, strict=True):
+            image[:] = source[y : y + size, x : x + size]
+    if "flip" in names:
+        mirrored = draws[:, 2] < 0.5
+        out = out.copy() if out is images else out
+        out[mirrored] = out[mirrored, :, ::-1]
+    if "cutout" in names:
+        out = out.copy() if out is images else out
+        for image, (y, x) in zip(out, (draws[:, 3:] * size).astype(np.intp), strict=True):
+            image[max(0, y - hole // 2) : y + hole // 2, max(0, x - hole // 2) : x + hole // 2] = fill
+    return out
+
+
+def uniform(seed: int, indices: np.ndarray, count: int) -> np.ndarray:
+    """`count` numbers in [0, 1) for each index: SplitMix64 (Steele et al. 2014) as a counter, so order is nothing."""
+    with np.errstate(over="ignore"):
+        counters = indices.astype(np.uint64)[:, None] * np.uint64(count) + np.arange(1, count + 1, dtype=np.uint64)
+        z = np.uint64(seed & _MASK) + counters * np.uint64(_GOLDEN)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+    return (z >> np.uint64(11)).astype(np.float64) / 2**53

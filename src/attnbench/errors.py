@@ -1,0 +1,51 @@
+"""Mistakes a user can fix. Anything that is not one of these is a bug and keeps its traceback.
+
+AttnbenchError
+├── BadReference      "se(reduction=": cannot be read, unknown name, unknown or impossible option
+├── BadSpec           a run that cannot be: every mistake of it at once
+├── BadStudy          a study file that cannot be: every mistake of it at once, with its line
+├── DataProblem       data that are missing, corrupt, or not what they should be
+├── StoreProblem      a folder of runs that cannot be read or written, or a run that is not there
+└── Diverged          a loss that is not finite (exit code 1: nothing was asked wrongly)
+"""
+
+from collections.abc import Iterable
+
+
+class AttnbenchError(Exception):
+    """For a message of one line that says what, with which value, and what would work."""
+
+    exit_code = 2
+
+
+class BadReference(AttnbenchError):
+    """For a name or an option that no registry knows."""
+
+
+class BadSpec(AttnbenchError):
+    """For a run that cannot be; `mistakes` maps each field to what is wrong with it."""
+
+    def __init__(self, mistakes: dict[str, str]) -> None:
+        super().__init__("; ".join(f"{field}: {what}" for field, what in mistakes.items()))
+        self.mistakes = mistakes
+
+
+class BadStudy(AttnbenchError):
+    """For a study file with mistakes: one line each."""
+
+    def __init__(self, mistakes: Iterable[str]) -> None:
+        super().__init__("\n".join(mistakes))
+
+
+class DataProblem(AttnbenchError):
+    """For data that are missing, corrupt, or not what they should be."""
+
+
+class StoreProblem(AttnbenchError):
+    """For a folder of runs that cannot be used as asked."""
+
+
+class Diverged(AttnbenchError):
+    """For a training run whose loss is no longer finite."""
+
+    exit_code = 1

@@ -1,0 +1,77 @@
+"""Convolutional block attention: a channel gate, then a spatial gate."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from attnbench.mechanisms import Paper, attention
+
+PAPER = Paper(
+    title="CBAM: Convolutional Block Attention Module",
+    venue="ECCV",
+    year=2018,
+    url="https://arxiv.org/abs/1807.06521",
+    gate=(0.0, 1.0),
+    parameters="2*C*h + 2*kernel**2 with h = max(1, C // reduction); official adds h + C + 2",
+    synonyms={"variant": {"classic": "paper"}},
+    deviations="The equations have neither biases nor a batch norm. The released code has biases in the MLP and a "
+    "batch norm after the spatial convolution whose weight starts at 0, so that the spatial gate starts at 0.5 "
+    '(variant="official"). Small widths: never below one hidden channel.',
+)
+
+
+@attention("cbam", PAPER)
+class CBAM(nn.Module):
+    """Gate channels by an MLP over their mean and maximum, then positions by a convolution over theirs (eq. 1-3)."""
+
+    def __init__(
+        self,
+        channels: int,
+        reduction: int = 16,
+        kernel: int = 7,
+        variant: Literal["paper", "official", "classic"] = "paper",
+    ) -> None:
+        super().__init__()
+        if reduction < 1 or kernel < 1 or kernel % 2 == 0:
+            raise ValueError(f"reduction={reduction} must be at least 1 and kernel={kernel} odd")
+        self.ca = _ChannelGate(channels, max(1, channels // reduction), bias=variant == "official")
+        self.sa = _SpatialGate(kernel, norm=variant == "official")
+
+    def gate(self, x: Tensor) -> Tensor:
+        """The product of both gates, B C H W, in (0, 1)."""
+        channel = self.ca(x)
+        return channel * self.sa(x * channel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * self.ca(x)
+        return x * self.sa(x)
+
+
+class _ChannelGate(nn.Module):
+    """Eq. 2: the shared MLP, as 1x1 convolutions, over average and maximum."""
+
+    def __init__(self, channels: int, hidden: int, bias: bool) -> None:
+        super().__init__()
+        self.fc = nn.Sequential(
+            nn.Conv2d(channels, hidden, 1, bias=bias), nn.ReLU(), nn.Conv2d(hidden, channels, 1, bias=bias)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = self.fc(x.mean((2, 3), keepdim=True)) + self.fc(x.amax((2, 3), keepdim=True))
+        return pooled.sigmoid()  # B C 1 1
+
+
+class _SpatialGate(nn.Module):
+    """Eq. 3: a convolution over the channels' average and maximum."""
+
+    def __init__(self, kernel: int, norm: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
+        self.norm = nn.BatchNorm2d(1, momentum=0.01) if norm else nn.Identity()
+        if isinstance(self.norm, nn.BatchNorm2d):
+            nn.init.zeros_(self.norm.weight)  # as released: the gate starts at 0.5 everywhere
+
+    def forward(self, x: Tensor) -> Tensor:
+        planes = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)  # B 2 H W
+        return self.norm(self.conv1(planes)).sigmoid()  # B 1 H W

@@ -1,0 +1,38 @@
+"""Squeeze-and-excitation: one gate per channel from the pooled features."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from attnbench.mechanisms import Paper, attention
+
+PAPER = Paper(
+    title="Squeeze-and-Excitation Networks",
+    venue="CVPR",
+    year=2018,
+    url="https://arxiv.org/abs/1709.01507",
+    gate=(0.0, 1.0),
+    parameters="2*C*h + h + C with h = max(1, C // reduction); 2*C*h for classic",
+    synonyms={"variant": {"official": "paper"}},
+    deviations="The released Caffe models have biases, as the equations' fully connected layers do; most PyTorch "
+    'copies drop them (variant="classic"). Small widths: never below one hidden channel.',
+)
+
+
+@attention("se", PAPER)
+class SE(nn.Module):
+    """Gate each channel by an MLP over the globally averaged channels (eq. 2-4)."""
+
+    def __init__(self, channels: int, reduction: int = 16, variant: Literal["paper", "classic"] = "paper") -> None:
+        super().__init__()
+        if reduction < 1:
+            raise ValueError(f"reduction={reduction} must be at least 1")
+        hidden, bias = max(1, channels // reduction), variant == "paper"
+        self.fc = nn.Sequential(nn.Linear(channels, hidden, bias), nn.ReLU(), nn.Linear(hidden, channels, bias))
+
+    def gate(self, x: Tensor) -> Tensor:
+        """The channel gate, B C 1 1, in (0, 1)."""
+        return self.fc(x.mean((2, 3))).sigmoid()[:, :, None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x)

@@ -1,0 +1,159 @@
+"""Networks: a plain backbone, and a mechanism grafted at the sites that the backbone's card names."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnbench.cards import Backbone
+from attnbench.errors import BadReference
+from attnbench.refs import nearest
+from attnbench.registry import ATTENTION, BACKBONES, Entry
+from attnbench.seeding import seeded
+
+Size = tuple[int, int]
+
+
+def network(
+    backbone: str = "resnet50",
+    attention: str = "none",
+    classes: int = 1000,
+    seed: int = 0,
+    in_channels: int = 3,
+    image_size: int | None = None,
+    site: str | None = None,
+    stages: tuple[int, ...] | None = None,
+) -> nn.Module:
+    """Build a backbone with a mechanism in it; B C H W images in, B `classes` logits out.
+
+    For one `seed` the backbone's initial weights are the same whatever the mechanism is: backbone and each
+    grafted module draw from streams of their own.
+
+    Raises:
+        BadReference: an unknown name, option or site, or a value the module refuses.
+    """
+    entry, options = BACKBONES.resolve(backbone)
+    with seeded(seed, "backbone"):
+        model: nn.Module = _construct(entry, options, backbone, classes, in_channels)
+    mechanism, _ = ATTENTION.resolve(attention)
+    if mechanism.name == "none":
+        return model
+    pattern = site_pattern(entry.card, site or mechanism.card.site, backbone)
+    size = image_size or entry.card.image_size
+    graft(model, attention, pattern, (in_channels, size, size), seed, stages)
+    return model
+
+
+def build_attention(attention: str, channels: int, size: Size | None = None) -> nn.Module:
+    """Build one mechanism for maps of `channels` channels and, where it asks, of `size` (h, w) pixels.
+
+    Raises:
+        BadReference: an unknown name or option, or a value the module refuses.
+    """
+    entry, options = ATTENTION.resolve(attention)
+    if "size" in entry.arguments and size is not None:
+        options = {**options, "size": size}
+    module: nn.Module = _construct(entry, options, attention, channels)
+    return module
+
+
+def graft(
+    model: nn.Module,
+    attention: str,
+    pattern: str,
+    image: tuple[int, int, int],
+    seed: int = 0,
+    stages: tuple[int, ...] | None = None,
+) -> dict[str, nn.Module]:
+    """Put a mechanism behind every module of `model` whose path matches `pattern`; returns path -> mechanism.
+
+    Args:
+        image: (channels, height, width) of the input, for one forward on `meta` that finds each site's shape.
+        stages: only sites whose pattern's group `stage` is one of these; None for all.
+    """
+    paths = _sites(model, pattern, stages)
+    grafted = {}
+    for path, (channels, height, width) in _shapes(model, paths, image).items():
+        with seeded(seed, "attention", path):
+            added = build_attention(attention, channels, (height, width))
+        model.set_submodule(path, nn.Sequential(model.get_submodule(path), added))
+        grafted[path] = added
+    return grafted
+
+
+def site_pattern(card: Backbone, site: str, backbone: str) -> str:
+    """The pattern of module paths for a site: a key of the card, or `pattern:REGEX`.
+
+    Raises:
+        BadReference: the backbone has no such site.
+    """
+    if site.startswith("pattern:"):
+        return site.removeprefix("pattern:")
+    if site not in card.sites:
+        known = ", ".join(card.sites) or "none"
+        raise BadReference(
+            f"site {site!r}: backbone {backbone!r} has the sites {known}{nearest(site, card.sites)} (or pattern:REGEX)"
+        )
+    return card.sites[site]
+
+
+class Predictor(nn.Module):
+    """A trained network that takes images as they are: uint8 in 0..255 or float in 0..1, B C H W."""
+
+    def __init__(self, model: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(std)[:, None, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.dtype == torch.uint8:
+            images = images.float() / 255
+        return self.model((images - self.mean) / self.std)
+
+
+def _construct(entry: Entry[Any], options: Mapping[str, object], text: str, *arguments: object) -> Any:
+    try:
+        return entry.load()(*arguments, **options)
+    except (ValueError, TypeError, ZeroDivisionError) as problem:
+        raise BadReference(f"{text}: {problem}") from problem
+
+
+def _sites(model: nn.Module, pattern: str, stages: tuple[int, ...] | None) -> list[str]:
+    try:
+        regex = re.compile(pattern)
+    except re.error as problem:
+        raise BadReference(f"site pattern {pattern!r} is no regular expression: {problem}") from None
+    found = {path: match for path, _ in model.named_modules() if (match := regex.fullmatch(path))}
+    if not found:
+        likely = [path for path, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)]
+        raise BadReference(f"site pattern {pattern!r} matches no module; it could be one of {', '.join(likely[:12])} ...")
+    if stages is None:
+        return list(found)
+    numbers = {path: int(match.groupdict().get("stage") or 0) for path, match in found.items()}
+    missing = sorted(set(stages) - set(numbers.values()))
+    if missing:
+        raise BadReference(f"stages {missing} are not in this backbone, whose sites are in {sorted(set(numbers.values()))}")
+    return [path for path, number in numbers.items() if number in stages]
+
+
+def _shapes(model: nn.Module, paths: list[str], image: tuple[int, int, int]) -> dict[str, tuple[int, int, int]]:
+    """(channels, height, width) at each path, by one forward that computes nothing."""
+    shapes: dict[str, tuple[int, int, int]] = {}
+
+    def watch(path: str) -> Any:
+        return lambda _module, _inputs, output: shapes.__setitem__(path, tuple(output.shape[1:]))
+
+    hooks = [model.get_submodule(path).register_forward_hook(watch(path)) for path in paths]
+    weights = {name: torch.empty_like(p, device="meta") for name, p in model.state_dict(keep_vars=True).items()}
+    training = model.training
+    try:
+        with torch.no_grad():
+            torch.func.functional_call(model.eval(), weights, (torch.empty(1, *image, device="meta"),))
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    return {path: shapes[path] for path in paths}

@@ -1,0 +1,372 @@
+"""One run: the method section of the paper, in code."""
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from attnbench.cost import cost
+from attnbench.data.batches import Batches
+from attnbench.data.splits import Splits, constants, load_splits
+from attnbench.environment import environment
+from attnbench.errors import AttnbenchError, BadSpec, Diverged, StoreProblem
+from attnbench.models import Predictor, network
+from attnbench.registry import ATTENTION, BACKBONES, DATASETS
+from attnbench.spec import RunSpec, Runtime
+from attnbench.store import RunRecord, Store
+from attnbench.tracking import View, mirrored
+from attnbench.train import Pause, State, predictions, training
+
+Log = Callable[[RunSpec, dict[str, float]], None]
+
+
+def print_epoch(spec: RunSpec, point: dict[str, float]) -> None:
+    """One line on the console for a finished epoch."""
+    val = f"  val {point['val_accuracy']:.2f} %" if "val_accuracy" in point else ""
+    loss, accuracy, seconds = point["train_loss"], point["train_accuracy"], point["seconds"]
+    print(f"epoch {point['epoch']}/{spec.epochs}  loss {loss:.4f}  train {accuracy:.2f} %{val}  {seconds:.1f} s", flush=True)
+
+
+def run(
+    spec: RunSpec, runtime: Runtime | None = None, recipe: str = "", view: View | None = None, log: Log | None = None
+) -> RunRecord:
+    """Train, test once at the end, and store the record; an interrupted run carries on, a done one is not repeated.
+
+    Args:
+        recipe: the recipe's name, kept as a label.
+        view: how MLflow shows the run; None for its fields as params.
+        log: what is done with each epoch's point of the curves; None prints it unless the tracker is `none`.
+
+    Raises:
+        Diverged: the loss was not finite; the run is marked failed.
+        AttnbenchError: anything else that the user can mend.
+    """
+    runtime = runtime or Runtime()
+    store = Store(runtime.store)
+    log = log or (print_epoch if runtime.tracker != "none" else lambda _spec, _point: None)
+    with store.lock(spec.id):
+        found = store.record(spec.id)
+        if found is not None and found.done:
+            _view(store, spec, view)
+            return found
+        store.begin(spec.id)
+        _view(store, spec, view)
+        with mirrored(store, [spec.id], enabled=runtime.tracker == "mlflow"), _marked(store, spec, recipe):
+            return _train_and_test(spec, runtime, store, recipe, log)
+
+
+def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, log: Log) -> RunRecord:
+    clock = _Clock()
+    device = _device(runtime)
+    splits = load_splits(spec, runtime.data_dir)
+    with _numerics(spec, runtime, device) as numerics:
+        norm = constants(spec, splits.train)
+        train = Batches(splits.train, spec, norm, device)
+        val = Batches(splits.val, spec, norm, device) if splits.val and _wants_val(spec) else None
+        state = State.fresh(spec, _network(spec, splits), train.steps(), device)
+        resumed = _resume(store, spec, state, numerics)
+        clock.lap("prepare")
+        compiled: Any = torch.compile(state.model) if runtime.compile else None
+        with _stoppable(state):
+            for pause in training(spec, state, train, val, runtime.checkpoint_minutes, compiled):
+                _keep(store, spec, pause, numerics, resumed)
+                if pause.kind == "epoch":
+                    log(spec, state.curves[-1])
+                if state.stop and state.epoch < spec.epochs:
+                    raise KeyboardInterrupt(f"stopped at epoch {state.epoch + 1}, step {state.step}; run it again to go on")
+        clock.lap("train")
+        selected = _select(spec, state)
+        store.log(spec.id, "test", reading="final evaluation", images=len(splits.test))
+        logits, labels = predictions(state.model, Batches(splits.test, spec, norm, device))
+        clock.lap("test")
+    return _finish(spec, store, state, splits, (logits, labels), {
+        "recipe": recipe,
+        "numerics": numerics,
+        "resumed": resumed,
+        "selected": selected,
+        "timings": clock,
+        "normalise": norm,
+    })  # fmt: skip
+
+
+def _finish(
+    spec: RunSpec,
+    store: Store,
+    state: State,
+    splits: Splits,
+    tested: tuple[torch.Tensor, torch.Tensor],
+    about: dict[str, Any],
+) -> RunRecord:
+    """Write weights and predictions, then the record."""
+    logits, labels = tested
+    predicted = logits.argmax(1)
+    folder = store.folder(spec.id)
+    weights = {name: value.cpu().contiguous() for name, value in state.model.state_dict().items()}
+    save_file(weights, folder / "weights.safetensors.partial")
+    os.replace(folder / "weights.safetensors.partial", folder / "weights.safetensors")
+    with (folder / "predictions.npz.partial").open("wb") as target:
+        np.savez_compressed(
+            target, logits=logits.numpy().astype(np.float16), labels=labels.numpy(), predicted=predicted.numpy()
+        )
+    os.replace(folder / "predictions.npz.partial", folder / "predictions.npz")
+    size = int(splits.train.source.images.shape[1])
+    clock: _Clock = about["timings"]
+    clock.lap("save")
+    record = RunRecord(
+        id=spec.id,
+        spec=dataclasses.asdict(spec),
+        status="done",
+        recipe=about["recipe"],
+        test={
+            "accuracy": 100 * int((predicted == labels).sum()) / len(labels),
+            "loss": float(F.cross_entropy(logits, labels)),
+            "images": len(labels),
+            "names": list(splits.train.source.names),
+        },
+        selected=about["selected"],
+        curves=state.curves,
+        weights_sha256=weights_digest(weights),
+        data_fingerprint=splits.data_fingerprint,
+        split_fingerprint=splits.split_fingerprint,
+        numerics=about["numerics"],
+        environment=environment(),
+        cards=_cards(spec),
+        cost=cost(state.model, (splits.channels, size, size)),
+        timings=clock.laps,
+        resumed=about["resumed"],
+    )
+    record.test["normalise"] = about["normalise"]
+    record.test["classes"] = splits.classes
+    store.log(spec.id, "done", final_test_accuracy=record.accuracy)
+    store.save(record)
+    return record
+
+
+def load(run: str | Path | RunRecord, store: str | Path | None = None) -> nn.Module:
+    """A trained network that predicts: images B C H W, uint8 or float in 0..1, to logits B K.
+
+    Args:
+        run: a record, a run's id or the beginning of it, or a run's folder.
+        store: the folder of runs; None for the default.
+
+    Raises:
+        StoreProblem: no such run, or one without weights.
+    """
+    home = Store(store or Runtime().store)
+    if not isinstance(run, RunRecord) and (Path(run) / "record.json").is_file():
+        home = Store(Path(run).resolve().parent)
+    record = run if isinstance(run, RunRecord) else home.find(str(run))
+    spec = spec_of(record)
+    mean, std = record.test["normalise"]
+    size = record.cost.get("image_size") or spec.image_size or DATASETS.resolve(spec.dataset)[0].card.image_size or None
+    model = network(
+        spec.backbone, spec.attention, record.test["classes"], spec.seed, len(mean), size, spec.site, spec.stages
+    )
+    file = home.folder(record.id) / "weights.safetensors"
+    if not file.is_file():
+        raise StoreProblem(f"run {record.id} has no weights in {home.path}/")
+    model.load_state_dict(load_file(file))
+    return Predictor(model, tuple(mean), tuple(std)).eval()
+
+
+def spec_of(record: RunRecord) -> RunSpec:
+    """The spec of a record."""
+    stages = record.spec.get("stages")
+    return RunSpec(**{**record.spec, "stages": tuple(stages) if stages is not None else None})
+
+
+def weights_digest(weights: dict[str, torch.Tensor]) -> str:
+    """Hash of names and values of a state dict."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode() + b"\0" + weights[name].cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _network(spec: RunSpec, splits: Splits) -> nn.Module:
+    size = int(splits.train.source.images.shape[1])
+    return network(
+        spec.backbone, spec.attention, splits.classes, spec.seed, splits.channels, size, spec.site, spec.stages
+    )
+
+
+def _wants_val(spec: RunSpec) -> bool:
+    return spec.val_fraction > 0 or spec.selection == "best-val"
+
+
+def _select(spec: RunSpec, state: State) -> dict[str, Any]:
+    """Put the selected weights into the model."""
+    if spec.selection == "last":
+        return {"rule": "last", "epoch": state.epoch}
+    state.model.load_state_dict(state.best["weights"])
+    return {"rule": "best-val", "epoch": state.best["epoch"], "val_accuracy": state.best["accuracy"]}
+
+
+def _keep(store: Store, spec: RunSpec, pause: Pause, numerics: dict[str, Any], resumed: int) -> None:
+    """Checkpoint first, journal second: the journal can be mended from the checkpoint, not the other way."""
+    store.checkpoint(spec.id, {**pause.state.to_dict(), "numerics": numerics, "resumed": resumed})
+    if pause.kind == "epoch":
+        store.log(spec.id, "epoch", **pause.state.curves[-1])
+
+
+def _resume(store: Store, spec: RunSpec, state: State, numerics: dict[str, Any]) -> int:
+    """Take up the newest checkpoint, if there is one; returns how often that has been done with this run."""
+    saved = store.latest(spec.id)
+    if saved is None:
+        store.mend_journal(spec.id, [])
+        store.log(spec.id, "start", spec=dataclasses.asdict(spec), numerics=numerics)
+        return 0
+    if saved["numerics"] != numerics:
+        changed = [key for key in numerics if saved["numerics"].get(key) != numerics[key]]
+        was = ", ".join(f"{key} {saved['numerics'].get(key)} (now {numerics[key]})" for key in changed)
+        raise StoreProblem(
+            f"run {spec.id} was begun with {was}; go on with the same, or delete {store.folder(spec.id)}/ to start anew"
+        )
+    state.restore(saved)
+    resumed: int = saved["resumed"] + 1
+    store.mend_journal(spec.id, state.curves)
+    store.log(spec.id, "resume", epoch=state.epoch, step=state.step)
+    return resumed
+
+
+def _view(store: Store, spec: RunSpec, view: View | None) -> None:
+    """Leave word in the run's folder of how MLflow is to show it; an earlier word stays."""
+    file = store.folder(spec.id) / View.FILE
+    if not file.exists() or view is not None:
+        store.write(spec.id, View.FILE, (view or View.of(spec)).to_json())
+
+
+@contextlib.contextmanager
+def _marked(store: Store, spec: RunSpec, recipe: str) -> Iterator[None]:
+    """Write a record of the failure, unless nothing can be written any more."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as problem:
+        if isinstance(problem, AttnbenchError | KeyboardInterrupt) and not isinstance(problem, Diverged):
+            raise
+        reason = str(problem) if isinstance(problem, Diverged) else f"{type(problem).__name__}: {problem}"
+        record = RunRecord(
+            id=spec.id,
+            spec=dataclasses.asdict(spec),
+            status="failed",
+            recipe=recipe,
+            error=reason,
+            environment=environment(),
+            cards=_cards(spec),
+        )
+        with contextlib.suppress(OSError):
+            store.log(spec.id, "failed", error=reason, traceback=traceback.format_exc())
+            store.save(record)
+        if isinstance(problem, OSError):
+            raise StoreProblem(f"run {spec.id} in {store.path}/ stopped: {problem.strerror or problem}") from problem
+        raise
+
+
+@contextlib.contextmanager
+def _numerics(spec: RunSpec, runtime: Runtime, device: torch.device) -> Iterator[dict[str, Any]]:
+    """Set what can change bits, and say what it was set to; memory goes back to the GPU afterwards."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    threads = runtime.threads or os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(spec.deterministic)
+    try:
+        yield {
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "threads": threads,
+            "compile": runtime.compile,
+            "layout": "channels_last",
+            "precision": spec.precision if device.type == "cuda" else "fp32",
+            "torch": torch.__version__,
+        }
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+@contextlib.contextmanager
+def _stoppable(state: State) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the step in progress and leave a checkpoint; a second one ends at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _frame: object) -> None:
+        if state.stop:
+            raise KeyboardInterrupt(signal.Signals(number).name)
+        state.stop = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _device(runtime: Runtime) -> torch.device:
+    wanted = runtime.device
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise BadSpec({"device": f"{wanted!r}: torch sees no CUDA device here; 'cpu' works"})
+    return torch.device(wanted)
+
+
+def _cards(spec: RunSpec) -> dict[str, Any]:
+    named = {"attention": ATTENTION, "backbone": BACKBONES, "dataset": DATASETS}
+    entries = {name: registry.resolve(getattr(spec, name))[0] for name, registry in named.items()}  # type: ignore[attr-defined]
+    return {name: {"name": entry.name, **dataclasses.asdict(entry.card)} for name, entry in entries.items()}
+
+
+class _Clock:
+    """Wall time per phase."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Name the time since the last lap."""
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now
+
+
+def work() -> None:
+    """Do one run in a process of its own, as asked in JSON on standard input; failures are one line on stderr."""
+    import json
+
+    asked = json.load(sys.stdin)
+    stages = asked["spec"].get("stages")
+    asked["spec"]["stages"] = tuple(stages) if stages is not None else None
+    view = View(**asked["view"]) if asked["view"] else None
+    try:
+        run(RunSpec(**asked["spec"]), Runtime(**asked["runtime"]), asked["recipe"], view)
+    except AttnbenchError as problem:
+        sys.exit(f"{problem}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    work()

@@ -1,0 +1,302 @@
+"""A run as a value: `RunSpec` decides the numbers and names the run, `Runtime` only says how it is executed."""
+
+import ast
+import dataclasses
+import functools
+import hashlib
+import inspect
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_type_hints
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from attnbench.errors import BadReference, BadSpec
+from attnbench.refs import nearest
+from attnbench.registry import ATTENTION, BACKBONES, DATASETS
+
+AUGMENTATIONS = ("crop", "flip", "cutout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """One training run. Equal specs under equal numerics give equal bits.
+
+    The defaults are the classic recipe. A wrong value raises BadSpec, which names every mistake at once.
+    """
+
+    dataset: str
+    """Data set: a name, imagefolder(path="..."), or package.module:function."""
+    attention: str = "none"
+    """Mechanism: a name, name(option=1), or package.module:Class."""
+    backbone: str = 'resnet18(stem="cifar")'
+    """Network that the mechanism is put into."""
+    site: str | None = None
+    """Where the mechanism goes: block, stage or pattern:REGEX; None for its card's own place."""
+    stages: tuple[int, ...] | None = None
+    """Only in these stages of the backbone, counted from 1; None for all."""
+    epochs: Annotated[int, Ge(1)] = 25
+    """Passes over the training images."""
+    batch_size: Annotated[int, Ge(1)] = 32
+    """Images per step."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or SGD with Nesterov momentum."""
+    lr: Annotated[float, Gt(0), Lt(float("inf"))] = 1e-3
+    """Peak learning rate."""
+    weight_decay: Annotated[float, Ge(0), Lt(float("inf"))] = 1e-4
+    """Weight decay of every parameter that its card does not exempt."""
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
+    """Momentum of SGD; without effect on AdamW."""
+    schedule: Literal["cosine-epoch", "cosine", "onecycle", "constant"] = "cosine-epoch"
+    """Learning rate over time: cosine by epoch, cosine by step, one cycle by step, or constant."""
+    warmup: Annotated[float, Ge(0), Lt(float("inf"))] = 0.0
+    """Epochs of linear warm-up; for onecycle the length of its rise (0: three tenths)."""
+    augment: str = "none"
+    """Augmentation: none, or some of crop, flip, cutout joined by +."""
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of each label spread over all classes."""
+    image_size: Annotated[int, Ge(4), Le(2048)] | None = None
+    """Side of the images in pixels; None for the data set's own."""
+    normalise: str = "train"
+    """Normalising constants: train (measured on the training images), or "MEAN ... / STD ..." per channel."""
+    val_fraction: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of the training images set apart for validation."""
+    selection: Literal["last", "best-val"] = "last"
+    """Weights that are tested: the last, or the best on validation."""
+    train_fraction: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Stratified share of the training images that is used."""
+    train_limit: Annotated[int, Ge(2)] | None = None
+    """At most so many training images; a limited run is another run."""
+    test_limit: Annotated[int, Ge(1)] | None = None
+    """At most so many test images; a limited run is another run."""
+    precision: Literal["fp32", "fp16", "bf16"] = "fp16"
+    """Autocast type on CUDA; a CPU always computes in fp32, where half precision is far slower."""
+    deterministic: bool = True
+    """Only deterministic algorithms on CUDA."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Repetition number; every random stream derives from it."""
+
+    def __post_init__(self) -> None:
+        found = mistakes(vars(self))
+        if found:
+            raise BadSpec(found)
+
+    @functools.cached_property
+    def id(self) -> str:
+        """Twelve hex digits of the canonical form: `se`, `SE` and `se(reduction=16)` are one run."""
+        return hashlib.sha256(json.dumps(canonical(self), sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """How a run is executed: never part of its name, always recorded; what can change bits is its numerics."""
+
+    device: str = "auto"
+    """cpu, cuda, cuda:N, or auto for the GPU if there is one."""
+    threads: int = 1
+    """CPU threads of a run; 0 for all cores. Other numbers give other bits."""
+    compile: bool = False
+    """Compile the network with torch.compile; pays off for long runs only."""
+    store: str = dataclasses.field(default_factory=lambda: os.environ.get("ATTNBENCH_STORE", "runs"))
+    """Folder of runs."""
+    data_dir: str = dataclasses.field(default_factory=lambda: os.environ.get("ATTNBENCH_DATA_DIR", "data"))
+    """Folder of data sets."""
+    tracker: Literal["mlflow", "console", "none"] = "mlflow"
+    """Where curves are shown besides the journal: mlflow (and the console), console, or none."""
+    checkpoint_minutes: float = 5.0
+    """Minutes between checkpoints inside a long epoch; each epoch's end has one anyway."""
+
+    def __post_init__(self) -> None:
+        found = _violations(Runtime, vars(self))
+        if self.threads < 0:
+            found["threads"] = f"{self.threads} must be at least 0"
+        if self.device.split(":")[0] not in ("auto", "cpu", "cuda"):
+            found["device"] = f"{self.device!r} is not one of 'auto', 'cpu', 'cuda', 'cuda:N'"
+        if found:
+            raise BadSpec(found)
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "classic": {},
+    "standard": {
+        "optimizer": "sgd",
+        "lr": 0.1,
+        "weight_decay": 5e-4,
+        "schedule": "cosine",
+        "augment": "crop+flip",
+        "batch_size": 128,
+        "epochs": 200,
+    },
+    "fast": {
+        "optimizer": "sgd",
+        "lr": 0.2,
+        "weight_decay": 5e-4,
+        "schedule": "onecycle",
+        "augment": "crop+flip",
+        "label_smoothing": 0.1,
+        "batch_size": 64,
+        "epochs": 10,
+    },
+}
+
+
+def preset(recipe: str, dataset: str | None = None) -> dict[str, Any]:
+    """Every field's value under a recipe, then under the data set's card; what the user gives comes after.
+
+    Raises:
+        BadReference: an unknown recipe or data set.
+    """
+    if recipe not in RECIPES:
+        instead = nearest(recipe, RECIPES) or f"; known are {', '.join(RECIPES)}"
+        raise BadReference(f"no recipe is called {recipe!r}{instead}")
+    defaults = {f.name: f.default for f in dataclasses.fields(RunSpec) if f.default is not dataclasses.MISSING}
+    return {**defaults, **RECIPES[recipe], **(_from_card(dataset) if dataset else {})}
+
+
+def canonical(spec: RunSpec) -> dict[str, object]:
+    """The form that is hashed: one spelling of names, numbers in their field's type, no field without effect.
+
+    Besides the fields it holds the versions of the cards, or the digest of a user's own source file.
+    """
+    attention, _ = ATTENTION.resolve(spec.attention)
+    backbone, _ = BACKBONES.resolve(spec.backbone)
+    dataset, _ = DATASETS.resolve(spec.dataset)
+    plain = attention.name == "none"
+    fields: dict[str, object] = {
+        **vars(spec),
+        "dataset": DATASETS.canonical(spec.dataset),
+        "attention": ATTENTION.canonical(spec.attention),
+        "backbone": BACKBONES.canonical(spec.backbone),
+        "site": None if plain else spec.site or attention.card.site,
+        "stages": None if plain or spec.stages is None else sorted(set(spec.stages)),
+        "momentum": None if spec.optimizer == "adamw" else spec.momentum,
+        "augment": "+".join(augmentations(spec.augment)) or "none",
+        "image_size": spec.image_size or dataset.card.image_size or None,
+        "normalise": _normalise_text(spec.normalise),
+    }
+    fields.pop("id", None)  # the cached property, not a field
+    for field in dataclasses.fields(RunSpec):
+        if field.name in _FLOATS and fields[field.name] is not None:
+            fields[field.name] = float(fields[field.name])  # type: ignore[arg-type]
+    identities = {"attention": attention.identity(), "backbone": backbone.identity(), "dataset": dataset.identity()}
+    return {**fields, "versions": identities}
+
+
+def mistakes(values: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with the fields of a run: field -> message; empty if nothing is."""
+    found = _violations(RunSpec, values)
+    for name, registry in (("dataset", DATASETS), ("attention", ATTENTION), ("backbone", BACKBONES)):
+        if name in values and name not in found:
+            try:
+                registry.resolve(values[name])
+            except BadReference as problem:
+                found[name] = str(problem)
+    return found or _conflicts(values)
+
+
+def augmentations(text: str) -> list[str]:
+    """The augmentations named in `crop+flip+cutout`, in the order in which they are applied."""
+    asked = [] if text == "none" else text.split("+")
+    unknown = [name for name in asked if name not in AUGMENTATIONS]
+    if unknown:
+        instead = nearest(unknown[0], AUGMENTATIONS)
+        raise ValueError(f"{unknown[0]!r} is not one of 'none', 'crop', 'flip', 'cutout', joined by +{instead}")
+    return [name for name in AUGMENTATIONS if name in asked]
+
+
+def normalise_constants(text: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and standard deviation per channel from `M M M / S S S`; None for `train`."""
+    if text == "train":
+        return None
+    try:
+        mean, std = (tuple(float(word) for word in part.split()) for part in text.split("/"))
+    except ValueError:
+        raise ValueError(f'{text!r} is neither "train" nor "MEAN ... / STD ..."') from None
+    if len(mean) != len(std) or not mean or not all(0 < s < float("inf") for s in std):
+        raise ValueError(f"{text!r} needs as many positive standard deviations as means")
+    return mean, std
+
+
+def field_docs(cls: type) -> dict[str, str]:
+    """The docstring under each field: the help, the docs and the column title."""
+    body = ast.parse(inspect.getsource(cls)).body[0].body  # type: ignore[attr-defined]
+    return {
+        field.target.id: doc.value.value
+        for field, doc in zip(body, body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant)
+    }
+
+
+_FLOATS = {name for name, kind in RunSpec.__annotations__.items() if getattr(kind, "__origin__", kind) is float}
+
+
+def _from_card(dataset: str) -> dict[str, Any]:
+    card = DATASETS.resolve(dataset)[0].card
+    given = {"image_size": card.image_size or None, "augment": card.augment or None}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _conflicts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Mistakes in what fields say together, once each is right on its own."""
+    found: dict[str, str] = {}
+    for name, read in (("augment", augmentations), ("normalise", normalise_constants)):
+        try:
+            read(values.get(name, "none" if name == "augment" else "train"))
+        except ValueError as problem:
+            found[name] = str(problem)
+    site = values.get("site")
+    if site is not None and not site.startswith("pattern:") and "backbone" in values:
+        known = BACKBONES.resolve(values["backbone"])[0].card.sites
+        if site not in known:
+            found["site"] = f"{site!r} is not one of {', '.join(map(repr, known))} or pattern:REGEX{nearest(site, known)}"
+    if values.get("selection") == "best-val" and not values.get("val_fraction"):
+        if "val" not in DATASETS.resolve(values["dataset"])[0].card.splits:
+            found["selection"] = "best-val needs validation images; give val_fraction, as in val_fraction=0.1"
+    if values.get("warmup", 0) > values.get("epochs", 1):
+        found["warmup"] = f"{values['warmup']} epochs of warm-up are more than {values['epochs']} epochs of training"
+    return found
+
+
+def _normalise_text(text: str) -> str:
+    constants = normalise_constants(text)
+    return text if constants is None else " / ".join(" ".join(map(repr, part)) for part in constants)
+
+
+@functools.cache
+def _adapter(cls: type) -> Any:
+    """Strict validation of a dataclass's fields as plain values; pydantic is imported when first needed."""
+    from pydantic import TypeAdapter
+    from typing_extensions import NotRequired, TypedDict
+
+    hints = get_type_hints(cls, include_extras=True)
+    required = {f.name for f in dataclasses.fields(cls) if f.default is f.default_factory}  # both MISSING
+    schema: Any = TypedDict(  # type: ignore[operator]
+        cls.__name__, {name: kind if name in required else NotRequired[kind] for name, kind in hints.items()}
+    )
+    schema.__pydantic_config__ = {"extra": "forbid", "strict": True}
+    return TypeAdapter(schema)
+
+
+def _violations(cls: type, values: Mapping[str, Any]) -> dict[str, str]:
+    from pydantic import ValidationError
+
+    try:
+        _adapter(cls).validate_python({name: value for name, value in values.items() if name != "id"})
+    except ValidationError as problem:
+        known = [field.name for field in dataclasses.fields(cls)]
+        return {str(error["loc"][0]): _sentence(error, known) for error in problem.errors(include_url=False)}
+    return {}
+
+
+def _sentence(error: Any, known: list[str]) -> str:
+    name, value, kind = str(error["loc"][0]), error["input"], error["type"]
+    if kind == "missing":
+        return "required"
+    if kind == "extra_forbidden":
+        return f"unknown field {name!r}{nearest(name, known)}"
+    if kind == "literal_error":
+        options = error["ctx"]["expected"].replace(" or ", ", ")
+        return f"{value!r} is not one of {options}"
+    return f"{value!r} {error['msg'].removeprefix('Input ')}"

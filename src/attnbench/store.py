@@ -1,0 +1,216 @@
+"""A folder per run is the only truth: journal, checkpoints while it runs, and a record that is written last."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from attnbench.errors import StoreProblem
+
+KEPT_CHECKPOINTS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A finished run, with all that a report needs: cards too, so that it needs no torch."""
+
+    id: str
+    spec: dict[str, Any]
+    """The fields of its RunSpec."""
+    status: str
+    """`done`, or `failed` with an `error`."""
+    recipe: str = ""
+    """The name under which the recipe was asked for; a label."""
+    error: str = ""
+    test: dict[str, Any] = field(default_factory=dict)
+    """`accuracy` in percent, `loss`, `images`, `classes`."""
+    selected: dict[str, Any] = field(default_factory=dict)
+    """Which epoch's weights were tested, by which rule."""
+    curves: list[dict[str, float]] = field(default_factory=list)
+    weights_sha256: str = ""
+    data_fingerprint: str = ""
+    split_fingerprint: str = ""
+    numerics: dict[str, Any] = field(default_factory=dict)
+    """What can change bits besides the spec."""
+    environment: dict[str, Any] = field(default_factory=dict)
+    cards: dict[str, Any] = field(default_factory=dict)
+    cost: dict[str, Any] = field(default_factory=dict)
+    """Parameters and multiply-accumulates of one image's forward pass."""
+    timings: dict[str, float] = field(default_factory=dict)
+    """Seconds of wall time per phase."""
+    resumed: int = 0
+    """How often the unfinished run was taken up again from a checkpoint."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it was trained to the end and tested."""
+        return self.status == "done"
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy in percent."""
+        return float(self.test["accuracy"])
+
+    def to_json(self) -> str:
+        """The record as it lies in `record.json`."""
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "RunRecord":
+        """Read a record; fields that a later version added are left out."""
+        values = json.loads(text)
+        return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values})
+
+
+class Store:
+    """A folder of runs, `STORE/<id>/` each."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def folder(self, run: str) -> Path:
+        """Where a run's files are."""
+        return self.path / run
+
+    def record(self, run: str) -> RunRecord | None:
+        """A run's record, done or failed; None while there is none.
+
+        Raises:
+            StoreProblem: a record that cannot be read.
+        """
+        file = self.folder(run) / "record.json"
+        try:
+            return RunRecord.from_json(file.read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError) as problem:
+            raise StoreProblem(f"{file} cannot be read ({problem}); delete it to train the run again") from None
+
+    def done(self, run: str) -> bool:
+        """Whether a run was trained to the end."""
+        found = self.record(run)
+        return found is not None and found.done
+
+    def records(self) -> list[RunRecord]:
+        """All records, done and failed, by id."""
+        found = [self.record(file.parent.name) for file in sorted(self.path.glob("*/record.json"))]
+        return [record for record in found if record is not None]
+
+    def find(self, run: str) -> RunRecord:
+        """The record of a done run, by its id, the beginning of its id, or its folder.
+
+        Raises:
+            StoreProblem: none, or several.
+        """
+        if (Path(run) / "record.json").is_file():
+            found = Store(Path(run).resolve().parent).record(Path(run).resolve().name)
+            assert found is not None
+            return _must_be_done(found)
+        matches = [file.parent.name for file in sorted(self.path.glob("*/record.json"))]
+        matches = [name for name in matches if run and name.startswith(run)]
+        if len(matches) != 1:
+            what = f"runs {', '.join(matches[:4])} begin" if matches else "no run begins"
+            raise StoreProblem(f"{what} with {run!r} in {self.path}/; give an id or a run's folder")
+        record = self.record(matches[0])
+        assert record is not None
+        return _must_be_done(record)
+
+    @contextlib.contextmanager
+    def lock(self, run: str) -> Iterator[None]:
+        """Hold a run, so that two processes never train it at once; the system frees it when a process dies."""
+        from filelock import FileLock
+
+        locks = self.path / ".locks"
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+            held = FileLock(locks / f"{run}.lock").acquire()
+        except OSError as problem:
+            raise StoreProblem(f"the store {self.path}/ cannot be written: {problem.strerror or problem}") from None
+        with held:
+            yield
+
+    def begin(self, run: str) -> None:
+        """Make the run's folder; the record of an earlier failure goes."""
+        self.folder(run).mkdir(parents=True, exist_ok=True)
+        (self.folder(run) / "record.json").unlink(missing_ok=True)
+
+    def save(self, record: RunRecord) -> None:
+        """Write the record last and in one step, so that a crash leaves no half-finished run."""
+        self.write(record.id, "record.json", record.to_json())
+        if record.done:
+            for checkpoint in self._checkpoints(record.id):
+                checkpoint.unlink(missing_ok=True)
+
+    def write(self, run: str, name: str, text: str) -> None:
+        """Write a file of a run in one step."""
+        file = self.folder(run) / name
+        partial = file.with_name(f"{name}.partial")
+        with partial.open("w") as target:
+            target.write(text)
+            target.flush()
+            os.fsync(target.fileno())
+        os.replace(partial, file)
+
+    def log(self, run: str, event: str, **values: object) -> None:
+        """Add a line to the run's journal; it is on disk when this returns."""
+        with (self.folder(run) / "journal.jsonl").open("a") as journal:
+            journal.write(json.dumps({"event": event, "time": round(time.time(), 3), **values}) + "\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+
+    def journal(self, run: str) -> list[dict[str, Any]]:
+        """The whole lines of a run's journal; a line that a crash cut off is left out."""
+        try:
+            text = (self.folder(run) / "journal.jsonl").read_text()
+        except FileNotFoundError:
+            return []
+        lines = []
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError):
+                lines.append(json.loads(line))
+        return lines
+
+    def mend_journal(self, run: str, curves: list[dict[str, float]]) -> None:
+        """Make the journal's epochs those of the state that training goes on from."""
+        kept = [line for line in self.journal(run) if line["event"] != "epoch" or line["epoch"] <= len(curves)]
+        there = {line["epoch"] for line in kept if line["event"] == "epoch"}
+        lines = kept + [{"event": "epoch", **point} for point in curves if point["epoch"] not in there]
+        self.write(run, "journal.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+    def checkpoint(self, run: str, saved: Mapping[str, Any]) -> None:
+        """Keep a state, in one step, and the one before it."""
+        import torch
+
+        file = self.folder(run) / f"checkpoint-{saved['epoch']:05d}-{saved['step']:07d}.pt"
+        partial = file.with_suffix(".partial")
+        with partial.open("wb") as target:
+            torch.save(dict(saved), target)
+            target.flush()
+            os.fsync(target.fileno())
+        os.replace(partial, file)
+        for old in self._checkpoints(run)[:-KEPT_CHECKPOINTS]:
+            old.unlink()
+
+    def latest(self, run: str) -> dict[str, Any] | None:
+        """The newest state that can be read; None for a run that starts from the beginning."""
+        import torch
+
+        for file in reversed(self._checkpoints(run)):
+            with contextlib.suppress(Exception):  # a damaged file: the one before it serves
+                state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+                return state
+        return None
+
+    def _checkpoints(self, run: str) -> list[Path]:
+        return sorted(self.folder(run).glob("checkpoint-*.pt"))
+
+
+def _must_be_done(record: RunRecord) -> RunRecord:
+    if not record.done:
+        raise StoreProblem(f"run {record.id} failed: {record.error}")
+    return record

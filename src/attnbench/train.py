@@ -1,0 +1,172 @@
+"""The training loop: a generator that hands back at every moment at which a run can stop and go on."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attnbench.data.batches import Batches
+from attnbench.errors import Diverged
+from attnbench.optim import learning_rate, optimizer
+from attnbench.seeding import seeded
+from attnbench.spec import RunSpec
+
+
+@dataclass
+class State:
+    """What training changes, its position and curves included: saving it is resuming."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    losses: Tensor
+    """float32, one per step of the running epoch."""
+    correct: Tensor
+    """int64, right answers in the running epoch."""
+    epoch: int = 0
+    step: int = 0
+    curves: list[dict[str, float]] = field(default_factory=list)
+    """One mapping per finished epoch."""
+    best: dict[str, Any] = field(default_factory=dict)
+    """Accuracy, epoch and weights of the best epoch on validation, where that is the selection rule."""
+    stop: bool = False
+    """Set from outside to hand back, with a checkpoint, after the step in progress."""
+
+    @classmethod
+    def fresh(cls, spec: RunSpec, model: nn.Module, steps: int, device: torch.device) -> "State":
+        """The state before the first step; moves the model to the device, channels last."""
+        model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(
+            model=model,
+            optimizer=optimizer(spec, model),
+            scaler=torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and spec.precision == "fp16"),
+            losses=torch.zeros(steps, device=device),
+            correct=torch.zeros((), dtype=torch.int64, device=device),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values and tensors, so that it loads with `weights_only`."""
+        parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "scaler")}
+        plain = ("losses", "correct", "epoch", "step", "curves", "best")
+        return parts | {name: getattr(self, name) for name in plain}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        for name in ("model", "optimizer", "scaler"):
+            getattr(self, name).load_state_dict(saved[name])
+        self.losses.copy_(saved["losses"])
+        self.correct.copy_(saved["correct"])
+        for name in ("epoch", "step", "curves", "best"):
+            setattr(self, name, saved[name])
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A moment at which the loop hands back: an epoch has ended, or a checkpoint is due inside one."""
+
+    kind: Literal["epoch", "checkpoint"]
+    state: State
+
+
+def training(
+    spec: RunSpec, state: State, train: Batches, val: Batches | None, minutes: float, model: nn.Module | None = None
+) -> Iterator[Pause]:
+    """Train on from `state`; the caller saves, logs or stops at each pause.
+
+    Args:
+        val: validation batches, evaluated after each epoch; None for none.
+        minutes: time between checkpoints inside an epoch.
+        model: the compiled form of `state.model`, where there is one.
+
+    Raises:
+        Diverged: a loss is not finite.
+    """
+    forward = model or state.model
+    due = time.monotonic() + 60 * minutes
+    while state.epoch < spec.epochs:
+        began = time.perf_counter()
+        state.model.train()
+        for step, images, labels in train.epoch(state.epoch, state.step):
+            with seeded(spec.seed, "step", state.epoch, step):  # drawn per step: a run can stop anywhere
+                _step(spec, state, forward, step, images, labels, train.steps())
+            state.step = step + 1
+            if state.step < train.steps() and (state.stop or time.monotonic() >= due):
+                _check_losses(spec, state, train.steps())
+                yield Pause("checkpoint", state)
+                due = time.monotonic() + 60 * minutes
+        _close_epoch(spec, state, train, val, time.perf_counter() - began)
+        yield Pause("epoch", state)
+        due = time.monotonic() + 60 * minutes
+
+
+def predictions(model: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
+    """Logits (float32, N K) and labels (int64, N) of all images of a split, on the CPU."""
+    model.eval()
+    with torch.inference_mode():
+        pairs = [(model(images).float().cpu(), labels.cpu()) for images, labels in batches.plain()]
+    return torch.cat([logits for logits, _ in pairs]), torch.cat([labels for _, labels in pairs])
+
+
+def _step(
+    spec: RunSpec, state: State, forward: nn.Module, step: int, images: Tensor, labels: Tensor, steps: int
+) -> None:
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate(spec, state.epoch, step, steps)
+    with _autocast(spec, images.device):
+        logits = forward(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=spec.label_smoothing)
+    state.scaler.scale(loss).backward()
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.losses[step] = loss.detach()
+    state.correct += (logits.detach().argmax(1) == labels).sum()
+    if images.device.type == "cpu" and not loss.isfinite():
+        _check_losses(spec, state, steps)
+
+
+def _autocast(spec: RunSpec, device: torch.device) -> torch.amp.autocast_mode.autocast:
+    """Half precision on CUDA; never on a CPU, where it is many times slower."""
+    half = torch.float16 if spec.precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=half, enabled=device.type == "cuda" and spec.precision != "fp32")
+
+
+def _check_losses(spec: RunSpec, state: State, steps: int) -> None:
+    """Look for a loss that is not finite; on CUDA only at pauses, so that no step waits for the device."""
+    bad = (~state.losses.isfinite()).nonzero()
+    if len(bad):
+        step = int(bad[0])
+        rate = learning_rate(spec, state.epoch, step, steps)
+        loss = float(state.losses[step])
+        raise Diverged(f"the loss is {loss} at epoch {state.epoch + 1}, step {step + 1}, learning rate {rate:.3g}")
+
+
+def _close_epoch(spec: RunSpec, state: State, train: Batches, val: Batches | None, seconds: float) -> None:
+    """Write the epoch's point of the curves, keep the best weights, and begin the next epoch."""
+    steps = train.steps()
+    _check_losses(spec, state, steps)
+    seen = min(steps * spec.batch_size, len(train.split))
+    weights = torch.full((steps,), float(spec.batch_size), dtype=torch.float64)
+    weights[-1] = seen - spec.batch_size * (steps - 1)
+    point = {
+        "epoch": state.epoch + 1,
+        "train_loss": float((state.losses.cpu().double() * weights).sum() / seen),
+        "train_accuracy": 100 * int(state.correct) / seen,
+        "lr": learning_rate(spec, state.epoch, steps - 1, steps),
+        "seconds": seconds,
+    }
+    if val is not None:
+        logits, labels = predictions(state.model, val)
+        point["val_loss"] = float(F.cross_entropy(logits, labels))
+        point["val_accuracy"] = 100 * float((logits.argmax(1) == labels).double().mean())
+        if spec.selection == "best-val" and point["val_accuracy"] > state.best.get("accuracy", -1.0):
+            kept = {name: value.detach().clone() for name, value in state.model.state_dict().items()}
+            state.best = {"accuracy": point["val_accuracy"], "epoch": state.epoch + 1, "weights": kept}
+    state.curves.append(point)
+    state.epoch, state.step = state.epoch + 1, 0
+    state.losses.zero_()
+    state.correct.zero_()
