@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -26,7 +25,7 @@ from attnbench.environment import environment
 from attnbench.errors import AttnbenchError, BadSpec, Diverged, StoreProblem
 from attnbench.models import Predictor, network
 from attnbench.registry import ATTENTION, BACKBONES, DATASETS
-from attnbench.spec import RunSpec, Runtime
+from attnbench.spec import RunSpec, Runtime, canonical
 from attnbench.store import RunRecord, Store
 from attnbench.tracking import View, mirrored
 from attnbench.train import Pause, State, predictions, training
@@ -129,6 +128,7 @@ def _finish(
     record = RunRecord(
         id=spec.id,
         spec=dataclasses.asdict(spec),
+        canonical=canonical(spec),
         status="done",
         recipe=about["recipe"],
         test={
@@ -262,6 +262,7 @@ def _marked(store: Store, spec: RunSpec, recipe: str) -> Iterator[None]:
         record = RunRecord(
             id=spec.id,
             spec=dataclasses.asdict(spec),
+            canonical=canonical(spec),
             status="failed",
             recipe=recipe,
             error=reason,
@@ -350,23 +351,3 @@ class _Clock:
         now = time.perf_counter()
         self.laps[name] = now - self._last
         self._last = now
-
-
-def work() -> None:
-    """Do one run in a process of its own, as asked in JSON on standard input; failures are one line on stderr."""
-    import json
-
-    asked = json.load(sys.stdin)
-    stages = asked["spec"].get("stages")
-    asked["spec"]["stages"] = tuple(stages) if stages is not None else None
-    view = View(**asked["view"]) if asked["view"] else None
-    try:
-        run(RunSpec(**asked["spec"]), Runtime(**asked["runtime"]), asked["recipe"], view)
-    except AttnbenchError as problem:
-        sys.exit(f"{problem}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-if __name__ == "__main__":
-    work()

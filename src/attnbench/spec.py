@@ -109,7 +109,7 @@ class Runtime:
     """Minutes between checkpoints inside a long epoch; each epoch's end has one anyway."""
 
     def __post_init__(self) -> None:
-        found = _violations(Runtime, vars(self))
+        found = {str(path[0]): what for path, what in violations(Runtime, vars(self))}
         if self.threads < 0:
             found["threads"] = f"{self.threads} must be at least 0"
         if self.device.split(":")[0] not in ("auto", "cpu", "cuda"):
@@ -186,7 +186,7 @@ def canonical(spec: RunSpec) -> dict[str, object]:
 
 def mistakes(values: Mapping[str, Any]) -> dict[str, str]:
     """What is wrong with the fields of a run: field -> message; empty if nothing is."""
-    found = _violations(RunSpec, values)
+    found = {str(path[0]): what for path, what in violations(RunSpec, values)}
     for name, registry in (("dataset", DATASETS), ("attention", ATTENTION), ("backbone", BACKBONES)):
         if name in values and name not in found:
             try:
@@ -279,15 +279,16 @@ def _adapter(cls: type) -> Any:
     return TypeAdapter(schema)
 
 
-def _violations(cls: type, values: Mapping[str, Any]) -> dict[str, str]:
+def violations(cls: type, values: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+    """What is wrong with plain values for a dataclass: (path, message) each; strict, and unknown names are refused."""
     from pydantic import ValidationError
 
     try:
         _adapter(cls).validate_python({name: value for name, value in values.items() if name != "id"})
     except ValidationError as problem:
         known = [field.name for field in dataclasses.fields(cls)]
-        return {str(error["loc"][0]): _sentence(error, known) for error in problem.errors(include_url=False)}
-    return {}
+        return [(error["loc"], _sentence(error, known)) for error in problem.errors(include_url=False)]
+    return []
 
 
 def _sentence(error: Any, known: list[str]) -> str:

@@ -22,6 +22,8 @@ class RunRecord:
     id: str
     spec: dict[str, Any]
     """The fields of its RunSpec."""
+    canonical: dict[str, Any] = field(default_factory=dict)
+    """What was hashed: one spelling of names, cards' versions included."""
     status: str
     """`done`, or `failed` with an `error`."""
     recipe: str = ""
@@ -72,6 +74,11 @@ class Store:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+
+    @classmethod
+    def default(cls) -> "Store":
+        """The store that is used where none is named."""
+        return cls(os.environ.get("ATTNBENCH_STORE", "runs"))
 
     def folder(self, run: str) -> Path:
         """Where a run's files are."""

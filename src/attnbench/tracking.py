@@ -60,7 +60,7 @@ class Mirror:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._client: MlflowClient | None = None
-        self._seen: dict[str, tuple[int, bool]] = {}
+        self._seen: dict[str, tuple[int, bool, int]] = {}
         self._runs: dict[str, tuple[str, set[int]]] = {}
 
     def open(self) -> None:
@@ -94,11 +94,11 @@ class Mirror:
 
     def deliver(self, run: str) -> None:
         """Send what MLflow does not have yet of one run, and close the MLflow run when ours has ended."""
-        size, ended = self._state(run)
-        if self._seen.get(run) == (size, ended) or not size:
+        state = size, ended, _ = self._state(run)
+        if self._seen.get(run) == state or not size:
             return
         assert self._client is not None
-        view = View(**json.loads((self.store.folder(run) / View.FILE).read_text()))
+        view = self._view(run)
         with FileLock(Path(tempfile.gettempdir()) / f"attnbench-mlflow-{_digest(run)}.lock"):
             key, sent = self._find(run, view)
             points = [line for line in self.store.journal(run) if line["event"] == "epoch" and line["epoch"] not in sent]
@@ -106,20 +106,24 @@ class Mirror:
             sent |= {int(point["epoch"]) for point in points}
             if ended:
                 self._close(key, run, view)
-        self._seen[run] = size, ended
+        self._seen[run] = state
 
     def behind(self, runs: Iterable[str]) -> list[str]:
         """The runs of which something has not been sent."""
         return [run for run in runs if self._state(run)[0] and self._seen.get(run) != self._state(run)]
 
-    def _state(self, run: str) -> tuple[int, bool]:
-        """How long a run's journal is, and whether the run has ended."""
+    def _state(self, run: str) -> tuple[int, bool, int]:
+        """How long a run's journal is, whether the run has ended, and how many of its artifacts are there."""
         folder = self.store.folder(run)
         try:
             size = (folder / "journal.jsonl").stat().st_size
+            artifacts = self._view(run).artifacts
         except OSError:
-            size = 0
-        return size, (folder / "record.json").exists()
+            return 0, False, 0
+        return size, (folder / "record.json").exists(), sum(Path(file).is_file() for file in artifacts)
+
+    def _view(self, run: str) -> View:
+        return View(**json.loads((self.store.folder(run) / View.FILE).read_text()))
 
     def _find(self, run: str, view: View) -> tuple[str, set[int]]:
         """The MLflow run of ours, made if need be, and the epochs it has."""

@@ -1,0 +1,138 @@
+"""The classic command: one run of the ResNet-18 with 3x3 stem, with none, SE or CBAM, shown in MLflow.
+
+    python run_experiment.py --dataset CIFAR100 --attention_type se --epochs 30
+    mlflow ui
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from attnbench.errors import AttnbenchError
+from attnbench.registry import ATTENTION, DATASETS
+from attnbench.spec import RunSpec, Runtime
+
+CIFAR = "0.4914 0.4822 0.4465 / 0.2023 0.1994 0.2010"
+RECIPES: dict[str, tuple[int, str]] = {
+    "CIFAR10": (32, CIFAR),
+    "CIFAR100": (32, CIFAR),
+    "Oxford102Flowers": (224, "0.485 0.456 0.406 / 0.229 0.224 0.225"),
+    "EuroSAT": (224, "0.3444 0.3803 0.4078 / 0.2034 0.1367 0.1148"),
+}
+CLASSIC = {"se": 'se(variant="classic")', "cbam": 'cbam(variant="classic")'}
+PARAMS = ("dataset", "attention_type", "epochs", "batch_size", "lr", "weight_decay", "experiment_name")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, print what the classic command printed, and save its weights where it saved them."""
+    asked = parser().parse_args(argv)
+    try:
+        experiment(asked)
+    except AttnbenchError as problem:
+        for line in str(problem).splitlines():
+            print(f"run_experiment.py: {line}", file=sys.stderr)
+        sys.exit(problem.exit_code)
+    except KeyboardInterrupt:
+        print("run_experiment.py: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The classic flags, and a few more."""
+    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add: Any = flags.add_argument
+    add("--dataset", required=True, type=_dataset, help="CIFAR10, CIFAR100, Oxford102Flowers, EuroSAT and more, in any case")
+    add("--attention_type", default="none", help="none, se, cbam, or any other mechanism (attnbench list attention)")
+    add("--epochs", type=int, default=25)
+    add("--batch_size", type=int, default=32)
+    add("--lr", type=float, default=1e-3)
+    add("--weight_decay", type=float, default=1e-4)
+    add("--experiment_name", default="Visual Attention Benchmark")
+    add("--seed", type=int, default=0, help="repetition number")
+    add("--device", default="auto", help="auto, cpu or cuda")
+    add("--data_dir", default="./data")
+    add("--image_size", type=int, help="another side than the classic 32 (CIFAR) or 224 pixels")
+    add("--train_limit", type=int, help="at most so many training images (another run)")
+    add("--test_limit", type=int, help="at most so many test images (another run)")
+    return flags
+
+
+def experiment(asked: argparse.Namespace) -> None:
+    """Do the run and leave its traces: the console's lines, the .pth file, the MLflow run."""
+    from attnbench.runner import run
+    from attnbench.store import Store
+    from attnbench.tracking import View, mirrored
+
+    spec = classic_spec(asked)
+    runtime = Runtime(device=asked.device, threads=0, data_dir=asked.data_dir, tracker="none")
+    store = Store(runtime.store)
+    weights = Path("saved_models") / f"{asked.dataset}_{asked.attention_type}_model.pth"
+    params = {name: str(getattr(asked, name)) for name in PARAMS}
+    view = View(asked.experiment_name, params, artifacts=[str(weights.resolve())])
+    if (done := store.record(spec.id)) is not None and done.done:
+        print(f"This run is done ({store.folder(spec.id)}/); another --seed repeats the experiment.")
+        for point in done.curves:
+            print_epoch(spec, point)
+    with mirrored(store, [spec.id]):
+        record = run(spec, runtime, "classic", view, print_epoch)
+        save_classic(store.folder(spec.id) / "weights.safetensors", weights)
+    print(f"FINAL TEST ACCURACY: {record.accuracy:.2f}%")
+
+
+def save_classic(source: Path, target: Path) -> None:
+    """Write a run's weights as a state dict with the classic class's key names."""
+    import torch
+    from safetensors.torch import load_file
+
+    target.parent.mkdir(exist_ok=True)
+    partial = target.with_suffix(".partial")
+    torch.save({classic_key(name): value for name, value in load_file(source).items()}, partial)
+    os.replace(partial, target)
+
+
+def classic_key(name: str) -> str:
+    """The classic class's name for a weight of our network: `layer1.0.bn2.1.fc.0.weight` was `...attention.fc.0.weight`."""
+    for ours, classic in ((".bn2.0.", ".bn2."), (".bn2.1.", ".attention."), (".downsample.", ".shortcut.")):
+        name = name.replace(ours, classic)
+    return name.replace("fc.", "linear.", 1) if name.startswith("fc.") else name
+
+
+def classic_spec(asked: argparse.Namespace) -> RunSpec:
+    """The classic recipe with the user's flags; image size and constants count as the user's own."""
+    size, normalise = RECIPES.get(asked.dataset, (None, "train"))
+    attention = CLASSIC.get(asked.attention_type.lower(), asked.attention_type)
+    ATTENTION.resolve(attention)
+    return RunSpec(
+        dataset=asked.dataset,
+        attention=attention,
+        epochs=asked.epochs,
+        batch_size=asked.batch_size,
+        lr=asked.lr,
+        weight_decay=asked.weight_decay,
+        image_size=asked.image_size or size,
+        normalise=normalise,
+        train_limit=asked.train_limit,
+        test_limit=asked.test_limit,
+        seed=asked.seed,
+    )
+
+
+def print_epoch(spec: RunSpec, point: dict[str, float]) -> None:
+    """The classic line of an epoch."""
+    loss, accuracy = point["train_loss"], point["train_accuracy"]
+    print(f"Epoch {point['epoch']}/{spec.epochs} -> Train Loss: {loss:.4f}, Train Acc: {accuracy:.2f}%", flush=True)
+
+
+def _dataset(name: str) -> str:
+    """The registry's spelling of a data set's name."""
+    with contextlib.suppress(AttnbenchError):
+        return DATASETS.canonical(name)
+    known = ", ".join(entry.name for entry in DATASETS)
+    raise argparse.ArgumentTypeError(f"no dataset is called {name!r}; known are {known}")
+
+
+if __name__ == "__main__":
+    main()

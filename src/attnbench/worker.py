@@ -1,0 +1,112 @@
+"""What the child processes of a study do: prepare, time a step, or train one run. They talk JSON over pipes."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from attnbench.data.splits import constants, load_splits
+from attnbench.errors import AttnbenchError, BadReference
+from attnbench.models import network
+from attnbench.registry import DATASETS
+from attnbench.runner import run
+from attnbench.spec import RunSpec, Runtime, canonical
+from attnbench.tracking import View
+
+PROBE_MACS = 20e9
+
+
+def main() -> None:
+    """Do the job named on the command line with what the parent sends as one line of JSON."""
+    asked = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    jobs = {"train": _train, "prepare": _prepare, "estimate": _estimate}
+    try:
+        jobs[sys.argv[1]](asked)
+    except AttnbenchError as problem:
+        print(problem, file=sys.stderr)
+        sys.exit(problem.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _end_with_parent() -> None:
+    """Standard input ends when the parent dies: leave a checkpoint and stop, as after Ctrl-C."""
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _train(asked: Any) -> None:
+    view = View(**asked["view"]) if asked.get("view") else None
+    run(_spec(asked["spec"]), Runtime(**asked["runtime"]), asked["recipe"], view)
+
+
+def _prepare(asked: Any) -> None:
+    """Fetch and decode all data, build every network once, and name everything that cannot be."""
+    data_dir = asked["runtime"]["data_dir"]
+    problems: dict[str, None] = {}
+    for spec in _distinct(asked["specs"]):
+        try:
+            splits = load_splits(spec, data_dir)
+            constants(spec, splits.train)
+            size = int(splits.train.source.images.shape[1])
+            network(spec.backbone, spec.attention, splits.classes, 0, splits.channels, size, spec.site, spec.stages)
+        except AttnbenchError as problem:
+            problems[str(problem)] = None
+    if problems:
+        raise BadReference("\n".join(problems))
+
+
+def _estimate(asked: Any) -> None:
+    """Print seconds per run, measured on a few steps: a JSON list in the order of the specs."""
+    torch.set_num_threads(asked["runtime"]["threads"] or os.cpu_count() or 1)
+    print(json.dumps([_seconds(_spec(fields)) for fields in asked["specs"]]))
+
+
+def _seconds(spec: RunSpec) -> float | None:
+    """Seconds of a run: a few training steps at its image size, times its images; None if their number is unknown."""
+    card = DATASETS.resolve(spec.dataset)[0].card
+    size, images = canonical(spec)["image_size"], card.images
+    if not isinstance(size, int) or not images:
+        return None
+    train = images.get("train", 0.8 * images.get("all", 0)) * (1 - spec.val_fraction) * spec.train_fraction
+    test = images.get("test", 0.2 * images.get("all", 0))
+    train, test = min(train, spec.train_limit or train), min(test, spec.test_limit or test)
+    model = network(spec.backbone, spec.attention, card.classes, 0, card.channels, size, spec.site, spec.stages)
+    per_image = _step_seconds(model.to(memory_format=torch.channels_last), spec.batch_size, card.channels, size)  # type: ignore[call-overload]
+    return per_image * (train * spec.epochs + test / 3)
+
+
+def _step_seconds(model: torch.nn.Module, batch_size: int, channels: int, size: int) -> float:
+    from attnbench.cost import cost
+
+    affordable = int(PROBE_MACS / (3 * cost(model, (channels, size, size))["macs"]))
+    batch = max(2, min(batch_size, affordable))
+    images = torch.randn(batch, channels, size, size).to(memory_format=torch.channels_last)
+    labels = torch.zeros(batch, dtype=torch.int64)
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        F.cross_entropy(model(images), labels).backward()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds) / batch
+
+
+def _distinct(specs: list[dict[str, Any]]) -> list[RunSpec]:
+    """One spec for all that differ in the seed only."""
+    return [_spec(fields) for fields in {repr({**fields, "seed": 0}): fields for fields in specs}.values()]
+
+
+def _spec(fields: dict[str, Any]) -> RunSpec:
+    stages = fields.get("stages")
+    return RunSpec(**{**fields, "stages": tuple(stages) if stages is not None else None})
+
+
+if __name__ == "__main__":
+    main()
