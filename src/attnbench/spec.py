@@ -131,12 +131,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "fast": {
         "optimizer": "sgd",
-        "lr": 0.2,
+        "lr": 0.1,
         "weight_decay": 5e-4,
         "schedule": "onecycle",
         "augment": "crop+flip",
         "label_smoothing": 0.1,
-        "batch_size": 64,
+        "batch_size": 32,
         "epochs": 10,
     },
 }
