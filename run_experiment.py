@@ -1,17 +1,17 @@
 """The classic command: one run of the ResNet-18 with 3x3 stem, with none, SE or CBAM, shown in MLflow.
 
-    python run_experiment.py --dataset CIFAR100 --attention_type se --epochs 30
-    mlflow ui
+python run_experiment.py --dataset CIFAR100 --attention_type se --epochs 30
+mlflow ui
 """
 
 import argparse
 import contextlib
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from attnbench.errors import AttnbenchError
+from attnbench.files import replacing
 from attnbench.registry import ATTENTION, DATASETS
 from attnbench.spec import RunSpec, Runtime
 
@@ -44,8 +44,17 @@ def parser() -> argparse.ArgumentParser:
     """The classic flags, and a few more."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add: Any = flags.add_argument
-    add("--dataset", required=True, type=_dataset, help="CIFAR10, CIFAR100, Oxford102Flowers, EuroSAT and more, in any case")
-    add("--attention_type", default="none", help="none, se, cbam, or any other mechanism (attnbench list attention)")
+    add(
+        "--dataset",
+        required=True,
+        type=_dataset,
+        help="CIFAR10, CIFAR100, Oxford102Flowers, EuroSAT and more, in any case",
+    )
+    add(
+        "--attention_type",
+        default="none",
+        help="none, se, cbam, or any other mechanism (attnbench list attention)",
+    )
     add("--epochs", type=int, default=25)
     add("--batch_size", type=int, default=32)
     add("--lr", type=float, default=1e-3)
@@ -88,13 +97,12 @@ def save_classic(source: Path, target: Path) -> None:
     from safetensors.torch import load_file
 
     target.parent.mkdir(exist_ok=True)
-    partial = target.with_suffix(".partial")
-    torch.save({classic_key(name): value for name, value in load_file(source).items()}, partial)
-    os.replace(partial, target)
+    with replacing(target, "wb") as file:
+        torch.save({classic_key(name): value for name, value in load_file(source).items()}, file)
 
 
 def classic_key(name: str) -> str:
-    """The classic class's name for a weight of our network: `layer1.0.bn2.1.fc.0.weight` was `...attention.fc.0.weight`."""
+    """The classic class's name for a weight of our network: `layer1.0.bn2.1.fc...` was `layer1.0.attention.fc...`."""
     for ours, classic in ((".bn2.0.", ".bn2."), (".bn2.1.", ".attention."), (".downsample.", ".shortcut.")):
         name = name.replace(ours, classic)
     return name.replace("fc.", "linear.", 1) if name.startswith("fc.") else name
@@ -123,7 +131,10 @@ def classic_spec(asked: argparse.Namespace) -> RunSpec:
 def print_epoch(spec: RunSpec, point: dict[str, float]) -> None:
     """The classic line of an epoch."""
     loss, accuracy = point["train_loss"], point["train_accuracy"]
-    print(f"Epoch {point['epoch']}/{spec.epochs} -> Train Loss: {loss:.4f}, Train Acc: {accuracy:.2f}%", flush=True)
+    print(
+        f"Epoch {point['epoch']}/{spec.epochs} -> Train Loss: {loss:.4f}, Train Acc: {accuracy:.2f}%",
+        flush=True,
+    )
 
 
 def _dataset(name: str) -> str:

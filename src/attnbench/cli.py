@@ -30,7 +30,7 @@ Kind = Literal["attention", "backbones", "datasets"]
 def main(argv: list[str] | None = None) -> None:
     """Run one verb; a mistake of the user's is one line on stderr and exit code 2."""
     argv = sys.argv[1:] if argv is None else argv
-    sys.path.insert(0, os.getcwd())  # package.module:Class of the user's own
+    sys.path.insert(0, str(Path.cwd()))  # package.module:Class of the user's own
     if argv[:1] == ["--version"]:
         from attnbench import __version__
 
@@ -39,14 +39,15 @@ def main(argv: list[str] | None = None) -> None:
     with _plain_errors():
         verbs = {**VERBS, "run": _run_verb(argv)}
         code = tyro.extras.subcommand_cli_from_dict(
-            verbs, prog="attnbench", args=argv, description="Does visual attention help your CNN, by how much, at what cost?"
+            verbs,
+            prog="attnbench",
+            args=argv,
+            description="Does visual attention help your CNN, and at what cost?",
         )
         sys.exit(code or 0)
 
 
-def study(
-    file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run: bool = False, retries: int = 0
-) -> int:
+def study(file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run: bool = False, retries: int = 0) -> int:
     """Do all runs of a study file that are not done yet.
 
     Args:
@@ -66,12 +67,18 @@ def study(
         for spec in pending:
             print(f"  {spec.id}  {describe(spec)}")
         hours = estimate(sweep) if pending else 0.0
-        print(f"about {hours / jobs:.2f} hours with --jobs {jobs}" if hours is not None else "no estimate: image numbers unknown")
+        print(
+            f"about {hours / jobs:.2f} hours with --jobs {jobs}"
+            if hours is not None
+            else "no estimate: image numbers unknown"
+        )
         return 0
     failures = execute(sweep, jobs, retries)
     for failure in failures:
         print(f"failed: {failure.spec.id}  {describe(failure.spec)}: {failure.reason}", file=sys.stderr)
-    print(f"{plan.name}: {len(sweep.specs) - len(sweep.pending())} of {len(sweep.specs)} runs are done in {runtime.store}/")
+    print(
+        f"{plan.name}: {len(sweep.specs) - len(sweep.pending())} of {len(sweep.specs)} runs are done in {runtime.store}/"
+    )
     return 1 if failures else 0
 
 
@@ -153,10 +160,11 @@ def show(name: Positional[str]) -> int:
     from attnbench.registry import ATTENTION, BACKBONES, DATASETS
 
     known: list[str] = []
-    for registry in (ATTENTION, BACKBONES, DATASETS):
-        known += [entry.name for entry in registry]  # type: ignore[attr-defined]
+    registries: tuple[Any, ...] = (ATTENTION, BACKBONES, DATASETS)
+    for registry in registries:
+        known += [entry.name for entry in registry]
         with contextlib.suppress(BadReference):
-            entry: Any = registry.resolve(name)[0]  # type: ignore[attr-defined]
+            entry = registry.resolve(name)[0]
             for field, value in _about(entry).items():
                 if value not in ("", {}, (), None):
                     print(f"{field:12} {value}")
@@ -227,19 +235,18 @@ def ui(port: int = 5000) -> int:
 
 
 def _run_verb(argv: list[str]) -> Callable[..., int]:
-    """The verb `run`, with a flag for every field of RunSpec, whose defaults are the recipe's and the data set's."""
+    """The verb `run`: a flag for every field of RunSpec, with the recipe's and the data set's defaults."""
     recipe, dataset = _peek(argv)
     docs = field_docs(RunSpec)
     defaults = preset(recipe, dataset)
     fields: list[Any] = []
-    for field in dataclasses.fields(RunSpec):
-        aliases = ["--attention-type"] if field.name == "attention" else None
-        kind = Annotated[field.type, arg(help=docs[field.name], aliases=aliases)]
-        default = {"default": defaults[field.name]} if field.name in defaults else {}
-        fields.append((field.name, kind, dataclasses.field(**default)))
-    flags = dataclasses.make_dataclass("Flags", fields, kw_only=True)
+    for name, kind in RunSpec.__annotations__.items():
+        about = arg(help=docs[name], aliases=["--attention-type"] if name == "attention" else None)
+        default = {"default": defaults[name]} if name in defaults else {}
+        fields.append((name, Annotated[kind, about], dataclasses.field(**default)))
+    flags: Any = dataclasses.make_dataclass("Flags", fields, kw_only=True)
 
-    def run(spec: Annotated[flags, arg(name="")], runtime: RuntimeFlags, recipe: str = "classic") -> int:  # type: ignore[valid-type]
+    def run(spec: Annotated[flags, arg(name="")], runtime: RuntimeFlags, recipe: str = "classic") -> int:
         """Train one run, test it once, and store the record; a done run is not trained again.
 
         Args:
@@ -289,7 +296,11 @@ def _compared(source: Path, store: str | None) -> tuple["Comparison", str]:
 def _about(entry: Any) -> dict[str, Any]:
     """An entry as plain values: at least name, kind, control and inert."""
     card = dataclasses.asdict(entry.card)
-    base = {"name": entry.name, "kind": card.pop("kind", entry.target.split(".")[1]), "summary": entry.summary}
+    base = {
+        "name": entry.name,
+        "kind": card.pop("kind", entry.target.split(".")[1]),
+        "summary": entry.summary,
+    }
     rest = {"control": False, "inert": {}, "options": dict(entry.defaults), **card}
     return {**base, **rest}
 

@@ -75,7 +75,9 @@ def _comparison(name: str, baseline: str, records: list[RunRecord], missing: int
         groups[_cell_key(record)].append(record)
     titles = _titles([members[0] for members in groups.values()])
     cells = tuple(_cell(title, members, baseline) for title, members in zip(titles, groups.values(), strict=True))
-    warnings = [warning for title, members in zip(titles, groups.values(), strict=True) for warning in _mixed(title, members)]
+    warnings = [
+        warning for title, members in zip(titles, groups.values(), strict=True) for warning in _mixed(title, members)
+    ]
     return Comparison(name, baseline, cells, missing, tuple(warnings))
 
 
@@ -110,13 +112,17 @@ def _arm_name(record: RunRecord) -> str:
 
 def _titles(firsts: list[RunRecord]) -> list[str]:
     """A cell's data set and backbone, and whatever else tells the cells apart."""
-    fields = [name for name in (firsts[0].canonical if firsts else ()) if name not in (*_ARM_FIELDS, "seed", "versions")]
+    fields = [
+        name for name in (firsts[0].canonical if firsts else ()) if name not in (*_ARM_FIELDS, "seed", "versions")
+    ]
     varied = [name for name in fields if len({repr(record.canonical[name]) for record in firsts}) > 1]
     extra = [name for name in varied if name not in ("dataset", "backbone")]
     titles = []
     for record in firsts:
         form = record.canonical
-        titles.append(", ".join([f"{form['dataset']}, {form['backbone']}", *(f"{name} {form[name]}" for name in extra)]))
+        titles.append(
+            ", ".join([f"{form['dataset']}, {form['backbone']}", *(f"{name} {form[name]}" for name in extra)])
+        )
     return [title if titles.count(title) == 1 else f"{title} (split {record.split_fingerprint})"
             for title, record in zip(titles, firsts, strict=True)]  # fmt: skip
 
@@ -124,7 +130,10 @@ def _titles(firsts: list[RunRecord]) -> list[str]:
 def _mixed(title: str, records: list[RunRecord]) -> list[str]:
     """Warnings about records that were made under different numerics or by different code."""
     warnings = []
-    for what, of in (("numerics", lambda r: r.numerics), ("package code", lambda r: r.environment.get("code"))):
+    for what, of in (
+        ("numerics", lambda r: r.numerics),
+        ("package code", lambda r: r.environment.get("code")),
+    ):
         kinds = {repr(of(record)) for record in records}
         if len(kinds) > 1:
             differ = _differing([of(record) for record in records]) if what == "numerics" else ""

@@ -102,6 +102,9 @@ def site_pattern(card: Backbone, site: str, backbone: str) -> str:
 class Predictor(nn.Module):
     """A trained network that takes images as they are: uint8 in 0..255 or float in 0..1, B C H W."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, model: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.model = model
@@ -129,13 +132,17 @@ def _sites(model: nn.Module, pattern: str, stages: tuple[int, ...] | None) -> li
     found = {path: match for path, _ in model.named_modules() if (match := regex.fullmatch(path))}
     if not found:
         likely = [path for path, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)]
-        raise BadReference(f"site pattern {pattern!r} matches no module; it could be one of {', '.join(likely[:12])} ...")
+        raise BadReference(
+            f"site pattern {pattern!r} matches no module; it could be one of {', '.join(likely[:12])} ..."
+        )
     if stages is None:
         return list(found)
     numbers = {path: int(match.groupdict().get("stage") or 0) for path, match in found.items()}
     missing = sorted(set(stages) - set(numbers.values()))
     if missing:
-        raise BadReference(f"stages {missing} are not in this backbone, whose sites are in {sorted(set(numbers.values()))}")
+        raise BadReference(
+            f"stages {missing} are not in this backbone, whose sites are in {sorted(set(numbers.values()))}"
+        )
     return [path for path, number in numbers.items() if number in stages]
 
 

@@ -61,7 +61,8 @@ class Registry(Generic[Card]):
     """The mechanisms, the backbones, or the data sets: names in any case, errors with the nearest name."""
 
     def __init__(self, what: str, decorator: str, folder: Path, card: type[Card]) -> None:
-        self.what, self._decorator, self._folder, self._card = what, decorator, folder, card
+        self.what, self._decorator, self._folder = what, decorator, folder
+        self._card: type[Card] = card
         self._entries: dict[str, Entry[Card]] | None = None
         self._added: dict[str, Entry[Card]] = {}
 
@@ -129,7 +130,9 @@ class Registry(Generic[Card]):
         choices = entry.choices.get(key, ())
         if choices and value not in choices:
             raise BadReference(f"{where}: {key}={value!r} is not one of {', '.join(map(repr, choices))}")
-        if default is None or (isinstance(value, type(default)) and isinstance(value, bool) == isinstance(default, bool)):
+        if default is None or (
+            isinstance(value, type(default)) and isinstance(value, bool) == isinstance(default, bool)
+        ):
             return value
         if isinstance(default, int | float) and isinstance(value, int | float) and not isinstance(value, bool):
             return _as(default, value)

@@ -26,10 +26,10 @@ class Reproduction:
     """What is not as it was: numerics, environment, data, code."""
 
     def __str__(self) -> str:
-        gap = self.again.accuracy - self.stored.accuracy
-        known = f"tolerance {self.tolerance:.2f}" if self.tolerance is not None else "no tolerance: fewer than three seeds"
-        lines = [f"{self.verdict}: {self.stored.accuracy:.4f} % stored, {self.again.accuracy:.4f} % now ({gap:+.4f}; {known})"]
-        return "\n".join([*lines, *(f"changed: {what}" for what in self.changed)])
+        stored, now = self.stored.accuracy, self.again.accuracy
+        known = "none, below three seeds" if self.tolerance is None else f"{self.tolerance:.4f}"
+        first = f"{self.verdict}: {stored:.4f} % stored, {now:.4f} % now ({now - stored:+.4f}; tolerance {known})"
+        return "\n".join([first, *(f"changed: {what}" for what in self.changed)])
 
 
 def reproduce(run: str, runtime: Runtime) -> Reproduction:

@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from attnbench.cost import cost
 from attnbench.data.batches import Batches
-from attnbench.data.splits import Splits, constants, load_splits
+from attnbench.data.splits import constants, load_splits
 from attnbench.environment import environment
 from attnbench.errors import AttnbenchError, BadSpec, Diverged, StoreProblem
+from attnbench.files import replacing
 from attnbench.models import Predictor, network
 from attnbench.registry import ATTENTION, BACKBONES, DATASETS
 from attnbench.spec import RunSpec, Runtime, canonical
@@ -37,11 +38,18 @@ def print_epoch(spec: RunSpec, point: dict[str, float]) -> None:
     """One line on the console for a finished epoch."""
     val = f"  val {point['val_accuracy']:.2f} %" if "val_accuracy" in point else ""
     loss, accuracy, seconds = point["train_loss"], point["train_accuracy"], point["seconds"]
-    print(f"epoch {point['epoch']}/{spec.epochs}  loss {loss:.4f}  train {accuracy:.2f} %{val}  {seconds:.1f} s", flush=True)
+    print(
+        f"epoch {point['epoch']}/{spec.epochs}  loss {loss:.4f}  train {accuracy:.2f} %{val}  {seconds:.1f} s",
+        flush=True,
+    )
 
 
 def run(
-    spec: RunSpec, runtime: Runtime | None = None, recipe: str = "", view: View | None = None, log: Log | None = None
+    spec: RunSpec,
+    runtime: Runtime | None = None,
+    recipe: str = "",
+    view: View | None = None,
+    log: Log | None = None,
 ) -> RunRecord:
     """Train, test once at the end, and store the record; an interrupted run carries on, a done one is not repeated.
 
@@ -62,9 +70,9 @@ def run(
         if found is not None and found.done:
             _view(store, spec, view)
             return found
-        store.begin(spec.id)
-        _view(store, spec, view)
         with mirrored(store, [spec.id], enabled=runtime.tracker == "mlflow"), _marked(store, spec, recipe):
+            store.begin(spec.id)
+            _view(store, spec, view)
             return _train_and_test(spec, runtime, store, recipe, log)
 
 
@@ -76,7 +84,8 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
         norm = constants(spec, splits.train)
         train = Batches(splits.train, spec, norm, device)
         val = Batches(splits.val, spec, norm, device) if splits.val and _wants_val(spec) else None
-        state = State.fresh(spec, _network(spec, splits), train.steps(), device)
+        model = build(spec, splits.classes, splits.channels, splits.image_size)
+        state = State.fresh(spec, model, train.steps(), device)
         resumed = _resume(store, spec, state, numerics)
         clock.lap("prepare")
         compiled: Any = torch.compile(state.model) if runtime.compile else None
@@ -86,74 +95,72 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
                 if pause.kind == "epoch":
                     log(spec, state.curves[-1])
                 if state.stop and state.epoch < spec.epochs:
-                    raise KeyboardInterrupt(f"stopped at epoch {state.epoch + 1}, step {state.step}; run it again to go on")
+                    raise KeyboardInterrupt(
+                        f"stopped at epoch {state.epoch + 1}, step {state.step}; run it again to go on"
+                    )
         clock.lap("train")
         selected = _select(spec, state)
         store.log(spec.id, "test", reading="final evaluation", images=len(splits.test))
         logits, labels = predictions(state.model, Batches(splits.test, spec, norm, device))
         clock.lap("test")
-    return _finish(spec, store, state, splits, (logits, labels), {
-        "recipe": recipe,
-        "numerics": numerics,
-        "resumed": resumed,
-        "selected": selected,
-        "timings": clock,
-        "normalise": norm,
-    })  # fmt: skip
-
-
-def _finish(
-    spec: RunSpec,
-    store: Store,
-    state: State,
-    splits: Splits,
-    tested: tuple[torch.Tensor, torch.Tensor],
-    about: dict[str, Any],
-) -> RunRecord:
-    """Write weights and predictions, then the record."""
-    logits, labels = tested
-    predicted = logits.argmax(1)
-    folder = store.folder(spec.id)
-    weights = {name: value.cpu().contiguous() for name, value in state.model.state_dict().items()}
-    save_file(weights, folder / "weights.safetensors.partial")
-    os.replace(folder / "weights.safetensors.partial", folder / "weights.safetensors")
-    with (folder / "predictions.npz.partial").open("wb") as target:
-        np.savez_compressed(
-            target, logits=logits.numpy().astype(np.float16), labels=labels.numpy(), predicted=predicted.numpy()
-        )
-    os.replace(folder / "predictions.npz.partial", folder / "predictions.npz")
-    size = int(splits.train.source.images.shape[1])
-    clock: _Clock = about["timings"]
+    digest = _save(store.folder(spec.id), state.model, logits, labels)
     clock.lap("save")
-    record = RunRecord(
-        id=spec.id,
-        spec=dataclasses.asdict(spec),
-        canonical=canonical(spec),
+    record = dataclasses.replace(
+        _unfinished(spec, recipe),
         status="done",
-        recipe=about["recipe"],
         test={
-            "accuracy": 100 * int((predicted == labels).sum()) / len(labels),
+            "accuracy": 100 * int((logits.argmax(1) == labels).sum()) / len(labels),
             "loss": float(F.cross_entropy(logits, labels)),
             "images": len(labels),
+        },
+        selected=selected,
+        curves=state.curves,
+        input={
+            "classes": splits.classes,
+            "channels": splits.channels,
+            "image_size": splits.image_size,
+            "normalise": norm,
             "names": list(splits.train.source.names),
         },
-        selected=about["selected"],
-        curves=state.curves,
-        weights_sha256=weights_digest(weights),
+        weights_sha256=digest,
         data_fingerprint=splits.data_fingerprint,
         split_fingerprint=splits.split_fingerprint,
-        numerics=about["numerics"],
-        environment=environment(),
-        cards=_cards(spec),
-        cost=cost(state.model, (splits.channels, size, size)),
+        numerics=numerics,
+        cost=cost(state.model, (splits.channels, splits.image_size, splits.image_size)),
         timings=clock.laps,
-        resumed=about["resumed"],
+        resumed=resumed,
     )
-    record.test["normalise"] = about["normalise"]
-    record.test["classes"] = splits.classes
     store.log(spec.id, "done", final_test_accuracy=record.accuracy)
     store.save(record)
     return record
+
+
+def _save(folder: Path, model: nn.Module, logits: torch.Tensor, labels: torch.Tensor) -> str:
+    """Write weights and predictions; returns the weights' hash."""
+    weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+    with replacing(folder / "weights.safetensors", "wb") as file:
+        file.write(save(weights))
+    arrays: dict[str, Any] = {
+        "logits": logits.half().numpy(),
+        "labels": labels.numpy(),
+        "predicted": logits.argmax(1).numpy(),
+    }
+    with replacing(folder / "predictions.npz", "wb") as file:
+        np.savez_compressed(file, **arrays)
+    return weights_digest(weights)
+
+
+def _unfinished(spec: RunSpec, recipe: str) -> RunRecord:
+    """What is known of a run before it is trained."""
+    return RunRecord(
+        id=spec.id,
+        spec=dataclasses.asdict(spec),
+        canonical=canonical(spec),
+        status="failed",
+        recipe=recipe,
+        environment=environment(),
+        cards=_cards(spec),
+    )
 
 
 def load(run: str | Path | RunRecord, store: str | Path | None = None) -> nn.Module:
@@ -171,16 +178,13 @@ def load(run: str | Path | RunRecord, store: str | Path | None = None) -> nn.Mod
         home = Store(Path(run).resolve().parent)
     record = run if isinstance(run, RunRecord) else home.find(str(run))
     spec = spec_of(record)
-    mean, std = record.test["normalise"]
-    size = record.cost.get("image_size") or spec.image_size or DATASETS.resolve(spec.dataset)[0].card.image_size or None
-    model = network(
-        spec.backbone, spec.attention, record.test["classes"], spec.seed, len(mean), size, spec.site, spec.stages
-    )
+    images = record.input
+    model = build(spec, images["classes"], images["channels"], images["image_size"])
     file = home.folder(record.id) / "weights.safetensors"
     if not file.is_file():
         raise StoreProblem(f"run {record.id} has no weights in {home.path}/")
     model.load_state_dict(load_file(file))
-    return Predictor(model, tuple(mean), tuple(std)).eval()
+    return Predictor(model, *map(tuple, images["normalise"])).eval()
 
 
 def spec_of(record: RunRecord) -> RunSpec:
@@ -197,11 +201,9 @@ def weights_digest(weights: dict[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _network(spec: RunSpec, splits: Splits) -> nn.Module:
-    size = int(splits.train.source.images.shape[1])
-    return network(
-        spec.backbone, spec.attention, splits.classes, spec.seed, splits.channels, size, spec.site, spec.stages
-    )
+def build(spec: RunSpec, classes: int, channels: int, size: int) -> nn.Module:
+    """The network of a run, with its initial weights."""
+    return network(spec.backbone, spec.attention, classes, spec.seed, channels, size, spec.site, spec.stages)
 
 
 def _wants_val(spec: RunSpec) -> bool:
@@ -259,16 +261,7 @@ def _marked(store: Store, spec: RunSpec, recipe: str) -> Iterator[None]:
         if isinstance(problem, AttnbenchError | KeyboardInterrupt) and not isinstance(problem, Diverged):
             raise
         reason = str(problem) if isinstance(problem, Diverged) else f"{type(problem).__name__}: {problem}"
-        record = RunRecord(
-            id=spec.id,
-            spec=dataclasses.asdict(spec),
-            canonical=canonical(spec),
-            status="failed",
-            recipe=recipe,
-            error=reason,
-            environment=environment(),
-            cards=_cards(spec),
-        )
+        record = dataclasses.replace(_unfinished(spec, recipe), error=reason)
         with contextlib.suppress(OSError):
             store.log(spec.id, "failed", error=reason, traceback=traceback.format_exc())
             store.save(record)

@@ -5,11 +5,12 @@ import dataclasses
 import functools
 import hashlib
 import inspect
+import itertools
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, NotRequired, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -180,7 +181,11 @@ def canonical(spec: RunSpec) -> dict[str, object]:
     for field in dataclasses.fields(RunSpec):
         if field.name in _FLOATS and fields[field.name] is not None:
             fields[field.name] = float(fields[field.name])  # type: ignore[arg-type]
-    identities = {"attention": attention.identity(), "backbone": backbone.identity(), "dataset": dataset.identity()}
+    identities = {
+        "attention": attention.identity(),
+        "backbone": backbone.identity(),
+        "dataset": dataset.identity(),
+    }
     return {**fields, "versions": identities}
 
 
@@ -221,11 +226,12 @@ def normalise_constants(text: str) -> tuple[tuple[float, ...], tuple[float, ...]
 
 def field_docs(cls: type) -> dict[str, str]:
     """The docstring under each field: the help, the docs and the column title."""
-    body = ast.parse(inspect.getsource(cls)).body[0].body  # type: ignore[attr-defined]
+    (definition,) = ast.parse(inspect.getsource(cls)).body
+    assert isinstance(definition, ast.ClassDef)
     return {
-        field.target.id: doc.value.value
-        for field, doc in zip(body, body[1:], strict=False)
-        if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant)
+        ast.unparse(field.target): ast.literal_eval(doc.value)
+        for field, doc in itertools.pairwise(definition.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr)
     }
 
 
@@ -250,10 +256,12 @@ def _conflicts(values: Mapping[str, Any]) -> dict[str, str]:
     if site is not None and not site.startswith("pattern:") and "backbone" in values:
         known = BACKBONES.resolve(values["backbone"])[0].card.sites
         if site not in known:
-            found["site"] = f"{site!r} is not one of {', '.join(map(repr, known))} or pattern:REGEX{nearest(site, known)}"
-    if values.get("selection") == "best-val" and not values.get("val_fraction"):
-        if "val" not in DATASETS.resolve(values["dataset"])[0].card.splits:
-            found["selection"] = "best-val needs validation images; give val_fraction, as in val_fraction=0.1"
+            found["site"] = (
+                f"{site!r} is not one of {', '.join(map(repr, known))} or pattern:REGEX{nearest(site, known)}"
+            )
+    has_val = values.get("val_fraction") or "val" in DATASETS.resolve(values["dataset"])[0].card.splits
+    if values.get("selection") == "best-val" and not has_val:
+        found["selection"] = "best-val needs validation images; give val_fraction, as in val_fraction=0.1"
     if values.get("warmup", 0) > values.get("epochs", 1):
         found["warmup"] = f"{values['warmup']} epochs of warm-up are more than {values['epochs']} epochs of training"
     return found
@@ -268,11 +276,12 @@ def _normalise_text(text: str) -> str:
 def _adapter(cls: type) -> Any:
     """Strict validation of a dataclass's fields as plain values; pydantic is imported when first needed."""
     from pydantic import TypeAdapter
-    from typing_extensions import NotRequired, TypedDict
+    from typing_extensions import TypedDict
 
     hints = get_type_hints(cls, include_extras=True)
     required = {f.name for f in dataclasses.fields(cls) if f.default is f.default_factory}  # both MISSING
-    schema: Any = TypedDict(  # type: ignore[operator]
+    typed: Any = TypedDict  # made at run time, which type checkers do not follow
+    schema = typed(
         cls.__name__, {name: kind if name in required else NotRequired[kind] for name, kind in hints.items()}
     )
     schema.__pydantic_config__ = {"extra": "forbid", "strict": True}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from attnbench.errors import StoreProblem
+from attnbench.files import replacing
 
 KEPT_CHECKPOINTS = 2
 
@@ -30,10 +31,12 @@ class RunRecord:
     """The name under which the recipe was asked for; a label."""
     error: str = ""
     test: dict[str, Any] = field(default_factory=dict)
-    """`accuracy` in percent, `loss`, `images`, `classes`."""
+    """`accuracy` in percent, `loss`, and the number of `images`."""
     selected: dict[str, Any] = field(default_factory=dict)
     """Which epoch's weights were tested, by which rule."""
     curves: list[dict[str, float]] = field(default_factory=list)
+    input: dict[str, Any] = field(default_factory=dict)
+    """What the network takes: `classes`, `channels`, `image_size`, `normalise` (means, deviations), class `names`."""
     weights_sha256: str = ""
     data_fingerprint: str = ""
     split_fingerprint: str = ""
@@ -155,13 +158,8 @@ class Store:
 
     def write(self, run: str, name: str, text: str) -> None:
         """Write a file of a run in one step."""
-        file = self.folder(run) / name
-        partial = file.with_name(f"{name}.partial")
-        with partial.open("w") as target:
-            target.write(text)
-            target.flush()
-            os.fsync(target.fileno())
-        os.replace(partial, file)
+        with replacing(self.folder(run) / name) as file:
+            file.write(text)
 
     def log(self, run: str, event: str, **values: object) -> None:
         """Add a line to the run's journal; it is on disk when this returns."""
@@ -193,13 +191,9 @@ class Store:
         """Keep a state, in one step, and the one before it."""
         import torch
 
-        file = self.folder(run) / f"checkpoint-{saved['epoch']:05d}-{saved['step']:07d}.pt"
-        partial = file.with_suffix(".partial")
-        with partial.open("wb") as target:
-            torch.save(dict(saved), target)
-            target.flush()
-            os.fsync(target.fileno())
-        os.replace(partial, file)
+        name = f"checkpoint-{saved['epoch']:05d}-{saved['step']:07d}.pt"
+        with replacing(self.folder(run) / name, "wb") as file:
+            torch.save(dict(saved), file)
         for old in self._checkpoints(run)[:-KEPT_CHECKPOINTS]:
             old.unlink()
 

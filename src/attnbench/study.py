@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from annotated_types import Gt
 
-from attnbench.errors import BadReference, BadSpec, BadStudy
+from attnbench.errors import BadReference, BadStudy
 from attnbench.refs import nearest
 from attnbench.registry import ATTENTION, DATASETS
 from attnbench.spec import RunSpec, field_docs, mistakes, preset, violations
@@ -168,7 +168,10 @@ def _mistakes(values: dict[str, Any]) -> list[_Mistake]:
 def _field_mistakes(values: dict[str, Any]) -> list[_Mistake]:
     """Names that are no run fields, wherever they stand."""
     known = [name for name in field_docs(RunSpec) if name != "seed"]
-    places: list[tuple[Path_, dict[str, Any]]] = [(("base",), values.get("base", {})), (("grid",), values.get("grid", {}))]
+    places: list[tuple[Path_, dict[str, Any]]] = [
+        (("base",), values.get("base", {})),
+        (("grid",), values.get("grid", {})),
+    ]
     for number, rule in enumerate(values.get("where", [])):
         places += [(("where", number, part), rule.get(part, {})) for part in ("if", "set")]
     found = []

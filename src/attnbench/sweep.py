@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
@@ -58,7 +58,9 @@ def execute(sweep: Sweep, jobs: int = 1, retries: int = 0) -> list[Failure]:
         AttnbenchError: something that no run could do anything about.
     """
     if jobs < 1 or retries < 0:
-        raise BadSpec({"jobs": f"{jobs} must be at least 1"} if jobs < 1 else {"retries": f"{retries} must be at least 0"})
+        raise BadSpec(
+            {"jobs": f"{jobs} must be at least 1"} if jobs < 1 else {"retries": f"{retries} must be at least 0"}
+        )
     pending = sweep.pending()
     if not pending:
         return []
@@ -71,7 +73,9 @@ def estimate(sweep: Sweep) -> float | None:
     """Hours of one process for the pending runs: from done runs like them, else from a few measured steps."""
     pending = sweep.pending()
     known = _known_seconds(sweep.store.records())
-    unknown = {_cell(dataclasses.asdict(spec)): spec for spec in pending if _cell(dataclasses.asdict(spec)) not in known}
+    unknown = {
+        _cell(dataclasses.asdict(spec)): spec for spec in pending if _cell(dataclasses.asdict(spec)) not in known
+    }
     if unknown:
         specs = [dataclasses.asdict(spec) for spec in unknown.values()]
         measured = json.loads(_ask("estimate", {"specs": specs}, sweep.runtime))
@@ -155,7 +159,8 @@ class _Crew:
         if code == 0 and self.sweep.store.done(spec.id):
             return None
         if code < 0:
-            return f"killed by signal {-code} ({signal.Signals(-code).name}); run the study again to go on from its checkpoint"
+            name = signal.Signals(-code).name
+            return f"killed by signal {-code} ({name}); run the study again to go on from its checkpoint"
         return complaint.splitlines()[-1] if complaint else f"exit code {code}"
 
 
@@ -187,12 +192,17 @@ class _Progress:
 
 @contextlib.contextmanager
 def _display(total: int) -> Iterator[_Progress]:
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, transient=True) as bars:
         yield _Progress(bars, total)
 
 
-def _start(job: str, asked: dict[str, object], runtime: Runtime) -> subprocess.Popen[str]:
+def _start(job: str, asked: Mapping[str, object], runtime: Runtime) -> subprocess.Popen[str]:
     """A process of ours, in a session of its own, so that Ctrl-C reaches the parent alone."""
     threads = str(runtime.threads or os.cpu_count() or 1)
     process = subprocess.Popen(

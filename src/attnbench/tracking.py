@@ -101,7 +101,9 @@ class Mirror:
         view = self._view(run)
         with FileLock(Path(tempfile.gettempdir()) / f"attnbench-mlflow-{_digest(run)}.lock"):
             key, sent = self._find(run, view)
-            points = [line for line in self.store.journal(run) if line["event"] == "epoch" and line["epoch"] not in sent]
+            points = [
+                line for line in self.store.journal(run) if line["event"] == "epoch" and line["epoch"] not in sent
+            ]
             self._send(key, points)
             sent |= {int(point["epoch"]) for point in points}
             if ended:

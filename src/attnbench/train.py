@@ -73,7 +73,12 @@ class Pause:
 
 
 def training(
-    spec: RunSpec, state: State, train: Batches, val: Batches | None, minutes: float, model: nn.Module | None = None
+    spec: RunSpec,
+    state: State,
+    train: Batches,
+    val: Batches | None,
+    minutes: float,
+    model: nn.Module | None = None,
 ) -> Iterator[Pause]:
     """Train on from `state`; the caller saves, logs or stops at each pause.
 

@@ -13,9 +13,8 @@ import torch.nn.functional as F
 
 from attnbench.data.splits import constants, load_splits
 from attnbench.errors import AttnbenchError, BadReference
-from attnbench.models import network
 from attnbench.registry import DATASETS
-from attnbench.runner import run
+from attnbench.runner import build, run
 from attnbench.spec import RunSpec, Runtime, canonical
 from attnbench.tracking import View
 
@@ -55,31 +54,8 @@ def _prepare(asked: Any) -> None:
         try:
             splits = load_splits(spec, data_dir)
             constants(spec, splits.train)
-            size = int(splits.train.source.images.shape[1])
-            network(spec.backbone, spec.attention, splits.classes, 0, splits.channels, size, spec.site, spec.stages)
-        except AttnbenchError as problem:
-            problems[str(problem)] = None
-    if problems:
-        raise BadReference("\n".join(problems))
-
-
-def _estimate(asked: Any) -> None:
-    """Print seconds per run, measured on a few steps: a JSON list in the order of the specs."""
-    torch.set_num_threads(asked["runtime"]["threads"] or os.cpu_count() or 1)
-    print(json.dumps([_seconds(_spec(fields)) for fields in asked["specs"]]))
-
-
-def _seconds(spec: RunSpec) -> float | None:
-    """Seconds of a run: a few training steps at its image size, times its images; None if their number is unknown."""
-    card = DATASETS.resolve(spec.dataset)[0].card
-    size, images = canonical(spec)["image_size"], card.images
-    if not isinstance(size, int) or not images:
-        return None
-    train = images.get("train", 0.8 * images.get("all", 0)) * (1 - spec.val_fraction) * spec.train_fraction
-    test = images.get("test", 0.2 * images.get("all", 0))
-    train, test = min(train, spec.train_limit or train), min(test, spec.test_limit or test)
-    model = network(spec.backbone, spec.attention, card.classes, 0, card.channels, size, spec.site, spec.stages)
-    per_image = _step_seconds(model.to(memory_format=torch.channels_last), spec.batch_size, card.channels, size)  # type: ignore[call-overload]
+            build(spec, splits.classes, splits.channels, splits.image_size)
+    per_image = _step_seconds(model.to(memory_format=torch.channels_last), spec.batch_size, card.channels, size)
     return per_image * (train * spec.epochs + test / 3)
 
 

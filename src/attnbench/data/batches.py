@@ -25,7 +25,11 @@ class Batches:
     """
 
     def __init__(
-        self, split: Split, spec: RunSpec, constants: tuple[tuple[float, ...], tuple[float, ...]], device: torch.device
+        self,
+        split: Split,
+        spec: RunSpec,
+        constants: tuple[tuple[float, ...], tuple[float, ...]],
+        device: torch.device,
     ) -> None:
         self.split, self.spec, self.device = split, spec, device
         self.labels = torch.from_numpy(split.labels)
@@ -102,7 +106,7 @@ def uniform(seed: int, indices: np.ndarray, count: int) -> np.ndarray:
     """`count` numbers in [0, 1) for each index: SplitMix64 (Steele et al. 2014) as a counter, so order is nothing."""
     with np.errstate(over="ignore"):
         counters = indices.astype(np.uint64)[:, None] * np.uint64(count) + np.arange(1, count + 1, dtype=np.uint64)
-        z = np.uint64(seed & _MASK) + counters * np.uint64(_GOLDEN)
+        z: np.ndarray = np.uint64(seed & _MASK) + counters * np.uint64(_GOLDEN)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z ^= z >> np.uint64(31)

@@ -23,6 +23,7 @@ from filelock import FileLock
 from attnbench.cards import Source
 from attnbench.data import download
 from attnbench.errors import DataProblem
+from attnbench.files import replacing
 from attnbench.registry import DATASETS, Entry
 
 _FORMAT = 1
@@ -261,9 +262,8 @@ def _open(folder: Path) -> Decoded:
 
 
 def _write_json(file: Path, value: object) -> None:
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(value))
-    os.replace(partial, file)
+    with replacing(file) as target:
+        json.dump(value, target)
 
 
 def _hash(*parts: object) -> str:

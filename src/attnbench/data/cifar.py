@@ -1,6 +1,7 @@
 """CIFAR-10 and CIFAR-100 from their official files."""
 
 from pathlib import Path
+from typing import Any
 
 from attnbench.data import Raw, Source, dataset
 
@@ -42,5 +43,5 @@ def cifar100(root: Path, split: str) -> Raw:
     return _raw(Reader(root, train=split == "train"))
 
 
-def _raw(reader: object) -> Raw:
-    return Raw(reader.data, reader.targets, reader.classes)  # type: ignore[attr-defined]
+def _raw(reader: Any) -> Raw:
+    return Raw(reader.data, reader.targets, reader.classes)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import urllib.error
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from attnbench.cards import Source
 from attnbench.errors import DataProblem
+from attnbench.files import replacing
 
 _CHUNK = 1 << 20
 _TRIES = 3
@@ -59,7 +59,7 @@ def _fetch(url: str, file: Path) -> None:
             permanent = isinstance(problem, urllib.error.HTTPError) and problem.code < 500
             if attempt == _TRIES or permanent or not partial.exists():
                 raise
-    os.replace(partial, file)
+    partial.replace(file)
 
 
 def _continue(url: str, partial: Path) -> None:
@@ -100,9 +100,8 @@ def _check(file: Path, md5: str, url: str) -> None:
     seen = file.with_name("sha256-seen.json")
     known = json.loads(seen.read_text()) if seen.exists() else {}
     known[file.name] = {"sha256": strong.hexdigest(), "bytes": file.stat().st_size, "url": url}
-    partial = seen.with_suffix(".partial")
-    partial.write_text(json.dumps(known, indent=1))
-    os.replace(partial, seen)
+    with replacing(seen) as target:
+        json.dump(known, target, indent=1)
 
 
 def _unpack(file: Path, folder: Path) -> None:
@@ -117,7 +116,7 @@ def _unpack(file: Path, folder: Path) -> None:
             goal = folder / item.name
             if goal.is_dir():
                 shutil.rmtree(goal)
-            os.replace(item, goal)
+            item.replace(goal)
 
 
 def _reason(problem: BaseException) -> str:

@@ -13,8 +13,14 @@ FLOWERS = Source(
     splits=("train", "val", "test"),
     images={"train": 1020, "val": 1020, "test": 6149},
     files=(
-        ("https://www.robots.ox.ac.uk/~vgg/data/flowers/102/102flowers.tgz", "52808999861908f626f3c1f4e79d11fa"),
-        ("https://www.robots.ox.ac.uk/~vgg/data/flowers/102/imagelabels.mat", "e0620be6f572b9609742df49c70aed4d"),
+        (
+            "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/102flowers.tgz",
+            "52808999861908f626f3c1f4e79d11fa",
+        ),
+        (
+            "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/imagelabels.mat",
+            "e0620be6f572b9609742df49c70aed4d",
+        ),
         ("https://www.robots.ox.ac.uk/~vgg/data/flowers/102/setid.mat", "a5357ecc9cb78c4bef273ce3793fc85c"),
     ),
     folder="flowers-102",

@@ -1,6 +1,7 @@
 """Any folder of images with one folder a class."""
 
 from pathlib import Path
+from typing import Any
 
 from attnbench.data import Raw, Source, dataset
 from attnbench.errors import DataProblem
@@ -29,7 +30,7 @@ def imagefolder(root: Path, split: str, path: str = "", test: str = "") -> Raw:
     return Raw([Path(file) for file in files], labels, reader.classes)
 
 
-def _open(reader: type, folder: Path) -> object:
+def _open(reader: type, folder: Path) -> Any:
     try:
         return reader(folder)
     except (FileNotFoundError, NotADirectoryError) as problem:

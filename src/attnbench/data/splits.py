@@ -56,6 +56,11 @@ class Splits:
         return int(self.train.source.images.shape[3])
 
     @property
+    def image_size(self) -> int:
+        """Side of the images in pixels."""
+        return int(self.train.source.images.shape[1])
+
+    @property
     def data_fingerprint(self) -> str:
         """Hash of all images and labels, whichever are used."""
         parts = [split.source.fingerprint for split in (self.train, self.val, self.test) if split]
@@ -118,7 +123,9 @@ def constants(spec: RunSpec, train: Split) -> tuple[tuple[float, ...], tuple[flo
         return statistics(train)
     channels = train.source.images.shape[3]
     if len(given[0]) != channels:
-        raise DataProblem(f"normalise={spec.normalise!r} is for {len(given[0])} channels, {spec.dataset} has {channels}")
+        raise DataProblem(
+            f"normalise={spec.normalise!r} is for {len(given[0])} channels, {spec.dataset} has {channels}"
+        )
     return given
 
 

@@ -12,7 +12,9 @@ def show(root: Path) -> int:
     """Print every data set, and whether its files are there."""
     for entry in DATASETS:
         absent = download.missing(entry.card, root)
-        state = "there" if entry.card.reads and not absent else "ships with scikit-learn" if entry.name == "digits" else ""
+        state = (
+            "there" if entry.card.reads and not absent else "ships with scikit-learn" if entry.name == "digits" else ""
+        )
         state = state or (f"missing: {', '.join(absent)}" if absent else "any folder")
         print(f"{entry.name:18} {entry.card.title}  [{state}]")
     return 0

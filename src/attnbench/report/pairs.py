@@ -19,16 +19,17 @@ class Pair:
     difference: Difference
 
     def __str__(self) -> str:
-        gap, spec = self.difference, self.arm.records[0].spec
-        way = "above" if gap.mean >= 0 else "below"
+        gap, record = self.difference, self.arm.records[0]
+        way, span = "above" if gap.mean >= 0 else "below", interval(gap.low, gap.high, plus=True)
         sentence = (
             f"{self.cell}: {self.arm.name} is {abs(gap.mean):.2f} points {way} {self.other.name} "
-            f"(95 % interval {interval(gap.low, gap.high, plus=True)}, exact permutation p {p_text(gap.p_value)}, "
-            f"n = {gap.n} + {gap.n_baseline}; {spec['epochs']} epochs, recipe {self.arm.records[0].recipe or 'as given'})."
+            f"(95 % interval {span}, exact permutation p {p_text(gap.p_value)}, n = {gap.n} + {gap.n_baseline}; "
+            f"{record.spec['epochs']} epochs, recipe {record.recipe or 'as given'})."
         )
-        rows = [f"  {arm.name:28} {arm.accuracy.mean:7.2f}  {interval(arm.accuracy.low, arm.accuracy.high)}"
+        rows = [(arm.name, f"{arm.accuracy.mean:.2f}", interval(arm.accuracy.low, arm.accuracy.high))
                 for arm in (self.arm, self.other)]  # fmt: skip
-        return "\n".join([sentence, *rows, f"  {'difference':28} {signed(gap.mean):>7}  {interval(gap.low, gap.high, plus=True)}"])
+        rows.append(("difference", signed(gap.mean), span))
+        return "\n".join([sentence, *(f"  {name:28} {mean:>7}  {bounds}" for name, mean, bounds in rows)])
 
 
 def pair(cell: Cell, arm: str, other: str) -> Pair:
@@ -41,7 +42,9 @@ def pair(cell: Cell, arm: str, other: str) -> Pair:
     for name in (arm, other):
         one = cell.arm(name)
         if one is None:
-            raise StoreProblem(f"{cell.name}: no done run of {name!r}; there are {', '.join(a.name for a in cell.arms)}")
+            raise StoreProblem(
+                f"{cell.name}: no done run of {name!r}; there are {', '.join(a.name for a in cell.arms)}"
+            )
         found.append(one)
     one, two = found
     return Pair(cell.name, one, two, difference(one.accuracies, two.accuracies))

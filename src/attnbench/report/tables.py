@@ -10,7 +10,7 @@ from attnbench.errors import StoreProblem
 
 CAPTION = (
     "Test accuracy in percent: mean over seeds with Student's 95 % interval. Difference to `{baseline}` in percentage "
-    "points with Welch's 95 % interval, and p of the exact two-sample permutation test (not corrected for several arms). "
+    "points with Welch's 95 % interval, and p of the exact two-sample permutation test (each arm on its own). "
     "Estimand: the expected accuracy over seeds on this very test set."
 )
 
@@ -66,14 +66,20 @@ def interval(low: float, high: float, plus: bool = False) -> str:
 def _table(cell: Cell, baseline: str) -> list[str]:
     any_record = cell.arms[0].records[0]
     spec = any_record.spec
-    about = f"{spec['epochs']} epochs, recipe {any_record.recipe or 'as given'}, {any_record.test['images']:,} test images"
-    limited = [f"{name} {spec[name]}" for name in ("train_fraction", "train_limit", "test_limit") if spec[name] not in (None, 1)]
+    about = (
+        f"{spec['epochs']} epochs, recipe {any_record.recipe or 'as given'}, {any_record.test['images']:,} test images"
+    )
+    limited = [
+        f"{name} {spec[name]}"
+        for name in ("train_fraction", "train_limit", "test_limit")
+        if spec[name] not in (None, 1)
+    ]
     lines = [
         f"## {_plain(cell.name)}",
         "",
         f"{_plain(', '.join([about, *limited]))}.",
         "",
-        f"| attention | n | accuracy | 95 % interval | difference to {_plain(baseline)} | 95 % interval | p | parameters |",
+        f"| attention | n | accuracy | 95 % interval | to {_plain(baseline)} | 95 % interval | p | parameters |",
         "|:--|--:|--:|:--|--:|:--|--:|--:|",
     ]
     return [*lines, *(f"| {' | '.join(_row(arm))} |" for arm in cell.arms), ""]
