@@ -76,9 +76,8 @@ def study(file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run:
     failures = execute(sweep, jobs, retries)
     for failure in failures:
         print(f"failed: {failure.spec.id}  {describe(failure.spec)}: {failure.reason}", file=sys.stderr)
-    print(
-        f"{plan.name}: {len(sweep.specs) - len(sweep.pending())} of {len(sweep.specs)} runs are done in {runtime.store}/"
-    )
+    done = len(sweep.specs) - len(sweep.pending())
+    print(f"{plan.name}: {done} of {len(sweep.specs)} runs are done in {runtime.store}/")
     return 1 if failures else 0
 
 

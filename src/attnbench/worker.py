@@ -48,13 +48,35 @@ def _train(asked: Any) -> None:
 
 def _prepare(asked: Any) -> None:
     """Fetch and decode all data, build every network once, and name everything that cannot be."""
-    data_dir = asked["runtime"]["data_dir"]
     problems: dict[str, None] = {}
     for spec in _distinct(asked["specs"]):
         try:
-            splits = load_splits(spec, data_dir)
+            splits = load_splits(spec, asked["runtime"]["data_dir"])
             constants(spec, splits.train)
             build(spec, splits.classes, splits.channels, splits.image_size)
+        except AttnbenchError as problem:
+            problems[str(problem)] = None
+    if problems:
+        raise BadReference("\n".join(problems))
+
+
+def _estimate(asked: Any) -> None:
+    """Print seconds per run, measured on a few steps: a JSON list in the order of the specs."""
+    torch.set_num_threads(asked["runtime"]["threads"] or os.cpu_count() or 1)
+    print(json.dumps([_seconds(_spec(fields)) for fields in asked["specs"]]))
+
+
+def _seconds(spec: RunSpec) -> float | None:
+    """Seconds of a run: a few training steps at its image size, times its images; None if their number is unknown."""
+    card = DATASETS.resolve(spec.dataset)[0].card
+    size, images = canonical(spec)["image_size"], card.images
+    if not isinstance(size, int) or not images:
+        return None
+    whole = images.get("all", 0)
+    train = images.get("train", 0.8 * whole) * (1 - spec.val_fraction) * spec.train_fraction
+    test = images.get("test", 0.2 * whole)
+    train, test = min(train, spec.train_limit or train), min(test, spec.test_limit or test)
+    model: Any = build(spec, card.classes, card.channels, size)
     per_image = _step_seconds(model.to(memory_format=torch.channels_last), spec.batch_size, card.channels, size)
     return per_image * (train * spec.epochs + test / 3)
 
