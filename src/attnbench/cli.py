@@ -1,6 +1,5 @@
 """The command line: signatures and help only; each verb imports its work inside."""
 
-import argparse
 import contextlib
 import dataclasses
 import json
@@ -16,7 +15,8 @@ import tyro
 from tyro.conf import Positional, arg
 
 from attnbench.errors import AttnbenchError, StoreProblem
-from attnbench.spec import RunSpec, Runtime, field_docs, preset
+from attnbench.flags import run_flags
+from attnbench.spec import RunSpec, Runtime
 
 if TYPE_CHECKING:
     from attnbench.comparison import Comparison
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"attnbench {__version__}")
         return
     with _plain_errors():
-        verbs = {**VERBS, "run": _run_verb(argv)}
+        verbs = {"run": _run_verb(run_flags(argv)), **VERBS}
         code = tyro.extras.subcommand_cli_from_dict(
             verbs,
             prog="attnbench",
@@ -233,17 +233,8 @@ def ui(port: int = 5000) -> int:
         return 0
 
 
-def _run_verb(argv: list[str]) -> Callable[..., int]:
-    """The verb `run`: a flag for every field of RunSpec, with the recipe's and the data set's defaults."""
-    recipe, dataset = _peek(argv)
-    docs = field_docs(RunSpec)
-    defaults = preset(recipe, dataset)
-    fields: list[Any] = []
-    for name, kind in RunSpec.__annotations__.items():
-        about = arg(help=docs[name], aliases=["--attention-type"] if name == "attention" else None)
-        default = {"default": defaults[name]} if name in defaults else {}
-        fields.append((name, Annotated[kind, about], dataclasses.field(**default)))
-    flags: Any = dataclasses.make_dataclass("Flags", fields, kw_only=True)
+def _run_verb(flags: Any) -> Callable[..., int]:
+    """The verb `run`, whose flags depend on the command line."""
 
     def run(spec: Annotated[flags, arg(name="")], runtime: RuntimeFlags, recipe: str = "classic") -> int:
         """Train one run, test it once, and store the record; a done run is not trained again.
@@ -265,19 +256,6 @@ def _run(spec: RunSpec, runtime: Runtime, recipe: str) -> int:
     record = run(spec, runtime, recipe)
     print(f"test accuracy {record.accuracy:.2f} %  ({record.test['images']:,} images)  {runtime.store}/{record.id}/")
     return 0
-
-
-def _peek(argv: list[str]) -> tuple[str, str | None]:
-    """Recipe and data set, which decide the other flags' defaults."""
-    if argv[:1] != ["run"]:
-        return "classic", None
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--recipe", default="classic")
-    parser.add_argument("--dataset")
-    with contextlib.suppress(argparse.ArgumentError):
-        found, _ = parser.parse_known_args(argv)
-        return found.recipe, found.dataset
-    return "classic", None
 
 
 def _compared(source: Path, store: str | None) -> tuple["Comparison", str]:

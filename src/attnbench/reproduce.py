@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from attnbench.environment import environment
 from attnbench.errors import AttnbenchError
-from attnbench.runner import spec_of
-from attnbench.spec import Runtime
+from attnbench.spec import RunSpec, Runtime
 from attnbench.store import RunRecord, Store
 from attnbench.sweep import Sweep, execute
 
@@ -50,7 +49,7 @@ def reproduce(run: str, runtime: Runtime) -> Reproduction:
             data_dir=runtime.data_dir,
             tracker="none",
         )
-        failures = execute(Sweep([spec_of(stored)], replay, stored.recipe))
+        failures = execute(Sweep([RunSpec.of(stored.spec)], replay, stored.recipe))
         if failures:
             raise AttnbenchError(f"run {stored.id} could not be trained again: {failures[0].reason}")
         again = Store(aside).records()[0]

@@ -3,9 +3,6 @@
 import contextlib
 import dataclasses
 import hashlib
-import os
-import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -22,14 +19,15 @@ from attnbench.cost import cost
 from attnbench.data.batches import Batches
 from attnbench.data.splits import constants, load_splits
 from attnbench.environment import environment
-from attnbench.errors import AttnbenchError, BadSpec, Diverged, StoreProblem
+from attnbench.errors import AttnbenchError, Diverged, StoreProblem
 from attnbench.files import replacing
 from attnbench.models import Predictor, network
+from attnbench.numerics import choose_device, numerics
 from attnbench.registry import ATTENTION, BACKBONES, DATASETS
 from attnbench.spec import RunSpec, Runtime, canonical
 from attnbench.store import RunRecord, Store
 from attnbench.tracking import View, mirrored
-from attnbench.train import Pause, State, predictions, training
+from attnbench.train import Pause, State, predictions, stoppable, training
 
 Log = Callable[[RunSpec, dict[str, float]], None]
 
@@ -78,20 +76,20 @@ def run(
 
 def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, log: Log) -> RunRecord:
     clock = _Clock()
-    device = _device(runtime)
+    device = choose_device(runtime)
     splits = load_splits(spec, runtime.data_dir)
-    with _numerics(spec, runtime, device) as numerics:
+    with numerics(spec, runtime, device) as bits:
         norm = constants(spec, splits.train)
         train = Batches(splits.train, spec, norm, device)
         val = Batches(splits.val, spec, norm, device) if splits.val and _wants_val(spec) else None
         model = build(spec, splits.classes, splits.channels, splits.image_size)
         state = State.fresh(spec, model, train.steps(), device)
-        resumed = _resume(store, spec, state, numerics)
+        resumed = _resume(store, spec, state, bits)
         clock.lap("prepare")
         compiled: Any = torch.compile(state.model) if runtime.compile else None
-        with _stoppable(state):
+        with stoppable(state):
             for pause in training(spec, state, train, val, runtime.checkpoint_minutes, compiled):
-                _keep(store, spec, pause, numerics, resumed)
+                _keep(store, spec, pause, bits, resumed)
                 if pause.kind == "epoch":
                     log(spec, state.curves[-1])
                 if state.stop and state.epoch < spec.epochs:
@@ -125,7 +123,7 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
         weights_sha256=digest,
         data_fingerprint=splits.data_fingerprint,
         split_fingerprint=splits.split_fingerprint,
-        numerics=numerics,
+        numerics=bits,
         cost=cost(state.model, (splits.channels, splits.image_size, splits.image_size)),
         timings=clock.laps,
         resumed=resumed,
@@ -177,7 +175,7 @@ def load(run: str | Path | RunRecord, store: str | Path | None = None) -> nn.Mod
     if not isinstance(run, RunRecord) and (Path(run) / "record.json").is_file():
         home = Store(Path(run).resolve().parent)
     record = run if isinstance(run, RunRecord) else home.find(str(run))
-    spec = spec_of(record)
+    spec = RunSpec.of(record.spec)
     images = record.input
     model = build(spec, images["classes"], images["channels"], images["image_size"])
     file = home.folder(record.id) / "weights.safetensors"
@@ -185,12 +183,6 @@ def load(run: str | Path | RunRecord, store: str | Path | None = None) -> nn.Mod
         raise StoreProblem(f"run {record.id} has no weights in {home.path}/")
     model.load_state_dict(load_file(file))
     return Predictor(model, *map(tuple, images["normalise"])).eval()
-
-
-def spec_of(record: RunRecord) -> RunSpec:
-    """The spec of a record."""
-    stages = record.spec.get("stages")
-    return RunSpec(**{**record.spec, "stages": tuple(stages) if stages is not None else None})
 
 
 def weights_digest(weights: dict[str, torch.Tensor]) -> str:
@@ -268,62 +260,6 @@ def _marked(store: Store, spec: RunSpec, recipe: str) -> Iterator[None]:
         if isinstance(problem, OSError):
             raise StoreProblem(f"run {spec.id} in {store.path}/ stopped: {problem.strerror or problem}") from problem
         raise
-
-
-@contextlib.contextmanager
-def _numerics(spec: RunSpec, runtime: Runtime, device: torch.device) -> Iterator[dict[str, Any]]:
-    """Set what can change bits, and say what it was set to; memory goes back to the GPU afterwards."""
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    threads = runtime.threads or os.cpu_count() or 1
-    torch.set_num_threads(threads)
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.benchmark = False
-        torch.use_deterministic_algorithms(spec.deterministic)
-    try:
-        yield {
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-            "threads": threads,
-            "compile": runtime.compile,
-            "layout": "channels_last",
-            "precision": spec.precision if device.type == "cuda" else "fp32",
-            "torch": torch.__version__,
-        }
-    finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-
-
-@contextlib.contextmanager
-def _stoppable(state: State) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the step in progress and leave a checkpoint; a second one ends at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, _frame: object) -> None:
-        if state.stop:
-            raise KeyboardInterrupt(signal.Signals(number).name)
-        state.stop = True
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _device(runtime: Runtime) -> torch.device:
-    wanted = runtime.device
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise BadSpec({"device": f"{wanted!r}: torch sees no CUDA device here; 'cpu' works"})
-    return torch.device(wanted)
 
 
 def _cards(spec: RunSpec) -> dict[str, Any]:

@@ -84,6 +84,12 @@ class RunSpec:
         if found:
             raise BadSpec(found)
 
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "RunSpec":
+        """The spec whose fields were written as JSON, which has no tuples."""
+        stages = fields.get("stages")
+        return cls(**{**fields, "stages": tuple(stages) if stages is not None else None})
+
     @functools.cached_property
     def id(self) -> str:
         """Twelve hex digits of the canonical form: `se`, `SE` and `se(reduction=16)` are one run."""
@@ -117,43 +123,6 @@ class Runtime:
             found["device"] = f"{self.device!r} is not one of 'auto', 'cpu', 'cuda', 'cuda:N'"
         if found:
             raise BadSpec(found)
-
-
-RECIPES: dict[str, dict[str, Any]] = {
-    "classic": {},
-    "standard": {
-        "optimizer": "sgd",
-        "lr": 0.1,
-        "weight_decay": 5e-4,
-        "schedule": "cosine",
-        "augment": "crop+flip",
-        "batch_size": 128,
-        "epochs": 200,
-    },
-    "fast": {
-        "optimizer": "sgd",
-        "lr": 0.1,
-        "weight_decay": 5e-4,
-        "schedule": "onecycle",
-        "augment": "crop+flip",
-        "label_smoothing": 0.1,
-        "batch_size": 32,
-        "epochs": 10,
-    },
-}
-
-
-def preset(recipe: str, dataset: str | None = None) -> dict[str, Any]:
-    """Every field's value under a recipe, then under the data set's card; what the user gives comes after.
-
-    Raises:
-        BadReference: an unknown recipe or data set.
-    """
-    if recipe not in RECIPES:
-        instead = nearest(recipe, RECIPES) or f"; known are {', '.join(RECIPES)}"
-        raise BadReference(f"no recipe is called {recipe!r}{instead}")
-    defaults = {f.name: f.default for f in dataclasses.fields(RunSpec) if f.default is not dataclasses.MISSING}
-    return {**defaults, **RECIPES[recipe], **(_from_card(dataset) if dataset else {})}
 
 
 def canonical(spec: RunSpec) -> dict[str, object]:
@@ -236,12 +205,6 @@ def field_docs(cls: type) -> dict[str, str]:
 
 
 _FLOATS = {name for name, kind in RunSpec.__annotations__.items() if getattr(kind, "__origin__", kind) is float}
-
-
-def _from_card(dataset: str) -> dict[str, Any]:
-    card = DATASETS.resolve(dataset)[0].card
-    given = {"image_size": card.image_size or None, "augment": card.augment or None}
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def _conflicts(values: Mapping[str, Any]) -> dict[str, str]:

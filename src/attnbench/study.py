@@ -11,9 +11,10 @@ import yaml
 from annotated_types import Gt
 
 from attnbench.errors import BadReference, BadStudy
+from attnbench.recipes import preset
 from attnbench.refs import nearest
 from attnbench.registry import ATTENTION, DATASETS
-from attnbench.spec import RunSpec, field_docs, mistakes, preset, violations
+from attnbench.spec import RunSpec, field_docs, mistakes, violations
 
 Path_ = tuple[str | int, ...]
 

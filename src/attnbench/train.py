@@ -1,5 +1,8 @@
 """The training loop: a generator that hands back at every moment at which a run can stop and go on."""
 
+import contextlib
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -114,6 +117,26 @@ def predictions(model: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
     with torch.inference_mode():
         pairs = [(model(images).float().cpu(), labels.cpu()) for images, labels in batches.plain()]
     return torch.cat([logits for logits, _ in pairs]), torch.cat([labels for _, labels in pairs])
+
+
+@contextlib.contextmanager
+def stoppable(state: State) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the step in progress and leave a checkpoint; a second one ends at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _frame: object) -> None:
+        if state.stop:
+            raise KeyboardInterrupt(signal.Signals(number).name)
+        state.stop = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _step(

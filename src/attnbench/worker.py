@@ -43,7 +43,7 @@ def _end_with_parent() -> None:
 
 def _train(asked: Any) -> None:
     view = View(**asked["view"]) if asked.get("view") else None
-    run(_spec(asked["spec"]), Runtime(**asked["runtime"]), asked["recipe"], view)
+    run(RunSpec.of(asked["spec"]), Runtime(**asked["runtime"]), asked["recipe"], view)
 
 
 def _prepare(asked: Any) -> None:
@@ -63,7 +63,7 @@ def _prepare(asked: Any) -> None:
 def _estimate(asked: Any) -> None:
     """Print seconds per run, measured on a few steps: a JSON list in the order of the specs."""
     torch.set_num_threads(asked["runtime"]["threads"] or os.cpu_count() or 1)
-    print(json.dumps([_seconds(_spec(fields)) for fields in asked["specs"]]))
+    print(json.dumps([_seconds(RunSpec.of(fields)) for fields in asked["specs"]]))
 
 
 def _seconds(spec: RunSpec) -> float | None:
@@ -98,12 +98,7 @@ def _step_seconds(model: torch.nn.Module, batch_size: int, channels: int, size: 
 
 def _distinct(specs: list[dict[str, Any]]) -> list[RunSpec]:
     """One spec for all that differ in the seed only."""
-    return [_spec(fields) for fields in {repr({**fields, "seed": 0}): fields for fields in specs}.values()]
-
-
-def _spec(fields: dict[str, Any]) -> RunSpec:
-    stages = fields.get("stages")
-    return RunSpec(**{**fields, "stages": tuple(stages) if stages is not None else None})
+    return [RunSpec.of(fields) for fields in {repr({**fields, "seed": 0}): fields for fields in specs}.values()]
 
 
 if __name__ == "__main__":

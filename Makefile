@@ -1,0 +1,47 @@
+# make demo, make test: each sets up everything it needs in .venv.
+# A CPU-only torch (0.9 instead of 5 GB): make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+PYTHON ?= python3
+PIP_ARGS ?=
+JOBS ?= 2
+BIN := .venv/bin
+READY := .venv/.ready
+QUICK := studies/quick.yaml
+
+.PHONY: setup demo test test-slow lint format docs clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: $(READY)
+	$(BIN)/attnbench study $(QUICK) --jobs $(JOBS)
+	$(BIN)/attnbench report $(QUICK)
+	@$(BIN)/attnbench compare "constant(value=0)" none --study $(QUICK) --expect worse || \
+	  { echo; echo "SOMETHING IS BROKEN: a network whose residual branches are multiplied by 0 must come out worse."; exit 1; }
+	@echo
+	@echo "The report: reports/quick/table.md"
+	@echo "The runs in MLflow: $(BIN)/attnbench ui, then open http://127.0.0.1:5000"
+
+test: $(READY)
+	$(BIN)/pytest -n $(JOBS) -m "not slow"
+
+test-slow: $(READY)
+	$(BIN)/pytest -n $(JOBS) -m slow --timeout 900
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(READY)
+	$(BIN)/python docs/render.py
+
+clean:
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,61 @@
+"""What every test may use: small runs, a place of its own, and the real images where they exist."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+TINY = {"dataset": "digits", "backbone": "resnet20(widths=(4, 8, 8))", "epochs": 2, "train_limit": 100, "test_limit": 50}
+"""A run of about a second, once the data are decoded."""
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test works in an empty folder, with one thread and no settings of the user's."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("ATTNBENCH_STORE", "ATTNBENCH_DATA_DIR", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One data folder for the session, so that the digits are decoded once."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Unpack archives of real images, by their paths below the shared folder, into one folder; skip where there are none."""
+    import tarfile
+
+    root = tmp_path_factory.mktemp("real")
+    there: set[str] = set()
+
+    def unpack(*archives: str) -> Path:
+        if not SHARED.is_dir():
+            pytest.skip("the real images of ../shared/data are not on this machine")
+        for name in set(archives) - there:
+            with tarfile.open(SHARED / name) as archive:
+                archive.extractall(root, filter="data")
+            there.add(name)
+        return root
+
+    return unpack
+
+
+@pytest.fixture(scope="session")
+def attnbench() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line as a user does, in a process of its own: attnbench("run", "--dataset", "digits")."""
+
+    def call(*arguments: object, env: dict[str, str] | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "attnbench", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=timeout)
+
+    return call
