@@ -23,6 +23,7 @@ RECIPES: dict[str, tuple[int, str]] = {
     "EuroSAT": (224, "0.3444 0.3803 0.4078 / 0.2034 0.1367 0.1148"),
 }
 CLASSIC = {"se": 'se(variant="classic")', "cbam": 'cbam(variant="classic")'}
+METRICS = ("train_loss", "train_accuracy")
 PARAMS = ("dataset", "attention_type", "epochs", "batch_size", "lr", "weight_decay", "experiment_name")
 
 
@@ -80,7 +81,7 @@ def experiment(asked: argparse.Namespace) -> None:
     store = Store(runtime.store)
     weights = Path("saved_models") / f"{asked.dataset}_{asked.attention_type}_model.pth"
     params = {name: str(getattr(asked, name)) for name in PARAMS}
-    view = View(asked.experiment_name, params, artifacts=[str(weights.resolve())])
+    view = View(asked.experiment_name, params, artifacts=[str(weights.resolve())], metrics=list(METRICS))
     if (done := store.record(spec.id)) is not None and done.done:
         print(f"This run is done ({store.folder(spec.id)}/); another --seed repeats the experiment.")
         for point in done.curves:

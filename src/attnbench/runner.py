@@ -171,7 +171,7 @@ def load(run: str | Path | RunRecord, store: str | Path | None = None) -> nn.Mod
     Raises:
         StoreProblem: no such run, or one without weights.
     """
-    home = Store(store or Runtime().store)
+    home = Store(store) if store else Store.default()
     if not isinstance(run, RunRecord) and (Path(run) / "record.json").is_file():
         home = Store(Path(run).resolve().parent)
     record = run if isinstance(run, RunRecord) else home.find(str(run))

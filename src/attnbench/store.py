@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from attnbench.console import say
 from attnbench.errors import StoreProblem
 from attnbench.files import replacing
+from attnbench.spec import Runtime
 
 KEPT_CHECKPOINTS = 2
 
@@ -81,7 +83,7 @@ class Store:
     @classmethod
     def default(cls) -> "Store":
         """The store that is used where none is named."""
-        return cls(os.environ.get("ATTNBENCH_STORE", "runs"))
+        return cls(Runtime().store)
 
     def folder(self, run: str) -> Path:
         """Where a run's files are."""
@@ -133,12 +135,17 @@ class Store:
     @contextlib.contextmanager
     def lock(self, run: str) -> Iterator[None]:
         """Hold a run, so that two processes never train it at once; the system frees it when a process dies."""
-        from filelock import FileLock
+        from filelock import FileLock, Timeout
 
         locks = self.path / ".locks"
         try:
             locks.mkdir(parents=True, exist_ok=True)
-            held = FileLock(locks / f"{run}.lock").acquire()
+            lock = FileLock(locks / f"{run}.lock")
+            try:
+                held = lock.acquire(timeout=0)
+            except Timeout:
+                say(f"run {run} is being trained by another process; waiting for it")
+                held = lock.acquire()
         except OSError as problem:
             raise StoreProblem(f"the store {self.path}/ cannot be written: {problem.strerror or problem}") from None
         with held:

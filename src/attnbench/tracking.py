@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from filelock import FileLock
 
+from attnbench.console import say
 from attnbench.errors import AttnbenchError
 from attnbench.spec import RunSpec
 from attnbench.store import Store
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 1.0
 CLOSE_SECONDS = 90.0
+METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds")
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -41,6 +42,7 @@ class View:
     params: dict[str, str]
     tags: dict[str, str] = field(default_factory=dict)
     artifacts: list[str] = field(default_factory=list)
+    metrics: list[str] = field(default_factory=lambda: list(METRICS))
 
     @classmethod
     def of(cls, spec: RunSpec, study: str = "") -> "View":
@@ -104,7 +106,7 @@ class Mirror:
             points = [
                 line for line in self.store.journal(run) if line["event"] == "epoch" and line["epoch"] not in sent
             ]
-            self._send(key, points)
+            self._send(key, points, view.metrics)
             sent |= {int(point["epoch"]) for point in points}
             if ended:
                 self._close(key, run, view)
@@ -164,16 +166,15 @@ class Mirror:
                 raise
             return str(known.experiment_id)
 
-    def _send(self, key: str, points: list[dict[str, Any]]) -> None:
+    def _send(self, key: str, points: list[dict[str, Any]], names: list[str]) -> None:
         from mlflow.entities import Metric
 
         assert self._client is not None
-        plain = {"epoch", "event", "time"}
         metrics = [
-            Metric(name, value, int(1000 * point.get("time", 0)), int(point["epoch"]))
+            Metric(name, point[name], int(1000 * point.get("time", 0)), int(point["epoch"]))
             for point in points
-            for name, value in point.items()
-            if name not in plain
+            for name in names
+            if name in point
         ]
         for start in range(0, len(metrics), 1000):
             self._client.log_batch(key, metrics=metrics[start : start + 1000])
@@ -241,11 +242,6 @@ def sync(store: Store) -> tuple[int, int]:
             failed += 1
             say(f"MLflow: run {run} could not be sent: {_first_line(problem)}")
     return len(runs) - failed, failed
-
-
-def say(message: str) -> None:
-    """One line on stderr."""
-    print(f"attnbench: {message}", file=sys.stderr, flush=True)
 
 
 def _follow(mirror: Mirror, runs: list[str], over: threading.Event, trouble: list[str]) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 from filelock import FileLock
 
 from attnbench.cards import Source
+from attnbench.console import say
 from attnbench.data import download
 from attnbench.errors import DataProblem
 from attnbench.files import replacing
@@ -140,7 +141,7 @@ def _build(
         Path(aside).mkdir()  # for the context manager to remove
     expected = entry.card.images.get(split, len(raw[1]))
     if len(raw[1]) != expected:
-        _warn(f"{entry.name} {split} has {len(raw[1]):,} images here, {expected:,} as released")
+        say(f"warning: {entry.name} {split} has {len(raw[1]):,} images here, {expected:,} as released")
     return folder
 
 
@@ -268,9 +269,3 @@ def _write_json(file: Path, value: object) -> None:
 
 def _hash(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
-
-
-def _warn(message: str) -> None:
-    import sys
-
-    print(f"attnbench: warning: {message}", file=sys.stderr)

@@ -33,15 +33,18 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
 
 
 def markdown(comparison: Comparison) -> str:
-    """A table per cell, with a caption that says what varied, which estimand and n."""
-    parts = [f"# {_plain(comparison.name)}", ""]
-    for cell in comparison.cells:
-        parts += _table(cell, comparison.baseline)
-    parts += [CAPTION.format(baseline=_plain(comparison.baseline)), ""]
+    """The whole report as one page."""
+    parts = [f"# {_plain(comparison.name)}\n", tables(comparison)]
     if comparison.missing:
-        parts += [f"**{comparison.missing} runs of this study are not done yet.**", ""]
+        parts.append(f"**{comparison.missing} runs of this study are not done yet.**\n")
     parts += [f"**Warning:** {_plain(warning)}.\n" for warning in comparison.warnings]
     return "\n".join(parts)
+
+
+def tables(comparison: Comparison) -> str:
+    """A table per cell, with a caption that says what varied, which estimand and n."""
+    lines = [line for cell in comparison.cells for line in _table(cell, comparison.baseline)]
+    return "\n".join([*lines, CAPTION.format(baseline=_plain(comparison.baseline)), ""])
 
 
 def signed(value: float) -> str:
@@ -75,9 +78,7 @@ def _table(cell: Cell, baseline: str) -> list[str]:
         if spec[name] not in (None, 1)
     ]
     lines = [
-        f"## {_plain(cell.name)}",
-        "",
-        f"{_plain(', '.join([about, *limited]))}.",
+        f"**{_plain(cell.name)}**: {_plain(', '.join([about, *limited]))}.",
         "",
         f"| attention | n | accuracy | 95 % interval | to {_plain(baseline)} | 95 % interval | p | parameters |",
         "|:--|--:|--:|:--|--:|:--|--:|--:|",
