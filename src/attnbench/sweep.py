@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from attnbench.errors import AttnbenchError, BadSpec
 from attnbench.spec import RunSpec, Runtime
@@ -170,7 +171,7 @@ class _Progress:
     def __init__(self, bars: Progress, total: int) -> None:
         self.bars = bars
         self.whole = bars.add_task("runs", total=total)
-        self.tasks: dict[str, object] = {}
+        self.tasks: dict[str, TaskID] = {}
 
     def show(self, crew: _Crew) -> None:
         """Bring the lines of the running runs up to date."""
@@ -178,12 +179,12 @@ class _Progress:
             points = [line for line in crew.sweep.store.journal(run) if line["event"] == "epoch"]
             if run not in self.tasks:
                 self.tasks[run] = self.bars.add_task(describe(spec), total=spec.epochs)
-            self.bars.update(self.tasks[run], completed=len(points))  # type: ignore[arg-type]
+            self.bars.update(self.tasks[run], completed=len(points))
 
     def finished(self, spec: RunSpec, reason: str | None, store: Store) -> None:
         """Drop a run's line, move the whole bar on, and say how it went."""
         if spec.id in self.tasks:
-            self.bars.remove_task(self.tasks.pop(spec.id))  # type: ignore[arg-type]
+            self.bars.remove_task(self.tasks.pop(spec.id))
         self.bars.advance(self.whole)
         record = store.record(spec.id)
         outcome = f"{record.accuracy:.2f} %" if record and record.done else f"FAILED: {reason}"
@@ -198,7 +199,8 @@ def _display(total: int) -> Iterator[_Progress]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, transient=True) as bars:
+    console = Console()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         yield _Progress(bars, total)
 
 

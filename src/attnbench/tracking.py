@@ -61,6 +61,7 @@ class Mirror:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.refusal = ""
         self._client: MlflowClient | None = None
         self._seen: dict[str, tuple[int, bool, int]] = {}
         self._runs: dict[str, tuple[str, set[int]]] = {}
@@ -217,6 +218,7 @@ def mirrored(store: Store, runs: Iterable[str], enabled: bool = True) -> Iterato
         late = mirror.behind(runs)
         if late:
             reason = trouble[-1] if trouble else "no answer in time"
+            reason = "as said above" if reason == mirror.refusal else reason
             say(f"MLflow: {len(late)} of {len(runs)} runs did not fully arrive ({reason}); `attnbench sync` sends them")
 
 
@@ -249,8 +251,9 @@ def _follow(mirror: Mirror, runs: list[str], over: threading.Event, trouble: lis
     try:
         mirror.open()
     except Exception as problem:  # whatever MLflow does, training goes on
-        trouble.append(_first_line(problem))
-        say(f"no mirror in MLflow, the journals go on: {_first_line(problem)}")
+        mirror.refusal = _first_line(problem)
+        trouble.append(mirror.refusal)
+        say(f"no mirror in MLflow, the journals go on: {mirror.refusal}")
         return
     last = False
     while not last:
