@@ -188,7 +188,9 @@ class _Progress:
         self.bars.advance(self.whole)
         record = store.record(spec.id)
         outcome = f"{record.accuracy:.2f} %" if record and record.done else f"FAILED: {reason}"
-        self.bars.console.print(f"{spec.id}  {describe(spec)}  {outcome}", highlight=False, markup=False)
+        self.bars.console.print(
+            f"{spec.id}  {describe(spec)}  {outcome}", highlight=False, markup=False, soft_wrap=True
+        )
 
 
 @contextlib.contextmanager

@@ -81,7 +81,8 @@ def _state(entry: Entry[Source], options: Mapping[str, object], root: Path) -> s
     folders = [root / path for path in entry.card.reads]
     folders += [root / str(options[name]) for name in ("path", "test") if options.get(name)]
     listing = [(str(path), stat.st_size, stat.st_mtime_ns) for folder in folders for path, stat in _files(folder)]
-    return _hash(_FORMAT, entry.identity(), version("scikit-learn"), sorted(listing))
+    shipped = "" if folders else version("scikit-learn")
+    return _hash(_FORMAT, entry.identity(), shipped, sorted(listing))
 
 
 def _files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
