@@ -38,7 +38,7 @@ def reproduce(run: str, runtime: Runtime) -> Reproduction:
         StoreProblem: no such run.
         AttnbenchError: the run could not be trained again.
     """
-    store = Store(runtime.store)
+    store = Store(runtime.store).holding(run)
     stored = store.find(run)
     with tempfile.TemporaryDirectory(prefix="attnbench-reproduce-") as aside:
         replay = Runtime(

@@ -130,7 +130,7 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
     )
     store.log(spec.id, "done", final_test_accuracy=record.accuracy)
     store.save(record)
-    return record
+    return store.find(spec.id)
 
 
 def _save(folder: Path, model: nn.Module, logits: torch.Tensor, labels: torch.Tensor) -> str:
@@ -172,15 +172,12 @@ def load(run: str | Path | RunRecord, store: str | Path | None = None) -> nn.Mod
         StoreProblem: no such run, or one without weights.
     """
     home = Store(store) if store else Store.default()
-    if not isinstance(run, RunRecord) and (Path(run) / "record.json").is_file():
-        home = Store(Path(run).resolve().parent)
-    record = run if isinstance(run, RunRecord) else home.find(str(run))
-    spec = RunSpec.of(record.spec)
+    record = run if isinstance(run, RunRecord) else home.holding(run).find(run)
     images = record.input
-    model = build(spec, images["classes"], images["channels"], images["image_size"])
-    file = home.folder(record.id) / "weights.safetensors"
+    model = build(RunSpec.of(record.spec), images["classes"], images["channels"], images["image_size"])
+    file = Path(record.folder) / "weights.safetensors"
     if not file.is_file():
-        raise StoreProblem(f"run {record.id} has no weights in {home.path}/")
+        raise StoreProblem(f"run {record.id} has no weights: {file} is not there")
     model.load_state_dict(load_file(file))
     return Predictor(model, *map(tuple, images["normalise"])).eval()
 

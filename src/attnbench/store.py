@@ -52,6 +52,8 @@ class RunRecord:
     """Seconds of wall time per phase."""
     resumed: int = 0
     """How often the unfinished run was taken up again from a checkpoint."""
+    folder: str = field(default="", compare=False)
+    """Where the run's files are; not part of `record.json`."""
 
     @property
     def done(self) -> bool:
@@ -65,12 +67,14 @@ class RunRecord:
 
     def to_json(self) -> str:
         """The record as it lies in `record.json`."""
-        return json.dumps(dataclasses.asdict(self), indent=1)
+        values = dataclasses.asdict(self)
+        del values["folder"]
+        return json.dumps(values, indent=1)
 
     @classmethod
-    def from_json(cls, text: str) -> "RunRecord":
+    def from_json(cls, text: str, folder: str = "") -> "RunRecord":
         """Read a record; fields that a later version added are left out."""
-        values = json.loads(text)
+        values = {**json.loads(text), "folder": folder}
         return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values})
 
 
@@ -97,7 +101,7 @@ class Store:
         """
         file = self.folder(run) / "record.json"
         try:
-            return RunRecord.from_json(file.read_text())
+            return RunRecord.from_json(file.read_text(), str(file.parent))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as problem:
@@ -113,24 +117,27 @@ class Store:
         found = [self.record(file.parent.name) for file in sorted(self.path.glob("*/record.json"))]
         return [record for record in found if record is not None]
 
-    def find(self, run: str) -> RunRecord:
-        """The record of a done run, by its id, the beginning of its id, or its folder.
+    def holding(self, run: str | Path) -> "Store":
+        """The store that a run's folder lies in; this one for an id."""
+        return Store(Path(run).resolve().parent) if (Path(run) / "record.json").is_file() else self
+
+    def find(self, run: str | Path) -> RunRecord:
+        """The record of a done run, by its id, the beginning of its id, or its folder in this store.
 
         Raises:
-            StoreProblem: none, or several.
+            StoreProblem: none, or several, or one that failed.
         """
-        if (Path(run) / "record.json").is_file():
-            found = Store(Path(run).resolve().parent).record(Path(run).resolve().name)
-            assert found is not None
-            return _must_be_done(found)
+        name = Path(run).name
         matches = [file.parent.name for file in sorted(self.path.glob("*/record.json"))]
-        matches = [name for name in matches if run and name.startswith(run)]
+        matches = [match for match in matches if name and match.startswith(name)]
         if len(matches) != 1:
             what = f"runs {', '.join(matches[:4])} begin" if matches else "no run begins"
-            raise StoreProblem(f"{what} with {run!r} in {self.path}/; give an id or a run's folder")
+            raise StoreProblem(f"{what} with {name!r} in {self.path}/; give an id or a run's folder")
         record = self.record(matches[0])
         assert record is not None
-        return _must_be_done(record)
+        if not record.done:
+            raise StoreProblem(f"run {record.id} failed: {record.error}")
+        return record
 
     @contextlib.contextmanager
     def lock(self, run: str) -> Iterator[None]:
@@ -216,9 +223,3 @@ class Store:
 
     def _checkpoints(self, run: str) -> list[Path]:
         return sorted(self.folder(run).glob("checkpoint-*.pt"))
-
-
-def _must_be_done(record: RunRecord) -> RunRecord:
-    if not record.done:
-        raise StoreProblem(f"run {record.id} failed: {record.error}")
-    return record
