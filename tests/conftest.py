@@ -11,7 +11,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
-TINY = {"dataset": "digits", "backbone": "resnet20(widths=(4, 8, 8))", "epochs": 2, "train_limit": 100, "test_limit": 50}
+TINY = {
+    "dataset": "digits",
+    "backbone": "resnet20(widths=(4, 8, 8))",
+    "epochs": 2,
+    "train_limit": 100,
+    "test_limit": 50,
+}
 """A run of about a second, once the data are decoded."""
 
 
@@ -32,7 +38,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Unpack archives of real images, by their paths below the shared folder, into one folder; skip where there are none."""
+    """Unpack archives of real images into one folder, by their paths below the shared one; skip where that is not."""
     import tarfile
 
     root = tmp_path_factory.mktemp("real")
@@ -54,8 +60,12 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def attnbench() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the command line as a user does, in a process of its own: attnbench("run", "--dataset", "digits")."""
 
-    def call(*arguments: object, env: dict[str, str] | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def call(
+        *arguments: object, env: dict[str, str] | None = None, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "attnbench", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=timeout)
+        return subprocess.run(
+            command, capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=timeout
+        )
 
     return call

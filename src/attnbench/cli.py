@@ -1,7 +1,6 @@
 """The command line: signatures and help only; each verb imports its work inside."""
 
 import contextlib
-import dataclasses
 import json
 import os
 import signal
@@ -91,8 +90,6 @@ def report(source: Positional[Path], store: StoreFlag = None, out: Path | None =
     from attnbench.report import markdown, write
 
     comparison, slug = _compared(source, store)
-    if not comparison.cells:
-        raise StoreProblem(f"{source}: no run is done yet; attnbench study {source} does them")
     folder = out or Path("reports") / slug
     files = write(comparison, folder)
     print(markdown(comparison))
@@ -119,8 +116,6 @@ def compare(
 
     comparison, _ = _compared(study, store)
     pairs = [pair(cell, arm, other) for cell in comparison.cells]
-    if not pairs:
-        raise StoreProblem(f"{study}: no run is done yet; attnbench study {study} does them")
     print("\n\n".join(str(each) for each in pairs))
     if expect is None or all(holds(each, expect) for each in pairs):
         return 0
@@ -140,7 +135,7 @@ def list_(what: Positional[Kind], as_json: Annotated[bool, arg(name="json")] = F
     registries: dict[str, Any] = {"attention": ATTENTION, "backbones": BACKBONES, "datasets": DATASETS}
     entries = list(registries[what])
     if as_json:
-        print(json.dumps([_about(entry) for entry in entries], indent=1))
+        print(json.dumps([entry.about() for entry in entries], indent=1))
         return 0
     width = max(len(entry.name) for entry in entries)
     for entry in entries:
@@ -164,7 +159,7 @@ def show(name: Positional[str]) -> int:
         known += [entry.name for entry in registry]
         with contextlib.suppress(BadReference):
             entry = registry.resolve(name)[0]
-            for field, value in _about(entry).items():
+            for field, value in entry.about().items():
                 if value not in ("", {}, (), None):
                     print(f"{field:12} {value}")
             return 0
@@ -242,20 +237,17 @@ def _run_verb(flags: Any) -> Callable[..., int]:
         Args:
             recipe: Preset that the other flags start from: classic, standard or fast.
         """
-        return _run(RunSpec(**vars(spec)), runtime, recipe)
+        from attnbench.runner import run as train
+        from attnbench.store import Store
+
+        asked = RunSpec(**vars(spec))
+        if Store(runtime.store).done(asked.id):
+            print(f"run {asked.id} is done already")
+        record = train(asked, runtime, recipe)
+        print(f"test accuracy {record.accuracy:.2f} %  ({record.test['images']:,} images)  {record.folder}/")
+        return 0
 
     return run
-
-
-def _run(spec: RunSpec, runtime: Runtime, recipe: str) -> int:
-    from attnbench.runner import run
-    from attnbench.store import Store
-
-    if Store(runtime.store).done(spec.id):
-        print(f"run {spec.id} is done already")
-    record = run(spec, runtime, recipe)
-    print(f"test accuracy {record.accuracy:.2f} %  ({record.test['images']:,} images)  {runtime.store}/{record.id}/")
-    return 0
 
 
 def _compared(source: Path, store: str | None) -> tuple["Comparison", str]:
@@ -265,21 +257,13 @@ def _compared(source: Path, store: str | None) -> tuple["Comparison", str]:
     from attnbench.study import Study
 
     if source.is_dir():
-        return compared(Store(source).records()), source.resolve().name
-    plan = Study.load(source)
-    return compared(plan, Store(store) if store else Store.default()), plan.slug
-
-
-def _about(entry: Any) -> dict[str, Any]:
-    """An entry as plain values: at least name, kind, control and inert."""
-    card = dataclasses.asdict(entry.card)
-    base = {
-        "name": entry.name,
-        "kind": card.pop("kind", entry.target.split(".")[1]),
-        "summary": entry.summary,
-    }
-    rest = {"control": False, "inert": {}, "options": dict(entry.defaults), **card}
-    return {**base, **rest}
+        found, slug = compared(Store(source).records()), source.resolve().name
+    else:
+        plan = Study.load(source)
+        found, slug = compared(plan, Store(store) if store else Store.default()), plan.slug
+    if not found.cells:
+        raise StoreProblem(f"{source}: no run is done yet; attnbench study FILE does the runs of a study")
+    return found, slug
 
 
 @contextlib.contextmanager
@@ -309,6 +293,3 @@ VERBS: dict[str, Callable[..., int]] = {
     "sync": sync,
     "ui": ui,
 }
-
-if __name__ == "__main__":
-    main()

@@ -72,8 +72,8 @@ def compare(study_or_records: Study | Iterable[RunRecord], store: Store | None =
 def _comparison(name: str, baseline: str, records: list[RunRecord], missing: int) -> Comparison:
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
-        groups[_cell_key(record)].append(record)
-    titles = _titles([members[0] for members in groups.values()])
+        groups[repr(_cell_form(record))].append(record)
+    titles = _titles([_cell_form(members[0]) for members in groups.values()])
     cells = tuple(_cell(title, members, baseline) for title, members in zip(titles, groups.values(), strict=True))
     warnings = [
         warning for title, members in zip(titles, groups.values(), strict=True) for warning in _mixed(title, members)
@@ -83,8 +83,9 @@ def _comparison(name: str, baseline: str, records: list[RunRecord], missing: int
 
 def _cell(title: str, records: list[RunRecord], baseline: str) -> Cell:
     arms: dict[str, list[RunRecord]] = defaultdict(list)
-    for record in sorted(records, key=lambda record: record.spec["seed"]):
-        arms[_arm_name(record)].append(record)
+    records = sorted(records, key=lambda record: record.spec["seed"])
+    for name, record in zip(_arm_names(records), records, strict=True):
+        arms[name].append(record)
     reference = [record.accuracy for record in arms.get(baseline, [])]
     order = sorted(arms, key=lambda name: (name != baseline, name))
     return Cell(title, tuple(_arm(name, arms[name], reference if name != baseline else []) for name in order))
@@ -95,36 +96,41 @@ def _arm(name: str, records: list[RunRecord], reference: Sequence[float]) -> Arm
     return Arm(name, tuple(records), estimate(accuracies), difference(accuracies, reference) if reference else None)
 
 
-def _cell_key(record: RunRecord) -> str:
-    """Everything that must be equal for two records to be pooled: recipe, data and split."""
+def _cell_form(record: RunRecord) -> dict[str, object]:
+    """Everything that must be equal for two records to be pooled: recipe, versions, data and split."""
     kept = {name: value for name, value in record.canonical.items() if name not in (*_ARM_FIELDS, "seed", "versions")}
-    versions = {name: value for name, value in record.canonical["versions"].items() if name != "attention"}
-    return repr((sorted(kept.items()), sorted(versions.items()), record.data_fingerprint, record.split_fingerprint))
+    versions = {f"{name} version": v for name, v in record.canonical["versions"].items() if name != "attention"}
+    return {**kept, **versions, "data": record.data_fingerprint, "split": record.split_fingerprint}
 
 
-def _arm_name(record: RunRecord) -> str:
-    """The mechanism, with its place where that is not its card's own."""
+def _arm_names(records: list[RunRecord]) -> list[str]:
+    """Each record's mechanism, with its place where that is not its card's own, and its version where several are."""
+    forms = [record.canonical for record in records]
+    names = [_placed(record) for record in records]
+    versions: dict[str, set[object]] = defaultdict(set)
+    for name, form in zip(names, forms, strict=True):
+        versions[name].add(form["versions"]["attention"])
+    return [
+        f"{name} version {form['versions']['attention']}" if len(versions[name]) > 1 else name
+        for name, form in zip(names, forms, strict=True)
+    ]
+
+
+def _placed(record: RunRecord) -> str:
     form = record.canonical
-    place = [f"site={form['site']}"] if form["site"] != record.cards["attention"].get("site") and form["site"] else []
+    place = [f"site={form['site']}"] if form["site"] not in (None, record.cards["attention"].get("site")) else []
     place += [f"stages={','.join(map(str, form['stages']))}"] if form["stages"] else []
     return " ".join([str(form["attention"]), *place])
 
 
-def _titles(firsts: list[RunRecord]) -> list[str]:
+def _titles(forms: list[dict[str, object]]) -> list[str]:
     """A cell's data set and backbone, and whatever else tells the cells apart."""
-    fields = [
-        name for name in (firsts[0].canonical if firsts else ()) if name not in (*_ARM_FIELDS, "seed", "versions")
+    fields = [name for name in (forms[0] if forms else ()) if name not in ("dataset", "backbone")]
+    varied = [name for name in fields if len({repr(form[name]) for form in forms}) > 1]
+    return [
+        ", ".join([f"{form['dataset']}, {form['backbone']}", *(f"{name} {form[name]}" for name in varied)])
+        for form in forms
     ]
-    varied = [name for name in fields if len({repr(record.canonical[name]) for record in firsts}) > 1]
-    extra = [name for name in varied if name not in ("dataset", "backbone")]
-    titles = []
-    for record in firsts:
-        form = record.canonical
-        titles.append(
-            ", ".join([f"{form['dataset']}, {form['backbone']}", *(f"{name} {form[name]}" for name in extra)])
-        )
-    return [title if titles.count(title) == 1 else f"{title} (split {record.split_fingerprint})"
-            for title, record in zip(titles, firsts, strict=True)]  # fmt: skip
 
 
 def _mixed(title: str, records: list[RunRecord]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -52,8 +53,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def _options(text: str, arguments: str) -> tuple[tuple[str, object], ...]:
     try:
         call = ast.parse(f"_{arguments}", mode="eval").body
-    except (SyntaxError, ValueError) as problem:
-        raise BadReference(f"{text!r} cannot be read: {problem.args[0]}") from None
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as problem:
+        reason = problem.args[0] if problem.args else "too deep"
+        raise BadReference(f"{text!r} cannot be read: {reason}") from None
     if not isinstance(call, ast.Call) or call.args or not isinstance(call.func, ast.Name):
         raise BadReference(f"{text!r}: options are written by name, as in name(option=1)")
     options: dict[str, object] = {}
@@ -68,14 +70,23 @@ def _value(text: str, option: str, node: ast.expr) -> object:
     if isinstance(node, ast.Name):
         raise BadReference(f'{text!r}: write {option}="{node.id}", with quotes')
     try:
-        value = ast.literal_eval(node)
+        return _kept(ast.literal_eval(node))
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         raise BadReference(f"{text!r}: {option} must be a number, a quoted word or a tuple of them") from None
-    return tuple(value) if isinstance(value, list) else value
+
+
+def _kept(value: object) -> object:
+    """The value, if its text is the same on every machine; lists become tuples."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_kept, value))
+    if value is None or isinstance(value, int | str) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ValueError(f"{value!r} is no option")
 
 
 def _literal(value: object) -> str:
-    return f'"{value}"' if isinstance(value, str) and '"' not in value and "\\" not in value else repr(value)
+    plain = isinstance(value, str) and value.isprintable() and '"' not in value and "\\" not in value
+    return f'"{value}"' if plain else repr(value)
 
 
 def _quote_hint(text: str) -> str:

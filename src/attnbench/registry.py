@@ -5,6 +5,7 @@ options and its digest are read from the user's source in the same way.
 """
 
 import ast
+import dataclasses
 import hashlib
 import importlib
 import importlib.util
@@ -49,6 +50,12 @@ class Entry(Generic[Card]):
         for part in attribute.split("."):
             found = getattr(found, part)
         return found
+
+    def about(self) -> dict[str, Any]:
+        """The entry and its card as plain values: at least `name`, `kind`, `control` and `inert`."""
+        card = dataclasses.asdict(self.card)
+        first = {"name": self.name, "kind": card.pop("kind", self.target.split(".")[1]), "summary": self.summary}
+        return {**first, "control": False, "inert": {}, "options": dict(self.defaults), **card}
 
     def identity(self) -> int | str:
         """What makes a run another run when it changes: our card's version, or the digest of the user's file."""
@@ -104,19 +111,42 @@ class Registry(Generic[Card]):
 
     def _known(self) -> dict[str, Entry[Card]]:
         if self._entries is None:
-            self._entries = {}
+            found = {}
             for file in sorted(self._folder.glob("*.py")):
-                module = f"attnbench.{self._folder.name}.{file.stem}"
-                for entry in _read(file, module, self._decorator, self._card):
-                    self._entries[entry.name.lower()] = entry
+                for entry in self._read(file):
+                    found[entry.name.lower()] = entry
+            self._entries = found
         return {**self._added, **self._entries}
 
+    def _read(self, file: Path) -> Iterator[Entry[Card]]:
+        """The entries that a file of ours registers."""
+        tree, module = ast.parse(file.read_bytes()), f"attnbench.{self._folder.name}.{file.stem}"
+        for node in tree.body:
+            if isinstance(node, _Definition) and (registered := self._registered(tree, node)):
+                yield _entry(registered[0], module, node, registered[1], file, node.name)
+
+    def _registered(self, tree: ast.Module, node: _Definition) -> tuple[str, Card] | None:
+        """The name and the card in the decorator above a class or function, if it is registered with us."""
+        for call in node.decorator_list:
+            if isinstance(call, ast.Call) and ast.unparse(call.func).split(".")[-1] == self._decorator:
+                name, about = call.args
+                literal = _constant(tree, about.id) if isinstance(about, ast.Name) else about
+                assert isinstance(literal, ast.Call), f"the card of {node.name} must be written out"
+                values = {word.arg: ast.literal_eval(word.value) for word in literal.keywords if word.arg}
+                return ast.literal_eval(name), self._card(**values)
+        return None
+
     def _foreign(self, path: str, card: Card | None = None) -> Entry[Card]:
+        """Somebody's own object, read from its source; with the card in its decorator, if it has one."""
         module, _, attribute = path.partition(":")
         source = _source(module)
-        definition = _definition(ast.parse(source.read_bytes()), attribute) if source else None
+        definition = _definition(source, attribute)
         if definition is None:
-            module, attribute, source, definition = _imported(path)
+            module, attribute, source = _imported(path)
+            definition = _definition(source, attribute)
+        if card is None and source and definition:
+            registered = self._registered(ast.parse(source.read_bytes()), definition)
+            card = registered[1] if registered else None
         blank: Any = {"title": path, "sites": {}, "image_size": 32} if self._card is Backbone else {"title": path}
         return _entry(path, module, definition, card or self._card(**blank), source, attribute)
 
@@ -164,8 +194,8 @@ def _source(module: str) -> Path | None:
     return Path(found.origin) if found.origin and found.origin.endswith(".py") else None
 
 
-def _imported(path: str) -> tuple[str, str, Path | None, _Definition | None]:
-    """Where an object is really defined, when its module only passes it on."""
+def _imported(path: str) -> tuple[str, str, Path]:
+    """Where an object is really defined, when its module only passes it on: module, name, file."""
     module, _, attribute = path.partition(":")
     try:
         found: Any = importlib.import_module(module)
@@ -177,35 +207,22 @@ def _imported(path: str) -> tuple[str, str, Path | None, _Definition | None]:
     file = getattr(home, "__file__", None)
     if not file:
         raise BadReference(f"{path!r} has no source file, so runs with it could not be told apart")
-    name = getattr(found, "__qualname__", attribute)
-    return found.__module__, name, Path(file), _definition(ast.parse(Path(file).read_bytes()), name)
+    return found.__module__, getattr(found, "__qualname__", attribute), Path(file)
 
 
-def _definition(tree: ast.Module, attribute: str) -> _Definition | None:
+def _definition(source: Path | None, attribute: str) -> _Definition | None:
+    if source is None:
+        return None
+    body = ast.parse(source.read_bytes()).body
+    return next((node for node in body if isinstance(node, _Definition) and node.name == attribute), None)
+
+
+def _constant(tree: ast.Module, name: str) -> ast.expr | None:
+    """The value that a module gives to a name."""
     for node in tree.body:
-        if isinstance(node, _Definition) and node.name == attribute:
-            return node
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return node.value
     return None
-
-
-def _read(file: Path, module: str, decorator: str, card: type[Card]) -> Iterator[Entry[Card]]:
-    tree = ast.parse(file.read_bytes())
-    constants = {
-        target.id: node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    for node in tree.body:
-        for call in node.decorator_list if isinstance(node, _Definition) else ():
-            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == decorator:
-                assert isinstance(node, _Definition)
-                name, about = call.args
-                literal = constants[about.id] if isinstance(about, ast.Name) else about
-                assert isinstance(literal, ast.Call), f"{file.name}: a card is a literal"
-                values = {word.arg: ast.literal_eval(word.value) for word in literal.keywords if word.arg}
-                yield _entry(ast.literal_eval(name), module, node, card(**values), file, node.name)
 
 
 def _entry(

@@ -17,7 +17,7 @@ from torch import nn
 
 from attnbench.cost import cost
 from attnbench.data.batches import Batches
-from attnbench.data.splits import constants, load_splits
+from attnbench.data.splits import Splits, constants, load_splits
 from attnbench.environment import environment
 from attnbench.errors import AttnbenchError, Diverged, StoreProblem
 from attnbench.files import replacing
@@ -75,12 +75,11 @@ def run(
 
 
 def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, log: Log) -> RunRecord:
-    clock = _Clock()
-    device = choose_device(runtime)
+    clock, device = _Clock(), choose_device(runtime)
     splits = load_splits(spec, runtime.data_dir)
     with numerics(spec, runtime, device) as bits:
         norm = constants(spec, splits.train)
-        train = Batches(splits.train, spec, norm, device)
+        train, test = (Batches(split, spec, norm, device) for split in (splits.train, splits.test))
         val = Batches(splits.val, spec, norm, device) if splits.val and _wants_val(spec) else None
         model = build(spec, splits.classes, splits.channels, splits.image_size)
         state = State.fresh(spec, model, train.steps(), device)
@@ -89,38 +88,20 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
         compiled: Any = torch.compile(state.model) if runtime.compile else None
         with stoppable(state):
             for pause in training(spec, state, train, val, runtime.checkpoint_minutes, compiled):
-                _keep(store, spec, pause, bits, resumed)
-                if pause.kind == "epoch":
-                    log(spec, state.curves[-1])
-                if state.stop and state.epoch < spec.epochs:
-                    raise KeyboardInterrupt(
-                        f"stopped at epoch {state.epoch + 1}, step {state.step}; run it again to go on"
-                    )
+                _keep(store, spec, pause, bits, resumed, log)
         clock.lap("train")
         selected = _select(spec, state)
         store.log(spec.id, "test", reading="final evaluation", images=len(splits.test))
-        logits, labels = predictions(state.model, Batches(splits.test, spec, norm, device))
+        logits, labels = predictions(state.model, test)
         clock.lap("test")
-    digest = _save(store.folder(spec.id), state.model, logits, labels)
-    clock.lap("save")
     record = dataclasses.replace(
         _unfinished(spec, recipe),
         status="done",
-        test={
-            "accuracy": 100 * int((logits.argmax(1) == labels).sum()) / len(labels),
-            "loss": float(F.cross_entropy(logits, labels)),
-            "images": len(labels),
-        },
+        test=_scores(logits, labels),
         selected=selected,
         curves=state.curves,
-        input={
-            "classes": splits.classes,
-            "channels": splits.channels,
-            "image_size": splits.image_size,
-            "normalise": norm,
-            "names": list(splits.train.source.names),
-        },
-        weights_sha256=digest,
+        input=_input(splits, norm),
+        weights_sha256=_save(store.folder(spec.id), state.model, logits, labels),
         data_fingerprint=splits.data_fingerprint,
         split_fingerprint=splits.split_fingerprint,
         numerics=bits,
@@ -131,6 +112,26 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
     store.log(spec.id, "done", final_test_accuracy=record.accuracy)
     store.save(record)
     return store.find(spec.id)
+
+
+def _scores(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
+    """What the test split gave: `predictions.npz` holds what these can be recomputed from."""
+    return {
+        "accuracy": 100 * int((logits.argmax(1) == labels).sum()) / len(labels),
+        "loss": float(F.cross_entropy(logits, labels)),
+        "images": len(labels),
+    }
+
+
+def _input(splits: Splits, norm: tuple[tuple[float, ...], tuple[float, ...]]) -> dict[str, Any]:
+    """What the network takes."""
+    return {
+        "classes": splits.classes,
+        "channels": splits.channels,
+        "image_size": splits.image_size,
+        "normalise": norm,
+        "names": list(splits.train.source.names),
+    }
 
 
 def _save(folder: Path, model: nn.Module, logits: torch.Tensor, labels: torch.Tensor) -> str:
@@ -207,11 +208,19 @@ def _select(spec: RunSpec, state: State) -> dict[str, Any]:
     return {"rule": "best-val", "epoch": state.best["epoch"], "val_accuracy": state.best["accuracy"]}
 
 
-def _keep(store: Store, spec: RunSpec, pause: Pause, numerics: dict[str, Any], resumed: int) -> None:
-    """Checkpoint first, journal second: the journal can be mended from the checkpoint, not the other way."""
-    store.checkpoint(spec.id, {**pause.state.to_dict(), "numerics": numerics, "resumed": resumed})
+def _keep(store: Store, spec: RunSpec, pause: Pause, bits: dict[str, Any], resumed: int, log: Log) -> None:
+    """Checkpoint first, journal second: the journal can be mended from the checkpoint, not the other way.
+
+    Raises:
+        KeyboardInterrupt: somebody asked training to stop; the same run goes on from here.
+    """
+    state = pause.state
+    store.checkpoint(spec.id, {**state.to_dict(), "numerics": bits, "resumed": resumed})
     if pause.kind == "epoch":
-        store.log(spec.id, "epoch", **pause.state.curves[-1])
+        store.log(spec.id, "epoch", **state.curves[-1])
+        log(spec, state.curves[-1])
+    if state.stop and state.epoch < spec.epochs:
+        raise KeyboardInterrupt(f"stopped at epoch {state.epoch + 1}, step {state.step}")
 
 
 def _resume(store: Store, spec: RunSpec, state: State, numerics: dict[str, Any]) -> int:

@@ -7,12 +7,14 @@ import hashlib
 import inspect
 import itertools
 import json
+import math
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired, get_type_hints
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from attnbench.errors import BadReference, BadSpec
 from attnbench.refs import nearest
@@ -36,7 +38,7 @@ class RunSpec:
     """Network that the mechanism is put into."""
     site: str | None = None
     """Where the mechanism goes: block, stage or pattern:REGEX; None for its card's own place."""
-    stages: tuple[int, ...] | None = None
+    stages: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] | None = None
     """Only in these stages of the backbone, counted from 1; None for all."""
     epochs: Annotated[int, Ge(1)] = 25
     """Passes over the training images."""
@@ -167,7 +169,7 @@ def mistakes(values: Mapping[str, Any]) -> dict[str, str]:
                 registry.resolve(values[name])
             except BadReference as problem:
                 found[name] = str(problem)
-    return found or _conflicts(values)
+    return found | _conflicts(values, found)
 
 
 def augmentations(text: str) -> list[str]:
@@ -188,8 +190,8 @@ def normalise_constants(text: str) -> tuple[tuple[float, ...], tuple[float, ...]
         mean, std = (tuple(float(word) for word in part.split()) for part in text.split("/"))
     except ValueError:
         raise ValueError(f'{text!r} is neither "train" nor "MEAN ... / STD ..."') from None
-    if len(mean) != len(std) or not mean or not all(0 < s < float("inf") for s in std):
-        raise ValueError(f"{text!r} needs as many positive standard deviations as means")
+    if len(mean) != len(std) or not all(map(math.isfinite, mean)) or not all(0 < s < math.inf for s in std):
+        raise ValueError(f"{text!r} needs finite means and as many positive standard deviations")
     return mean, std
 
 
@@ -207,27 +209,38 @@ def field_docs(cls: type) -> dict[str, str]:
 _FLOATS = {name for name, kind in RunSpec.__annotations__.items() if getattr(kind, "__origin__", kind) is float}
 
 
-def _conflicts(values: Mapping[str, Any]) -> dict[str, str]:
-    """Mistakes in what fields say together, once each is right on its own."""
-    found: dict[str, str] = {}
-    for name, read in (("augment", augmentations), ("normalise", normalise_constants)):
+def _conflicts(values: Mapping[str, Any], found: Mapping[str, str]) -> dict[str, str]:
+    """What texts and pairs of fields say wrongly, where each field has at least the right type."""
+    sound = {name: value for name, value in values.items() if name not in found}
+    more: dict[str, str] = {}
+    readers: dict[str, Callable[[str], object]] = {"augment": augmentations, "normalise": normalise_constants}
+    for name, read in readers.items():
         try:
-            read(values.get(name, "none" if name == "augment" else "train"))
+            read(sound.get(name, "none" if name == "augment" else "train"))
         except ValueError as problem:
-            found[name] = str(problem)
-    site = values.get("site")
-    if site is not None and not site.startswith("pattern:") and "backbone" in values:
-        known = BACKBONES.resolve(values["backbone"])[0].card.sites
-        if site not in known:
-            found["site"] = (
-                f"{site!r} is not one of {', '.join(map(repr, known))} or pattern:REGEX{nearest(site, known)}"
-            )
-    has_val = values.get("val_fraction") or "val" in DATASETS.resolve(values["dataset"])[0].card.splits
-    if values.get("selection") == "best-val" and not has_val:
-        found["selection"] = "best-val needs validation images; give val_fraction, as in val_fraction=0.1"
-    if values.get("warmup", 0) > values.get("epochs", 1):
-        found["warmup"] = f"{values['warmup']} epochs of warm-up are more than {values['epochs']} epochs of training"
-    return found
+            more[name] = str(problem)
+    site, warmup, epochs = sound.get("site"), sound.get("warmup", 0), sound.get("epochs", 1)
+    if site is not None and (wrong := _site_mistake(site, sound.get("backbone"))):
+        more["site"] = wrong
+    splits = DATASETS.resolve(sound["dataset"])[0].card.splits if "dataset" in sound else ("val",)
+    no_val = "val" not in splits and not values.get("val_fraction")
+    if sound.get("selection") == "best-val" and no_val:
+        more["selection"] = "best-val needs validation images; give val_fraction, as in val_fraction=0.1"
+    if warmup > epochs and "epochs" in sound:
+        more["warmup"] = f"{warmup} epochs of warm-up are more than {epochs} epochs of training"
+    return more
+
+
+def _site_mistake(site: str, backbone: str | None) -> str:
+    if site.startswith("pattern:"):
+        try:
+            re.compile(site.removeprefix("pattern:"))
+        except re.error as problem:
+            return f"{site!r} holds no regular expression: {problem}"
+        return ""
+    known = BACKBONES.resolve(backbone)[0].card.sites if backbone else {site: ""}
+    names = ", ".join(map(repr, known))
+    return "" if site in known else f"{site!r} is not one of {names} or pattern:REGEX{nearest(site, known)}"
 
 
 def _normalise_text(text: str) -> str:

@@ -1,5 +1,6 @@
 """A study file: a grid of runs, the baseline, and how the analysis is done; every mistake is named at once."""
 
+import copy
 import itertools
 import re
 from collections.abc import Iterator
@@ -7,16 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from annotated_types import Gt
+from annotated_types import Gt, Lt
 
 from attnbench.errors import BadReference, BadStudy
+from attnbench.marked import Place, dotted, load
 from attnbench.recipes import preset
 from attnbench.refs import nearest
-from attnbench.registry import ATTENTION, DATASETS
+from attnbench.registry import ATTENTION, BACKBONES, DATASETS
 from attnbench.spec import RunSpec, field_docs, mistakes, violations
-
-Path_ = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,7 @@ class Study:
     """How many repetitions (0, 1, ...), or which seeds."""
     baseline: str = "none"
     """The arm that every other is compared with."""
-    margin: Annotated[float, Gt(0)] = 1.0
+    margin: Annotated[float, Gt(0), Lt(float("inf"))] = 1.0
     """Equivalence margin in percentage points."""
     pairing: Literal["independent", "paired"] = "independent"
     """How the analysis treats equal seeds, declared beforehand."""
@@ -54,13 +53,13 @@ class Study:
         Raises:
             BadStudy: one line for each mistake, with its line in the file.
         """
-        file = Path(file)
-        values, lines = _parsed(file)
-        found = _mistakes(values)
-        if found:
-            placed = sorted(((_line(lines, mistake.at), str(mistake)) for mistake in found), key=lambda pair: pair[0])
-            raise BadStudy(f"{file}:{line}: {mistake}" for line, mistake in placed)
-        return cls(**values)
+        marked = load(Path(file), field_docs(cls))
+        found = _mistakes(marked.values)
+        if found or marked.twice:
+            lines = [(line, f"{dotted(place)}: appears twice") for place, line in marked.twice]
+            lines += [(marked.line(mistake.at or mistake.place), str(mistake)) for mistake in found]
+            raise BadStudy(f"{file}:{line}: {what}" for line, what in sorted(lines, key=lambda pair: pair[0]))
+        return cls(**marked.values)
 
     def runs(self) -> list[RunSpec]:
         """All runs, seeds varying slowest, so that an interrupted study is balanced."""
@@ -81,95 +80,67 @@ class Study:
 
 @dataclass(frozen=True)
 class _Mistake:
-    """What is wrong, under which name it is said, and the thing whose line is given."""
+    """What is wrong, the place that is named, and the place whose line is given."""
 
-    path: Path_
+    place: Place
     what: str
-    at: Path_
+    at: Place = ()
 
     def __str__(self) -> str:
-        text = ""
-        for part in self.path:
-            text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-        return f"{text}: {self.what}" if text else self.what
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain YAML, with `1e-3` a number, as in YAML 1.2."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+"), list("-+0123456789.")
-)
-
-
-def _parsed(file: Path) -> tuple[dict[str, Any], dict[Path_, int]]:
-    """The file's values, and the line of every key and element."""
-    lines: dict[Path_, int] = {}
-    try:
-        text = file.read_text(encoding="utf-8")
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        values = _value(loader, node, (), lines) if node else {}
-    except FileNotFoundError:
-        raise BadStudy([f"{file}: no such file"]) from None
-    except OSError as problem:
-        raise BadStudy([f"{file}: {problem.strerror}"]) from None
-    except UnicodeDecodeError:
-        raise BadStudy([f"{file}: this is no text file; a study is YAML"]) from None
-    except yaml.MarkedYAMLError as problem:
-        mark = problem.problem_mark or problem.context_mark
-        hint = ' (a name with options needs quotes: "se(reduction=8, variant=...)")' if "(" in text else ""
-        raise BadStudy([f"{file}:{mark.line + 1 if mark else 1}: {problem.problem}{hint}"]) from None
-    except yaml.YAMLError as problem:
-        raise BadStudy([f"{file}: {str(problem).splitlines()[0]}"]) from None
-    except RecursionError:
-        raise BadStudy([f"{file}: nested too deeply"]) from None
-    if not isinstance(values, dict):
-        raise BadStudy([f"{file}:1: a study is a mapping with the keys {', '.join(field_docs(Study))}"])
-    return values, lines
-
-
-def _value(loader: _Loader, node: yaml.Node, path: Path_, lines: dict[Path_, int]) -> Any:
-    lines[path] = node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        found: dict[Any, Any] = {}
-        for key_node, value_node in node.value:
-            key = loader.construct_object(key_node, deep=True)
-            if not isinstance(key, str) or key in found:
-                what = "appears twice" if isinstance(key, str) else "is no name"
-                raise yaml.MarkedYAMLError(problem=f"{key!r} {what}", problem_mark=key_node.start_mark)
-            found[key] = _value(loader, value_node, (*path, key), lines)
-            lines[(*path, key)] = key_node.start_mark.line + 1
-        return found
-    if isinstance(node, yaml.SequenceNode):
-        return [_value(loader, item, (*path, number), lines) for number, item in enumerate(node.value)]
-    return loader.construct_object(node, deep=True)
+        return f"{dotted(self.place)}: {self.what}" if self.place else self.what
 
 
 def _mistakes(values: dict[str, Any]) -> list[_Mistake]:
     """Everything that is wrong with a study: its shape, the names in it, and each of its cells."""
-    found = [_Mistake(path, what, path) for path, what in violations(Study, values)]
-    broken = {mistake.path[0] for mistake in found}
-    sound = {name: value for name, value in values.items() if name not in broken}
+    found = _shape_mistakes(values)
+    dropped = [mistake.place for mistake in found]
+    sound = _without(values, dropped)
     found += _field_mistakes(sound) + _seed_mistakes(sound) + _recipe_mistakes(sound)
-    if any(mistake.path == ("recipe",) for mistake in found):
+    if any(mistake.place == ("recipe",) for mistake in found):
         sound.pop("recipe", None)
+    found += _condition_mistakes(sound)
     known = set(field_docs(RunSpec))
     for cell, origin in _cells(sound):
         named = {name: value for name, value in cell.items() if name in known}
         for name, what in mistakes({**named, "seed": 0}).items():
-            path = origin.get(name, ("base", name))
-            mistake = _Mistake(path, what, path)
-            if mistake not in found and path[0] not in broken:
+            place = origin.get(name, ("base", name))
+            mistake = _Mistake(place, what)
+            if mistake not in found and place[:1] not in dropped:
                 found.append(mistake)
-    return found or _baseline_mistakes(sound)
+    return found + _baseline_mistakes(sound)
+
+
+def _shape_mistakes(values: dict[str, Any]) -> list[_Mistake]:
+    found = []
+    for place, what in violations(Study, values):
+        if place[0] == "seeds":
+            place, what = ("seeds",), f"{values['seeds']!r} is neither a number of repetitions nor a list of seeds"
+        if place[-1] == "[key]":
+            place, what = place[:-2], f"unknown key {place[-2]!r}; a rule has the keys 'if' and 'set'"
+        mistake = _Mistake(place, what)
+        if mistake not in found:
+            found.append(mistake)
+    return found
+
+
+def _without(values: dict[str, Any], places: list[Place]) -> dict[str, Any]:
+    """The values less what is broken: an entry of base or grid, a rule, or a whole key."""
+    sound = {name: copy.copy(value) for name, value in values.items()}
+    for place in places:
+        inside = sound.get(str(place[0]))
+        if len(place) > 1 and isinstance(inside, dict):
+            inside.pop(place[1], None)
+        elif len(place) > 1 and isinstance(inside, list):
+            inside[int(place[1])] = {}
+        else:
+            sound.pop(str(place[0]), None)
+    return sound
 
 
 def _field_mistakes(values: dict[str, Any]) -> list[_Mistake]:
     """Names that are no run fields, wherever they stand."""
     known = [name for name in field_docs(RunSpec) if name != "seed"]
-    places: list[tuple[Path_, dict[str, Any]]] = [
+    places: list[tuple[Place, dict[str, Any]]] = [
         (("base",), values.get("base", {})),
         (("grid",), values.get("grid", {})),
     ]
@@ -186,11 +157,11 @@ def _field_mistakes(values: dict[str, Any]) -> list[_Mistake]:
 
 
 def _seed_mistakes(values: dict[str, Any]) -> list[_Mistake]:
-    seeds, at = values.get("seeds", 1), ("seeds",)
+    seeds = values.get("seeds", 1)
     if isinstance(seeds, int):
-        return [] if seeds >= 1 else [_Mistake(at, f"{seeds} must be at least 1", at)]
+        return [] if seeds >= 1 else [_Mistake(("seeds",), f"{seeds} must be at least 1")]
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        return [_Mistake(at, f"{seeds} must be different numbers from 0 on", at)]
+        return [_Mistake(("seeds",), f"{seeds} must be different numbers from 0 on")]
     return []
 
 
@@ -199,36 +170,50 @@ def _recipe_mistakes(values: dict[str, Any]) -> list[_Mistake]:
     try:
         preset(values.get("recipe", "classic"))
     except BadReference as problem:
-        found.append(_Mistake(("recipe",), str(problem), ("recipe",)))
-    for name, listed in values.get("grid", {}).items():
-        if not listed:
-            found.append(_Mistake(("grid", name), "an empty list leaves no run", ("grid", name)))
+        found.append(_Mistake(("recipe",), str(problem)))
+    empty = [name for name, listed in values.get("grid", {}).items() if not listed]
+    return found + [_Mistake(("grid", name), "an empty list leaves no run") for name in empty]
+
+
+def _condition_mistakes(values: dict[str, Any]) -> list[_Mistake]:
+    """Values in the conditions of `where` that no run could have."""
+    found, known = [], set(field_docs(RunSpec))
+    for number, rule in enumerate(values.get("where", [])):
+        wanted = {name: _plain(value) for name, value in rule.get("if", {}).items() if name in known}
+        for name, what in mistakes({"dataset": "digits", **preset("classic"), **wanted}).items():
+            if name in wanted:
+                found.append(_Mistake(("where", number, "if", name), what))
     return found
 
 
 def _baseline_mistakes(values: dict[str, Any]) -> list[_Mistake]:
-    baseline, at = values.get("baseline", "none"), ("baseline",)
+    baseline = values.get("baseline", "none")
     try:
         wanted = ATTENTION.canonical(baseline)
     except BadReference as problem:
-        return [_Mistake(at, str(problem), at)]
-    arms = sorted({ATTENTION.canonical(cell["attention"]) for cell, _ in _cells(values)})
-    return [] if wanted in arms else [_Mistake(at, f"{baseline!r} is not among the arms {', '.join(arms)}", at)]
+        return [_Mistake(("baseline",), str(problem))]
+    try:
+        arms = sorted({ATTENTION.canonical(cell["attention"]) for cell, _ in _cells(values)})
+    except (BadReference, TypeError):
+        return []  # those have their own line
+    known = [] if wanted in arms or not arms else [f"{baseline!r} is not among the arms {', '.join(arms)}"]
+    return [_Mistake(("baseline",), what) for what in known]
 
 
-def _cells(values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Path_]]]:
+def _cells(values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Place]]]:
     """Every cell's run fields, complete but for the seed, and where in the file each came from."""
-    base, grid = values.get("base", {}), values.get("grid", {})
+    recipe, base, grid = values.get("recipe", "classic"), values.get("base", {}), values.get("grid", {})
     for picks in itertools.product(*(range(len(listed)) for listed in grid.values())):
         given = dict(base)
-        origin: dict[str, Path_] = {name: ("base", name) for name in base}
+        origin: dict[str, Place] = {name: ("base", name) for name in base}
         for name, pick in zip(grid, picks, strict=True):
             given[name], origin[name] = grid[name][pick], ("grid", name, pick)
         for number, rule in enumerate(values.get("where", [])):
-            if all(_matches(name, given.get(name), wanted) for name, wanted in rule.get("if", {}).items()):
+            cell = _complete(recipe, given)
+            if all(_matches(name, cell.get(name), wanted) for name, wanted in rule.get("if", {}).items()):
                 given |= rule.get("set", {})
                 origin |= {name: ("where", number, "set", name) for name in rule.get("set", {})}
-        yield _complete(values.get("recipe", "classic"), given), origin
+        yield _complete(recipe, given), origin
 
 
 def _complete(recipe: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -237,25 +222,20 @@ def _complete(recipe: str, given: dict[str, Any]) -> dict[str, Any]:
         filled = preset(recipe, given.get("dataset"))
     except (BadReference, TypeError):
         filled = preset(recipe)
-    cell = {**filled, **given}
-    if isinstance(cell.get("stages"), list):
-        cell["stages"] = tuple(cell["stages"])
-    return {name: value for name, value in cell.items() if name != "seed"}
+    return {name: _plain(value) for name, value in {**filled, **given}.items() if name != "seed"}
+
+
+def _plain(value: Any) -> Any:
+    """YAML has lists where a run's fields are tuples."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _matches(name: str, value: object, wanted: object) -> bool:
     """Equal, with names in any case and spelling."""
-    if value == wanted:
+    if value == _plain(wanted):
         return True
-    registries: dict[str, Any] = {"dataset": DATASETS, "attention": ATTENTION}
+    registries: dict[str, Any] = {"dataset": DATASETS, "attention": ATTENTION, "backbone": BACKBONES}
     try:
         return name in registries and registries[name].canonical(value) == registries[name].canonical(wanted)
     except (BadReference, TypeError):
         return False
-
-
-def _line(lines: dict[Path_, int], path: Path_) -> int:
-    """The line of the path, or of the nearest thing around it."""
-    while path and path not in lines:
-        path = path[:-1]
-    return lines.get(path, 1)

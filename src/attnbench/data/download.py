@@ -9,6 +9,8 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
+from filelock import FileLock
+
 from attnbench.cards import Source
 from attnbench.errors import DataProblem
 from attnbench.files import replacing
@@ -29,16 +31,15 @@ def get(name: str, card: Source, root: Path) -> None:
         DataProblem: no network, or a file that is not the official one; the message says what to put where.
     """
     folder = root / card.folder
-    for (url, md5), content in zip(card.files, card.reads, strict=True):
+    for (url, md5), content in zip(card.files, card.reads, strict=False):
         file = folder / url.rsplit("/", 1)[-1]
         if (root / content).exists():
             continue
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if not file.exists():
-                _fetch(url, file)
-            _check(file, md5, url)
-            _unpack(file, folder)
+            with FileLock(folder / f".{file.name}.lock"):
+                if not (root / content).exists():
+                    _obtain(url, md5, file)
         except (OSError, HTTPException) as problem:
             raise DataProblem(
                 f"{name} needs {root / content}, and {url} could not be had ({_reason(problem)}); "
@@ -46,6 +47,14 @@ def get(name: str, card: Source, root: Path) -> None:
             ) from None
     if missing(card, root):
         raise DataProblem(f"{name}: the official files do not hold {', '.join(missing(card, root))}")
+
+
+def _obtain(url: str, md5: str, file: Path) -> None:
+    """Download a file unless it is there, check it, and unpack it where it lies."""
+    if not file.exists():
+        _fetch(url, file)
+    _check(file, md5, url)
+    _unpack(file, file.parent)
 
 
 def _fetch(url: str, file: Path) -> None:

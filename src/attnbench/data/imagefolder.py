@@ -19,6 +19,8 @@ def imagefolder(root: Path, split: str, path: str = "", test: str = "") -> Raw:
     """Colour images in one folder a class; what they are is for you to say."""
     from torchvision.datasets import ImageFolder as Reader
 
+    if not path:
+        raise DataProblem('imagefolder needs to know which: imagefolder(path="mine/train", test="mine/test")')
     folder = root / (test if split == "test" else path)
     reader = _open(Reader, folder)
     if test and split == "test":

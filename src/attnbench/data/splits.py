@@ -98,6 +98,10 @@ def load_splits(spec: RunSpec, data_dir: str | Path) -> Splits:
     train = _some(train, round(spec.train_fraction * len(train)), "fraction")
     train = _some(train, spec.train_limit, "limit")
     test = _some(test, spec.test_limit, "limit")
+    shapes = {split.source.images.shape[1:] for split in (train, val, test) if split}
+    if len(shapes) > 1:
+        seen = ", ".join("x".join(map(str, shape)) for shape in sorted(shapes))
+        raise DataProblem(f"{spec.dataset}: the splits' images differ ({seen}); give image_size")
     if len(train) < 2 or len(test) < 1:
         raise DataProblem(f"{spec.dataset}: {len(train)} training and {len(test)} test images are too few")
     return Splits(train, val, test)

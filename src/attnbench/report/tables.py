@@ -144,9 +144,11 @@ def _write_csv(file: Path, rows: Iterable[dict[str, object]]) -> None:
 
 def _inert(value: object) -> object:
     """A text that a spreadsheet would take for a formula, made a text again."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def _plain(text: str) -> str:
     """Text that cannot break out of a Markdown table or become HTML."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    for special in "\\|[]":
+        text = text.replace(special, f"\\{special}")
+    return " ".join(text.replace("<", "&lt;").splitlines())

@@ -1,0 +1,105 @@
+"""A bare `mlflow ui` after the classic command, in a real browser: what a person sees who types the two lines."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from playwright.sync_api import Page, expect, sync_playwright
+
+pytestmark = pytest.mark.slow
+
+PARAMS = {
+    "dataset": "digits", "attention_type": "se", "epochs": "2", "batch_size": "32", "lr": "0.001",
+    "weight_decay": "0.0001", "experiment_name": "Visual Attention Benchmark",
+}  # fmt: skip
+PATIENCE = 60_000  # ms: the first page loads 10 MB of scripts, on a busy core
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the classic command was run twice, without attention and with SE."""
+    home = tmp_path_factory.mktemp("classic")
+    command = [sys.executable, str(ROOT / "run_experiment.py"), "--dataset", "digits", "--epochs", "2"]
+    command += ["--image_size", "8", "--train_limit", "64", "--test_limit", "32"]
+    for attention in ("none", "se"):
+        words = [*command, "--attention_type", attention]
+        subprocess.run(words, cwd=home, check=True, capture_output=True, timeout=240)
+    return home
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    """`mlflow ui` with no other argument than a free port, in that folder; SIGTERM lets it end its helpers too."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port)]
+    with (folder / "ui.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/health", process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    late = time.monotonic() + 120
+    while True:
+        assert process.poll() is None, "mlflow ui ended"
+        assert time.monotonic() < late, "mlflow ui did not answer"
+        try:
+            urllib.request.urlopen(url, timeout=5)
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    """A page of the system's Chromium."""
+    chromium = shutil.which("chromium")
+    assert chromium, "the tests of pages need Debian's package chromium"
+    quiet = ["gpu", "quic", "background-networking", "component-update", "sync"]
+    arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        opened = browser.new_page(viewport={"width": 1600, "height": 1200})
+        opened.set_default_timeout(PATIENCE)
+        expect.set_options(timeout=PATIENCE)
+        yield opened
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def runs(address: str) -> dict[str, Any]:
+    """The server's two runs by mechanism."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=address)
+    experiment = client.get_experiment_by_name("Visual Attention Benchmark")
+    return {run.data.params["attention_type"]: run for run in client.search_runs([experiment.experiment_id])}
+
+
+def _home(address: str, run: Any) -> str:
+    return f"{address}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+
+
+def test_the_page_of_a_run_shows_its_seven_params(page, address, runs):
+    page.goto(_home(address, runs["se"]))
+    for name, value in PARAMS.items():
+        row = page.get_by_role("row").filter(has=page.get_by_text(name, exact=True))
+        expect(row.get_by_text(value, exact=True).first).to_be_visible()

@@ -1,0 +1,299 @@
+"""The command line: every field is a flag, help is cheap, and a mistake is one line and exit code 2."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY
+
+from attnbench import RunSpec, Runtime, __version__, cli
+
+VERBS = ("run", "study", "report", "compare", "list", "show", "data", "reproduce", "sync", "ui")
+HEAVY = {"torch", "torchvision", "mlflow", "pandas", "scipy", "sklearn", "altair"}
+GIVEN: dict[str, Any] = {
+    "dataset": "CIFAR100", "attention": "se(reduction=8)", "backbone": "resnet56", "site": "stage", "stages": (2, 3),
+    "epochs": 7, "batch_size": 64, "optimizer": "sgd", "lr": 0.03, "weight_decay": 0.02, "momentum": 0.8,
+    "schedule": "onecycle", "warmup": 2.0, "augment": "crop+flip", "label_smoothing": 0.1, "image_size": 48,
+    "normalise": "0.5 0.5 0.5 / 0.2 0.2 0.2", "val_fraction": 0.2, "selection": "best-val", "train_fraction": 0.5,
+    "train_limit": 300, "test_limit": 200, "precision": "bf16", "deterministic": False, "seed": 11,
+}  # fmt: skip
+"""For each field a value that is not its default."""
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[RunSpec, Runtime, str]]:
+    """What `attnbench run` would train with these arguments: the spec, the runtime, the recipe's name."""
+    monkeypatch.setattr(sys, "path", sys.path.copy())  # main puts the working folder there
+    seen: list[tuple[RunSpec, Runtime, str]] = []
+    monkeypatch.setattr(cli, "_run", lambda *given: seen.append(given))
+
+    def parse(*arguments: object) -> tuple[RunSpec, Runtime, str]:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["run", *map(str, arguments)])
+        assert ended.value.code == 0
+        return seen.pop()
+
+    return parse
+
+
+@pytest.fixture
+def mistake(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What stderr says to a command line that must end with exit code 2; anything but SystemExit is a traceback."""
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+
+    def complaint(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(list(arguments))
+        said = capsys.readouterr()
+        assert ended.value.code == 2, said.err
+        assert not said.out
+        return said.err
+
+    return complaint
+
+
+def flags(dashed: bool) -> list[str]:
+    """Every field's flag with its value, spelt with - or with _."""
+    words = []
+    for field in dataclasses.fields(RunSpec):
+        value = GIVEN[field.name]
+        name = field.name if value is not False else f"no_{field.name}"
+        values = [] if value is False else map(str, value) if isinstance(value, tuple) else [str(value)]
+        words += [f"--{name.replace('_', '-') if dashed else name}", *values]
+    return words
+
+
+@pytest.mark.parametrize("dashed", [True, False], ids=["dashes", "underscores"])
+def test_every_field_of_a_run_is_a_flag(asked, dashed):
+    assert dataclasses.asdict(asked(*flags(dashed))[0]) == GIVEN
+
+
+@pytest.mark.parametrize("flag", ["--attention", "--attention_type", "--attention-type"])
+def test_the_mechanism_has_its_classic_flag_too(asked, flag):
+    assert asked("--dataset", "digits", flag, "cbam")[0].attention == "cbam"
+
+
+def test_without_flags_a_run_is_the_classic_recipe(asked):
+    spec, runtime, recipe = asked("--dataset", "CIFAR10")
+    assert spec.id == RunSpec(dataset="CIFAR10").id
+    assert (recipe, runtime.store, runtime.data_dir, runtime.tracker, runtime.device) == (
+        "classic", "runs", "data", "mlflow", "auto",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("order", [("--lr", "0.05", "--recipe", "standard"), ("--recipe=standard", "--lr=0.05")])
+def test_a_recipe_changes_the_defaults_and_the_user_wins(asked, order):
+    spec, _, recipe = asked("--dataset", "CIFAR10", *order)
+    assert (spec.lr, spec.optimizer, spec.weight_decay, spec.epochs) == (0.05, "sgd", 5e-4, 200)
+    assert (spec.schedule, spec.augment, recipe) == ("cosine", "crop+flip", "standard")
+
+
+def test_a_data_sets_card_comes_after_the_recipe_and_before_the_user(asked):
+    assert asked("--dataset", "digits", "--recipe", "fast")[0].augment == "none"
+    assert asked("--dataset", "digits", "--recipe", "fast")[0].image_size == 8
+    assert asked("--dataset", "digits", "--recipe", "fast", "--augment", "crop")[0].augment == "crop"
+    assert asked("--dataset", "digits", "--image-size", "16")[0].image_size == 16
+
+
+def test_a_recipes_defaults_are_what_help_shows(attnbench):
+    shown = attnbench("run", "--recipe", "standard", "--help").stdout
+    assert "Passes over the training images. (default: 200)" in shown
+
+
+# --- what it costs to ask -----------------------------------------------------------------------------------------
+
+
+def imported(*arguments: str) -> set[str]:
+    """The packages that a command line imports, from Python's own account of its imports."""
+    command = [sys.executable, "-X", "importtime", "-m", "attnbench", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {line.rsplit("|", 1)[1].strip().split(".")[0] for line in lines}
+
+
+def test_the_account_of_imports_sees_torch():
+    command = [sys.executable, "-X", "importtime", "-c", "import torch"]
+    lines = subprocess.run(command, capture_output=True, text=True, timeout=120).stderr.splitlines()
+    assert any(line.endswith("| torch") for line in lines)
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_imports_nothing_heavy(verb):
+    assert imported(*verb.split(), "--help") & HEAVY == set()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [["--version"], ["list", "attention"], ["list", "backbones", "--json"], ["list", "datasets"], ["show", "se"]],
+)
+def test_what_is_on_the_cards_is_read_without_importing_it(asked):
+    seen = imported(*asked)
+    assert seen & HEAVY == set()
+    assert "attnbench" in seen
+
+
+def test_the_verbs_of_this_file_are_all_there_are():
+    assert {"run", *cli.VERBS} == set(VERBS)
+
+
+# --- asking what there is -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("what", "some"),
+    [
+        ("attention", {"none", "se", "cbam", "constant"}),
+        ("backbones", {"resnet18", "resnet50", "resnet20", "resnet56"}),
+        ("datasets", {"digits", "CIFAR10", "CIFAR100", "Oxford102Flowers", "EuroSAT", "FashionMNIST", "imagefolder"}),
+    ],
+)
+def test_list_gives_objects_with_name_kind_control_and_inert(attnbench, what, some):
+    listed = json.loads(attnbench("list", what, "--json").stdout)
+    assert {entry["name"] for entry in listed} >= some
+    for entry in listed:
+        assert isinstance(entry["name"], str)
+        assert isinstance(entry["kind"], str)
+        assert isinstance(entry["control"], bool)
+        assert isinstance(entry["inert"], dict)
+
+
+def test_none_and_the_controls_are_the_controls(attnbench):
+    listed = json.loads(attnbench("list", "attention", "--json").stdout)
+    marked = {entry["name"]: entry["control"] for entry in listed}
+    assert (marked["none"], marked["constant"], marked["se"], marked["cbam"]) == (True, True, False, False)
+
+
+def test_list_without_json_has_a_line_for_each(attnbench):
+    lines = attnbench("list", "attention").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == sorted(line.split()[0] for line in lines)
+    assert {"none", "se", "cbam", "constant"} <= {line.split()[0] for line in lines}
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("SE", "Squeeze-and-Excitation Networks"), ("resnet18", "Deep Residual Learning"), ("eurosat", "EuroSAT")],
+)
+def test_show_prints_the_card_of_anything_in_any_case(attnbench, name, says):
+    shown = attnbench("show", name)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert says in shown.stdout
+
+
+def test_version_is_the_packages(attnbench):
+    assert attnbench("--version").stdout == f"attnbench {__version__}\n"
+
+
+# --- mistakes -----------------------------------------------------------------------------------------------------
+
+MISTAKES = {
+    "dataset": ("run --dataset digitz", "did you mean 'digits'?"),
+    "attention": ("run --dataset digits --attention sse", "did you mean 'se'?"),
+    "option": ("run --dataset digits --attention se(reduktion=8)", "its options: reduction, variant"),
+    "unreadable": ("run --dataset digits --attention se(reduction=", "se(reduction="),
+    "module": ("run --dataset digits --attention nowhere:Gate", "no module 'nowhere'"),
+    "backbone": ("run --dataset digits --backbone resnet21", "did you mean 'resnet20'?"),
+    "recipe": ("run --dataset digits --recipe fats", "did you mean 'fast'?"),
+    "site": ("run --dataset digits --attention se --site blok", "did you mean 'block'?"),
+    "epochs": ("run --dataset digits --epochs -1", "epochs: -1"),
+    "lr nan": ("run --dataset digits --lr nan", "lr: nan"),
+    "lr infinite": ("run --dataset digits --lr inf", "lr: inf"),
+    "augment": ("run --dataset digits --augment crap", "did you mean 'crop'?"),
+    "normalise": ("run --dataset digits --normalise 0.5", '"MEAN ... / STD ..."'),
+    "warmup": ("run --dataset digits --epochs 2 --warmup 3", "warmup: 3.0"),
+    "selection": ("run --dataset digits --selection best-val", "val_fraction=0.1"),
+    "device": ("run --dataset digits --device tpu", "'cpu'"),
+    "threads": ("run --dataset digits --threads -2", "threads: -2"),
+    "study": ("study nope.yaml", "nope.yaml: no such file"),
+    "report of nothing": ("report nope.yaml", "nope.yaml: no such file"),
+    "reproduce": ("reproduce abc", "'abc' in runs/"),
+    "data without name": ("data get", "attnbench data list"),
+    "data of a wrong name": ("data get CIFAR11", "did you mean 'CIFAR10'?"),
+    "show": ("show resnet2", "did you mean 'resnet20'?"),
+}
+
+
+@pytest.mark.parametrize(("line", "helps"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_line_that_says_what_would_work(mistake, line, helps):
+    complaint = mistake(*line.split())
+    assert complaint.startswith("attnbench: ")
+    assert complaint.count("\n") == 1, complaint
+    assert helps in complaint
+
+
+def test_all_mistakes_of_a_run_are_in_its_line(mistake):
+    complaint = mistake("run", "--dataset", "digits", "--epochs", "-1", "--lr", "0", "--attention", "sse")
+    assert complaint.count("\n") == 1
+    assert all(part in complaint for part in ("epochs: -1", "lr: 0.0", "'sse'"))
+
+
+def test_cuda_where_there_is_none_is_refused_before_anything_is_read(mistake, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    complaint = mistake("run", "--dataset", "digits", "--device", "cuda", "--tracker", "none")
+    assert complaint == "attnbench: device: 'cuda': torch sees no CUDA device here; 'cpu' works\n"
+    assert not Path("data").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "helps"),
+    [
+        ("frobnicate", "Available subcommands: run, study, report"),
+        ("run --dataset digits --epoch 3", "--epochs INT"),
+        ("run --dataset digits --epochs 1.5", "--epochs"),
+        ("run", "--dataset"),
+        ("", "run, study, report"),
+        ("list mechanisms", "attention"),
+    ],
+)
+def test_what_the_parser_refuses_it_explains_in_its_box(mistake, line, helps):
+    assert helps in mistake(*line.split())
+
+
+def test_a_report_on_an_empty_folder_says_that_no_run_is_done(mistake):
+    Path("empty").mkdir()
+    complaint = mistake("report", "empty")
+    assert complaint.startswith("attnbench: empty: no run is done yet")
+    assert complaint.count("\n") == 1
+    assert "study empty" not in complaint, "a folder of runs is no study file, so that advice does not work"
+
+
+def test_a_mistake_has_no_traceback_in_a_process_of_its_own(attnbench):
+    done = attnbench("run", "--dataset", "digitz")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert (
+        done.stderr
+        == "attnbench: no dataset is called 'digitz'; did you mean 'digits'? (or give package.module:Class)\n"
+    )
+
+
+# --- the environment ----------------------------------------------------------------------------------------------
+
+
+def test_the_environment_names_the_folders_and_a_flag_wins(asked, monkeypatch):
+    monkeypatch.setenv("ATTNBENCH_STORE", "mine")
+    monkeypatch.setenv("ATTNBENCH_DATA_DIR", "images")
+    _, runtime, _ = asked("--dataset", "digits")
+    assert (runtime.store, runtime.data_dir) == ("mine", "images")
+    _, runtime, _ = asked("--dataset", "digits", "--store", "s", "--data-dir", "d")
+    assert (runtime.store, runtime.data_dir) == ("s", "d")
+
+
+def test_a_run_leaves_its_traces_where_the_environment_says_and_compare_finds_them_there(attnbench, data_dir):
+    env = {"ATTNBENCH_STORE": "mine", "ATTNBENCH_DATA_DIR": str(data_dir)}
+    study = Path("study.json")  # JSON is YAML
+    study.write_text(json.dumps({"name": "one", "base": TINY}))
+    words = [word for name, value in TINY.items() for word in (f"--{name}", value)]
+    trained = attnbench("run", *words, "--tracker", "none", env=env)
+    assert trained.returncode == 0, trained.stderr
+    assert [file.parent.parent.name for file in Path().rglob("record.json")] == ["mine"]
+    assert not Path("data").exists()
+    absent = attnbench("compare", "se", "none", "--study", study, env=env)
+    assert (absent.returncode, absent.stderr.count("\n")) == (2, 1)
+    assert "no done run of 'se'; there are none" in absent.stderr

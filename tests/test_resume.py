@@ -1,0 +1,270 @@
+"""Stopped at any moment and started again: the same bits as if nothing had happened, and nothing lost."""
+
+import contextlib
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import TINY
+
+import attnbench
+from attnbench import RunSpec, Runtime, Store, runner
+from attnbench.errors import StoreProblem
+from attnbench.store import RunRecord
+
+FIELDS = {**TINY, "attention": "cbam", "augment": "crop+flip", "epochs": 4, "batch_size": 10, "val_fraction": 0.2}
+SPEC = RunSpec(**FIELDS)
+STEPS = 10
+DONE = {"record.json", "journal.jsonl", "weights.safetensors", "predictions.npz", "tracking.json"}
+
+
+class Killed(BaseException):
+    """An end that nothing can catch, like SIGKILL but inside this process."""
+
+
+def run(data_dir: Path, store: str = "runs", **runtime: Any) -> RunRecord:
+    return attnbench.run(SPEC, Runtime(data_dir=str(data_dir), store=store, tracker="none", **runtime))
+
+
+def bits(record: RunRecord, store: Path) -> tuple[object, ...]:
+    """Everything that must not depend on how often a run was stopped."""
+    arrays = np.load(store / record.id / "predictions.npz")
+    curves = [{name: value for name, value in point.items() if name != "seconds"} for point in record.curves]
+    return record.weights_sha256, arrays["logits"].tobytes(), curves, record.test, record.selected
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
+    """The bits of the run when nobody stops it."""
+    store = tmp_path_factory.mktemp("undisturbed")
+    return bits(run(data_dir, str(store)), store)
+
+
+@pytest.fixture
+def command(data_dir: Path) -> list[str]:
+    """The command that does the run, with a checkpoint after every step."""
+    flags = [f"--{name}={value}" for name, value in FIELDS.items()]
+    runtime = ["--tracker=none", f"--data-dir={data_dir}", "--checkpoint-minutes=0", "--store=runs"]
+    return [sys.executable, "-m", "attnbench", "run", *flags, *runtime]
+
+
+@contextlib.contextmanager
+def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def reached(process: subprocess.Popen[str], moment: Callable[[], bool]) -> bool:
+    """Wait until the process has come so far; False if it has ended before."""
+    while not moment():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.005)
+            return False
+    return True
+
+
+def killed(command: list[str], moment: Callable[[], bool]) -> bool:
+    """Start the command and kill it at the moment; False if it had ended by then."""
+    with started(command) as process:
+        return reached(process, moment)
+
+
+def epochs_logged() -> list[int]:
+    return [line["epoch"] for line in Store("runs").journal(SPEC.id) if line["event"] == "epoch"]
+
+
+def steps_done() -> int:
+    """How many steps the newest checkpoint is from the start."""
+    found = sorted(file.stem.split("-")[1:] for file in Path("runs").glob("*/checkpoint-*.pt"))
+    return int(found[-1][0]) * STEPS + int(found[-1][1]) if found else 0
+
+
+def checked(undisturbed: tuple[object, ...]) -> RunRecord:
+    """The record of the run, which must be as if nothing had happened, and clean."""
+    record = Store("runs").record(SPEC.id)
+    assert record.status == "done"
+    assert bits(record, Path("runs")) == undisturbed
+    assert epochs_logged() == [1, 2, 3, 4]
+    assert {file.name for file in Path("runs", SPEC.id).iterdir()} == DONE
+    return record
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(lambda: steps_done() >= 12, id="in the middle of an epoch"),
+        pytest.param(lambda: 3 in epochs_logged(), id="after the third epoch", marks=pytest.mark.slow),
+        pytest.param(lambda: Path("runs", SPEC.id).is_dir(), id="before the first step", marks=pytest.mark.slow),
+        pytest.param(lambda: any(Path("runs").glob("*/weights*")), id="while it is stored", marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_killed_at_a_moment_goes_on_to_the_same_bits(command, undisturbed, moment):
+    assert killed(command, moment)
+    assert not Store("runs").done(SPEC.id)
+    assert subprocess.run(command, timeout=120).returncode == 0
+    record, events = checked(undisturbed), [line["event"] for line in Store("runs").journal(SPEC.id)]
+    assert record.resumed == events.count("resume")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chance", range(3))
+def test_a_run_killed_again_and_again_at_random_goes_on_to_the_same_bits(command, undisturbed, chance):
+    draw, aims, kills = random.Random(chance), [], 0
+    for _ in range(4):
+        aims.append(draw.randint(steps_done() + 1, 4 * STEPS - 1) if steps_done() < 4 * STEPS - 1 else 4 * STEPS)
+        kills += killed(command, lambda: steps_done() >= aims[-1])
+    assert kills >= 1
+    assert subprocess.run(command, timeout=120).returncode == 0
+    assert checked(undisturbed).resumed >= 1, f"killed at steps {aims}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_leaves_a_checkpoint_and_exit_code_130(command, undisturbed, number):
+    with started(command) as process:
+        assert reached(process, lambda: steps_done() >= 3)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert len(errors.splitlines()) == 1
+    assert "goes on from here" in errors
+    assert steps_done() >= 3
+    assert subprocess.run(command, timeout=120).returncode == 0
+    assert checked(undisturbed).resumed == 1
+
+
+@pytest.fixture
+def interrupted(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Train in this process until after so many pauses, end it as a kill would, and give the run's folder."""
+
+    def begin(pauses: int, **runtime: Any) -> Path:
+        def broken(*arguments: Any) -> Iterator[Any]:
+            for number, pause in enumerate(train(*arguments)):
+                if number == pauses:
+                    raise Killed
+                yield pause
+
+        train = runner.training
+        with monkeypatch.context() as patch:
+            patch.setattr(runner, "training", broken)
+            with pytest.raises(Killed):
+                run(data_dir, checkpoint_minutes=0.0, **runtime)
+        return Path("runs", SPEC.id)
+
+    return begin
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("checkpoint-*.pt"))
+
+
+@pytest.mark.parametrize("pauses", [1, 7, 10, 33, 39])
+def test_wherever_it_stopped_a_run_goes_on_to_the_same_bits(data_dir, interrupted, undisturbed, pauses):
+    interrupted(pauses)
+    run(data_dir)
+    assert checked(undisturbed).resumed == 1
+
+
+def test_the_last_two_checkpoints_are_kept_and_none_when_done(data_dir, interrupted, undisturbed):
+    folder = interrupted(15)
+    assert [file.name for file in checkpoints(folder)] == [f"checkpoint-00001-000000{step}.pt" for step in (4, 5)]
+    run(data_dir)
+    assert checkpoints(folder) == []
+
+
+@pytest.mark.parametrize("pauses", [5, 10, 11])
+def test_behind_a_damaged_checkpoint_the_one_before_serves(data_dir, interrupted, undisturbed, pauses):
+    newest = checkpoints(interrupted(pauses))[-1]
+    os.truncate(newest, newest.stat().st_size // 2)
+    run(data_dir)
+    assert checked(undisturbed).resumed == 1
+
+
+def test_without_any_readable_checkpoint_a_run_starts_anew(data_dir, interrupted, undisturbed):
+    for file in checkpoints(interrupted(12)):
+        os.truncate(file, 100)
+    run(data_dir)
+    assert checked(undisturbed).resumed == 0
+
+
+def test_what_a_crash_left_half_written_goes(data_dir, interrupted, undisturbed):
+    folder = interrupted(12)
+    (folder / "checkpoint-00000-0000777.pt.partial").write_bytes(b"half a checkpoint")
+    with (folder / "journal.jsonl").open("a") as journal:
+        journal.write('{"event": "epoch", "epo')
+    run(data_dir)
+    checked(undisturbed)
+
+
+def test_a_checkpoint_of_other_numerics_is_refused_and_stays(data_dir, command, interrupted):
+    folder = interrupted(15, threads=2)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    refused = subprocess.run([*command, "--threads=1"], capture_output=True, text=True, timeout=60)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert "threads 2 (now 1)" in refused.stderr
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    assert run(data_dir, threads=2).resumed == 1
+
+
+def test_two_processes_asked_for_one_run_train_it_once(command, undisturbed):
+    with started(command) as first, started(command) as second:
+        outputs = [process.communicate(timeout=120)[0] for process in (first, second)]
+        assert [process.returncode for process in (first, second)] == [0, 0]
+    assert checked(undisturbed).resumed == 0
+    assert [line["event"] for line in Store("runs").journal(SPEC.id)].count("start") == 1
+    assert len({output.splitlines()[-1] for output in outputs}) == 1
+
+
+def small_disk(size: int) -> Callable[[], None]:
+    """No file of this process may grow beyond `size` bytes, as on a full disk."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    return limit
+
+
+@pytest.mark.parametrize("size", [0, 2_000, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_on_a_full_disk_a_run_stops_in_one_line_and_goes_on_when_there_is_room(command, undisturbed, size):
+    stopped = subprocess.run(command, capture_output=True, text=True, timeout=60, preexec_fn=small_disk(size))
+    assert (stopped.returncode, len(stopped.stderr.splitlines())) == (2, 1), stopped.stderr
+    assert "File too large" in stopped.stderr
+    assert subprocess.run(command, timeout=120).returncode == 0
+    checked(undisturbed)
+
+
+@pytest.mark.parametrize("files", [("record.json",), ("weights.safetensors",), ("predictions.npz",)])
+def test_whichever_file_finds_no_room_the_run_goes_on_later(data_dir, undisturbed, monkeypatch, files):
+    def full(file: Path, mode: str = "w") -> contextlib.AbstractContextManager[Any]:
+        if file.name in files:
+            raise OSError(28, "No space left on device")
+        return replacing(file, mode)
+
+    replacing = runner.replacing
+    with monkeypatch.context() as patch:
+        patch.setattr("attnbench.runner.replacing", full)
+        patch.setattr("attnbench.store.replacing", full)
+        with pytest.raises(StoreProblem, match="No space left"):
+            run(data_dir)
+    run(data_dir)
+    checked(undisturbed)
+
+
+def test_a_store_that_cannot_be_made_is_said_in_one_line(command):
+    Path("file").write_text("not a folder")
+    refused = subprocess.run([*command[:-1], "--store=file/runs"], capture_output=True, text=True, timeout=60)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert "file/runs" in refused.stderr
+    assert Path("file").read_text() == "not a folder"

@@ -1,0 +1,346 @@
+"""MLflow shows what the journals hold, and nothing that happens to it ever reaches a run.
+
+"Fact" is one of the facts measured in the project's page on dependencies.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY
+
+from attnbench.spec import RunSpec
+from attnbench.store import RunRecord, Store
+
+MINE = """
+import time
+from pathlib import Path
+from torch import nn
+
+class Failing(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+    def forward(self, x):
+        if self.training and x.device.type == "cpu":
+            raise RuntimeError("planted")
+        return x
+
+class Slow(Failing):
+    def forward(self, x):
+        if self.training and not Path("fast").exists():
+            time.sleep(0.01)
+        return x
+"""
+METRICS = {"train_loss", "train_accuracy", "lr", "seconds"}
+
+Outcome = subprocess.CompletedProcess[str]
+Points = dict[tuple[str, str], list[tuple[int, float, int]]]
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")  # of this process, which looks into MLflow
+
+
+def flags(**fields: object) -> list[str]:
+    return [word for name, value in {**TINY, **fields}.items() for word in (f"--{name}", str(value))]
+
+
+def write_study(*attention: str) -> str:
+    Path("mine.py").write_text(MINE)
+    study = {"name": "views", "base": TINY, "grid": {"attention": list(attention)}, "baseline": attention[0]}
+    Path("views.json").write_text(json.dumps(study))
+    return "views.json"
+
+
+def client(uri: str = "") -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri or f"sqlite:///{Path.cwd()}/mlflow.db")
+
+
+def shown(uri: str = "") -> dict[str, Any]:
+    """Every MLflow run by the key of ours; none is there twice."""
+    there = client(uri)
+    runs = there.search_runs([experiment.experiment_id for experiment in there.search_experiments()])
+    keys = [run.data.tags["run_key"] for run in runs]
+    assert len(set(keys)) == len(keys)
+    return dict(zip(keys, runs, strict=True))
+
+
+def points(uri: str = "") -> Points:
+    """Every point that MLflow holds: (run, metric) -> (step, value, time)."""
+    return {
+        (key, name): [(p.step, p.value, p.timestamp) for p in client(uri).get_metric_history(run.info.run_id, name)]
+        for key, run in shown(uri).items()
+        for name in run.data.metrics
+    }
+
+
+def assert_complete(store: str = "runs", uri: str = "") -> None:
+    """MLflow holds each point of each journal once, and nothing else."""
+    there = {key: [(step, value) for step, value, _ in listed] for key, listed in points(uri).items()}
+    expected = {}
+    for record in Store(store).records():
+        for name in METRICS if record.done else ():
+            expected[record.id, name] = [(point["epoch"], point[name]) for point in record.curves]
+        if record.done:
+            expected[record.id, "final_test_accuracy"] = [(0, record.accuracy)]
+    assert there == expected
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory, attnbench: Callable[..., Outcome], data_dir: Path) -> Path:
+    """A folder in which a study of a run that is done and one that failed was mirrored, with what it said."""
+    home = tmp_path_factory.mktemp("tracked")
+    with contextlib.chdir(home):
+        study = write_study("none", "mine:Failing")
+        env = {"MLFLOW_EXPERIMENT_NAME": "of my own"}
+        done = attnbench("study", study, "--data-dir", data_dir, env=env, timeout=240)
+    (home / "said.txt").write_text(done.stderr)
+    assert done.returncode == 1, done.stderr
+    return home
+
+
+@pytest.fixture
+def copied(tracked: Path) -> dict[str, RunRecord]:
+    """The tracked folder's content, here, for this test alone; its two records by mechanism."""
+    shutil.copytree(tracked, ".", dirs_exist_ok=True)
+    return {record.spec["attention"]: record for record in Store("runs").records()}
+
+
+def test_by_default_the_runs_are_in_a_database_in_the_folder_and_its_making_is_announced(tracked):
+    said = (tracked / "said.txt").read_text()
+    assert (tracked / "mlflow.db").is_file()  # fact 1
+    assert not (tracked / "mlruns" / "0").exists()
+    assert re.search(r"^attnbench: MLflow makes its database sqlite:.*mlflow.db \(once", said, re.MULTILINE)
+
+
+def test_a_run_is_shown_flat_with_its_fields_its_key_and_its_study(copied):
+    for record in copied.values():  # fact 6
+        run = shown()[record.id]
+        assert run.data.params == {
+            name: str(value) for name, value in RunSpec.of(record.spec).__dict__.items() if name != "id"
+        }
+        assert run.data.tags["study"] == "views"
+        assert "mlflow.parentRunId" not in run.data.tags
+
+
+def test_each_epoch_is_one_point_of_each_curve(copied):
+    assert_complete()
+
+
+def test_a_done_run_is_finished_and_a_failed_one_failed(copied):
+    assert {name: shown()[record.id].info.status for name, record in copied.items()} == {
+        "none": "FINISHED",
+        "mine:Failing": "FAILED",
+    }
+
+
+def test_the_users_name_of_the_experiment_is_respected(copied):
+    (experiment,) = {run.info.experiment_id for run in shown().values()}  # fact 7
+    assert client().get_experiment(experiment).name == "of my own"
+
+
+def test_the_weights_go_along_as_safetensors(copied):
+    run = shown()[copied["none"].id]  # fact 5
+    assert [item.path for item in client().list_artifacts(run.info.run_id)] == ["weights.safetensors"]
+
+
+def test_mirroring_and_syncing_again_change_nothing(copied, attnbench, data_dir):
+    before = points()
+    for words in (["sync"], ["run", *flags(), "--data-dir", data_dir], ["sync"]):
+        done = attnbench(*words)
+        assert done.returncode == 0, done.stderr
+    assert "2 runs are in MLflow" in done.stdout
+    assert points() == before
+    assert {run.data.tags["study"] for run in shown().values()} == {"views"}
+
+
+@pytest.mark.slow
+def test_sync_fills_a_tracking_database_that_is_gone(copied, attnbench):
+    before = points()
+    Path("mlflow.db").unlink()
+    assert attnbench("sync").returncode == 0
+    uri = f"sqlite:///./{Path.cwd()}/mlflow.db"  # another spelling: this process has the deleted one open
+    assert points(uri) == before
+    assert {key: run.info.status for key, run in shown(uri).items()} == {
+        record.id: "FINISHED" if record.done else "FAILED" for record in copied.values()
+    }
+
+
+def test_an_epoch_is_one_batch(copied, monkeypatch):
+    """Fact 3: a call costs 29 ms, however many points it carries."""
+    from mlflow import MlflowClient
+
+    from attnbench.tracking import Mirror, View
+
+    batches: list[int] = []
+    send = MlflowClient.log_batch
+    monkeypatch.setattr(
+        MlflowClient,
+        "log_batch",
+        lambda self, run, **sent: batches.append(len(sent.get("metrics", ()))) or send(self, run, **sent),
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd()}/mlflow.db")
+    store, spec = Store("other"), RunSpec(**TINY, seed=9)
+    store.begin(spec.id)
+    store.write(spec.id, View.FILE, View.of(spec).to_json())
+    mirror = Mirror(store)
+    mirror.open()
+    for epoch in (1, 2, 3):
+        store.log(spec.id, "epoch", epoch=epoch, **dict.fromkeys(METRICS, 0.5))
+        mirror.deliver(spec.id)
+    assert batches == [0, 4, 4, 4]  # the params, then each epoch
+
+
+# --- processes ----------------------------------------------------------------------------------------------------
+
+
+def test_only_the_parent_of_a_study_imports_mlflow_and_with_telemetry_off(attnbench, data_dir, monkeypatch):
+    """An `mlflow` that writes down who imports it, and then fails as a broken installation would."""
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY")
+    Path("stub").mkdir()
+    Path("stub/mlflow.py").write_text(
+        "import os, sys\n"
+        "with open('importers', 'a') as file:\n"
+        "    print(sys.argv[0].rsplit('/')[-1], os.environ.get('MLFLOW_DISABLE_TELEMETRY'), file=file)\n"
+        "raise ImportError('planted')\n"
+    )
+    path = os.pathsep.join(filter(None, ["stub", os.environ.get("PYTHONPATH")]))
+    done = attnbench("study", write_study("none"), "--data-dir", data_dir, env={"PYTHONPATH": path}, timeout=240)
+    assert Path("importers").read_text() == "__main__.py true\n"  # facts 4, 7; a child would be worker.py
+    assert done.returncode == 0, done.stderr
+    assert "planted" in done.stderr
+    assert [record.status for record in Store("runs").records()] == ["done"]
+
+
+def test_ui_is_mlflows_own_on_the_loopback_with_telemetry_off(attnbench, monkeypatch):
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY")
+    Path("mlflow.py").write_text("import os, sys; print(*sys.argv[1:], os.environ['MLFLOW_DISABLE_TELEMETRY'])")
+    assert attnbench("ui", "--port", 5050).stdout == "ui --host 127.0.0.1 --port 5050 true\n"
+
+
+@pytest.mark.slow
+def test_four_processes_on_a_fresh_tracking_store_all_arrive(data_dir):
+    """Fact 2: six that open a fresh sqlite store at once break it for good."""
+    command = [sys.executable, "-m", "attnbench", "run", "--data-dir", str(data_dir)]
+    four = [subprocess.Popen([*command, *flags(seed=seed)], stderr=subprocess.PIPE, text=True) for seed in range(4)]
+    said = [process.communicate(timeout=280)[1] for process in four]
+    assert [process.returncode for process in four] == [0, 0, 0, 0], said
+    assert not any("did not" in complaint for complaint in said), said
+    assert sorted(run.data.params["seed"] for run in shown().values()) == ["0", "1", "2", "3"]
+    assert {run.info.status for run in shown().values()} == {"FINISHED"}
+    assert [e.name for e in client().search_experiments() if e.name != "Default"] == ["attnbench"]
+    assert_complete()
+
+
+# --- a server that is not there -----------------------------------------------------------------------------------
+
+
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def assert_done_but_not_sent(outcome: Outcome) -> None:
+    assert outcome.returncode == 0, outcome.stderr
+    assert [record.status for record in Store("runs").records()] == ["done"]
+    assert re.search(r"MLflow: 1 of 1 runs did not fully arrive .*`attnbench sync`", outcome.stderr), outcome.stderr
+
+
+def test_a_dead_tracking_server_costs_a_run_nothing(attnbench, data_dir):
+    env = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{unused_port()}"}
+    assert_done_but_not_sent(attnbench("run", *flags(), "--data-dir", data_dir, env=env))
+    refused = attnbench("sync", env=env)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+
+
+@pytest.mark.slow
+def test_a_tracking_server_that_never_answers_costs_a_run_nothing(attnbench, data_dir):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        env = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        assert_done_but_not_sent(attnbench("run", *flags(), "--data-dir", data_dir, env=env, timeout=200))
+
+
+@pytest.mark.slow
+def test_in_a_folder_with_an_old_file_store_the_run_goes_on_and_says_how_to_migrate(attnbench, data_dir):
+    Path("mlruns/0").mkdir(parents=True)
+    Path("mlruns/0/meta.yaml").write_text(
+        "artifact_location: file:./mlruns/0\nexperiment_id: '0'\nlifecycle_stage: active\nname: Default\n"
+        "creation_time: 1700000000000\nlast_update_time: 1700000000000\n"
+    )
+    done = attnbench("run", *flags(), "--data-dir", data_dir)
+    assert_done_but_not_sent(done)
+    (advice,) = re.findall(r"mlflow (migrate-filestore .*), then move ./mlruns away$", done.stderr, re.MULTILINE)
+    subprocess.run([sys.executable, "-m", "mlflow", *advice.split()], check=True, capture_output=True)
+    Path("mlruns").rename("mlruns-before")
+    assert attnbench("sync").returncode == 0
+    assert_complete()
+
+
+@contextlib.contextmanager
+def server(port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A tracking server with its database in this folder; its whole process group ends with the block."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", "sqlite:///served.db", "--artifacts-destination", "./served"]
+    with Path("server.log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_for(lambda: _answers(f"http://127.0.0.1:{port}/health"))
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def _answers(url: str) -> bool:
+    with contextlib.suppress(OSError):
+        return bool(urllib.request.urlopen(url, timeout=5).status == 200)
+    return False
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    late = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < late, "waited in vain"
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_server_killed_in_the_middle_of_a_run_costs_it_nothing_and_sync_repairs(attnbench, data_dir):
+    write_study("none")
+    port = unused_port()
+    uri = f"http://127.0.0.1:{port}"
+    words = ["run", *flags(attention="mine:Slow", epochs=60), "--data-dir", str(data_dir)]
+    command, env = [sys.executable, "-m", "attnbench", *words], {**os.environ, "MLFLOW_TRACKING_URI": uri}
+    with server(port) as process:
+        running = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        wait_for(lambda: bool(points(uri)) or running.poll() is not None)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not list(Path("runs").glob("*/record.json")), "the run was over before the server died"
+    Path("fast").touch()
+    complaint = running.communicate(timeout=200)[1]
+    assert_done_but_not_sent(Outcome(command, running.returncode, "", complaint))
+    with server(port):
+        assert {run.info.status for run in shown(uri).values()} == {"RUNNING"}
+        assert attnbench("sync", env={"MLFLOW_TRACKING_URI": uri}).returncode == 0
+        assert {run.info.status for run in shown(uri).values()} == {"FINISHED"}
+        assert_complete(uri=uri)
+    assert attnbench(*words, "--tracker", "none", "--store", "alone").returncode == 0
+    (mirrored,), (alone,) = Store("runs").records(), Store("alone").records()
+    assert (mirrored.weights_sha256, mirrored.test) == (alone.weights_sha256, alone.test)

@@ -1,0 +1,293 @@
+"""One run: the schedules, the loop, the record, and that the same spec gives the same bits."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import TINY
+from safetensors.torch import load_file
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
+
+import attnbench
+from attnbench import RunSpec, Runtime
+from attnbench.data.batches import Batches
+from attnbench.data.splits import constants, load_splits
+from attnbench.errors import Diverged
+from attnbench.optim import learning_rate, optimizer
+from attnbench.registry import ATTENTION
+from attnbench.runner import build, weights_digest
+from attnbench.store import RunRecord, Store
+from attnbench.train import State, predictions, training
+
+CPU = torch.device("cpu")
+NAMED = {"id", "spec", "recipe", "status", "test", "weights_sha256", "data_fingerprint", "split_fingerprint"}
+NAMED |= {"numerics", "environment", "cards", "cost", "timings", "resumed"}
+
+
+def spec(**fields: object) -> RunSpec:
+    return RunSpec(**{**TINY, **fields})
+
+
+@pytest.fixture
+def do(data_dir: Path):
+    """Do a run in the test's own store."""
+
+    def run(one: RunSpec, store: str = "runs") -> RunRecord:
+        return attnbench.run(one, Runtime(data_dir=str(data_dir), store=store, tracker="none"))
+
+    return run
+
+
+@pytest.fixture
+def parts(data_dir: Path):
+    """The training batches and the fresh state of a run."""
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as a run does: other numbers give other bits
+
+    def make(one: RunSpec) -> tuple[Batches, State]:
+        splits = load_splits(one, data_dir)
+        train = Batches(splits.train, one, constants(one, splits.train), CPU)
+        model = build(one, splits.classes, splits.channels, splits.image_size)
+        return train, State.fresh(one, model, train.steps(), CPU)
+
+    yield make
+    torch.set_num_threads(threads)
+
+
+def rates(one: RunSpec, steps: int) -> list[float]:
+    return [learning_rate(one, epoch, step, steps) for epoch in range(one.epochs) for step in range(steps)]
+
+
+def scheduled(make, lr: float, count: int) -> list[float]:
+    """The learning rates of torch's own scheduler."""
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    sgd = torch.optim.SGD([parameter], lr=lr)
+    scheduler, found = make(sgd), []
+    for _ in range(count):
+        found.append(sgd.param_groups[0]["lr"])
+        sgd.step()
+        if len(found) < count:
+            scheduler.step()
+    return found
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 1), (1, 7), (5, 3), (25, 4)])
+@pytest.mark.parametrize("lr", [0.1, 1e-3])
+def test_each_schedule_is_torchs_own(epochs, steps, lr):
+    total = epochs * steps
+    by_epoch = scheduled(lambda sgd: CosineAnnealingLR(sgd, epochs), lr, epochs)
+    expected = {
+        "cosine-epoch": np.repeat(by_epoch, steps),
+        "cosine": scheduled(lambda sgd: CosineAnnealingLR(sgd, total), lr, total),
+        "constant": [lr] * total,
+    }
+    if total > 1:  # torch's own divides by zero at one step
+        cycle = dict(max_lr=lr, total_steps=total, cycle_momentum=False)
+        expected["onecycle"] = scheduled(lambda sgd: OneCycleLR(sgd, **cycle), lr, total)
+    for schedule, theirs in expected.items():
+        np.testing.assert_allclose(rates(spec(epochs=epochs, lr=lr, schedule=schedule), steps), theirs, rtol=1e-9)
+
+
+@pytest.mark.parametrize("schedule", ["cosine-epoch", "cosine", "constant"])
+def test_a_warm_up_rises_in_a_line_to_the_peak(schedule):
+    found = rates(spec(epochs=4, lr=0.5, schedule=schedule, warmup=2.0), steps=5)
+    np.testing.assert_allclose(found[:10], [0.5 * (step + 1) / 11 for step in range(10)], rtol=1e-12)
+    assert found[10] == max(found) == 0.5
+    rest = {"constant": 1.0, "cosine": (1 + math.cos(math.pi * 0.5)) / 2, "cosine-epoch": 0.5}
+    assert found[15] == pytest.approx(0.5 * rest[schedule])
+
+
+def test_a_warm_up_sets_the_length_of_the_one_cycles_rise():
+    cycle = dict(max_lr=0.1, total_steps=20, cycle_momentum=False, pct_start=0.5)
+    theirs = scheduled(lambda sgd: OneCycleLR(sgd, **cycle), 0.1, 20)
+    ours = rates(spec(epochs=4, lr=0.1, schedule="onecycle", warmup=2.0), steps=5)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+
+
+def test_a_card_exempts_parameters_from_weight_decay(parts, monkeypatch):
+    entry = ATTENTION.find("se")
+    card = dataclasses.replace(entry.card, no_decay=("fc.2.bias",))
+    monkeypatch.setitem(ATTENTION._entries, "se", dataclasses.replace(entry, card=card))
+    one = spec(attention="se", weight_decay=0.25)
+    _, state = parts(one)
+    decay = {id(p): group["weight_decay"] for group in state.optimizer.param_groups for p in group["params"]}
+    named = {name: decay[id(p)] for name, p in state.model.named_parameters()}
+    assert {name for name, value in named.items() if value == 0} == {n for n in named if n.endswith("bn2.1.fc.2.bias")}
+    assert set(named.values()) == {0.0, 0.25}
+
+
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.9, True), (0.0, False)])
+def test_sgd_is_nesterovs(momentum, nesterov):
+    made = optimizer(spec(optimizer="sgd", momentum=momentum), torch.nn.Linear(2, 2))
+    assert isinstance(made, torch.optim.SGD)
+    assert (made.defaults["nesterov"], made.defaults["momentum"]) == (nesterov, momentum)
+
+
+OPTIMISERS = {
+    "adamw": lambda weights: torch.optim.AdamW(weights, lr=1e-2, weight_decay=1e-3, fused=True),
+    "sgd": lambda weights: torch.optim.SGD(
+        weights, lr=1e-2, momentum=0.8, weight_decay=1e-3, nesterov=True, fused=True
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OPTIMISERS)
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_an_epoch_is_the_plain_loop_written_by_hand(parts, kind, smoothing):
+    fields = {"attention": "se", "lr": 1e-2, "weight_decay": 1e-3, "momentum": 0.8, "epochs": 1}
+    one = spec(optimizer=kind, label_smoothing=smoothing, **fields)
+    train, state = parts(one)
+    _, hand = parts(one)
+    for _pause in training(one, state, train, None, minutes=60):
+        pass
+    by_hand, total, right = OPTIMISERS[kind](hand.model.parameters()), 0.0, 0
+    for _, images, labels in train.epoch(0):
+        by_hand.zero_grad()
+        logits = hand.model.train()(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        loss.backward()
+        by_hand.step()
+        total, right = total + loss.item() * len(labels), right + int((logits.argmax(1) == labels).sum())
+    assert weights_digest(state.model.state_dict()) == weights_digest(hand.model.state_dict())
+    (point,) = state.curves
+    assert point["train_loss"] == pytest.approx(total / 100, rel=1e-12)  # the mean over images, not over batches
+    assert point["train_accuracy"] == right
+
+
+@pytest.mark.parametrize("schedule", ["constant", "onecycle"])
+def test_a_loss_that_is_not_finite_stops_the_run_with_epoch_step_and_rate(do, schedule):
+    one = spec(optimizer="sgd", lr=1e9, schedule=schedule)
+    with pytest.raises(Diverged, match=r"the loss is (nan|inf) at epoch [12], step \d+, learning rate [\d.]+e\+0[789]"):
+        do(one)
+    record = Store("runs").record(one.id)
+    assert (record.status, record.done) == ("failed", False)
+    assert "learning rate" in record.error
+
+
+def test_a_test_loss_that_is_not_finite_is_no_finished_run(do):
+    one = spec(optimizer="sgd", lr=1e30, schedule="constant", epochs=1, batch_size=100)  # its one step has a loss
+    with pytest.raises(Diverged):
+        do(one)
+    assert Store("runs").record(one.id).status == "failed"
+
+
+def test_a_diverged_run_ends_with_exit_code_1_and_one_line(attnbench, data_dir):
+    flags = [word for name, value in TINY.items() for word in (f"--{name}", value)]
+    result = attnbench("run", *flags, "--optimizer", "sgd", "--lr", 1e9, "--tracker", "none", "--data-dir", data_dir)
+    assert result.returncode == 1
+    assert "the loss is" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_best_epoch_on_validation_is_the_one_that_is_tested(do, parts, monkeypatch):
+    one = spec(epochs=3, val_fraction=0.2, selection="best-val")
+    shares = iter([0.1, 0.9, 0.9])  # the later of two equal epochs is no better
+
+    def told(model: torch.nn.Module, batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
+        _, labels = predictions(model, batches)
+        right = (torch.arange(len(labels)) < next(shares) * len(labels)).long()
+        return F.one_hot((labels + 1 - right) % 10, 10).float(), labels
+
+    monkeypatch.setattr("attnbench.train.predictions", told)
+    record = do(one)
+    assert (record.selected["rule"], record.selected["epoch"]) == ("best-val", 2)
+    train, state = parts(one)
+    epochs = [weights_digest(state.model.state_dict()) for _ in training(one, state, train, None, minutes=60)]
+    assert record.weights_sha256 == epochs[1]
+    assert len(set(epochs)) == 3
+
+
+def test_validation_images_are_evaluated_after_every_epoch(do):
+    record = do(spec(val_fraction=0.2))
+    assert record.selected == {"rule": "last", "epoch": 2}
+    assert [0 <= point["val_accuracy"] <= 100 and point["val_loss"] > 0 for point in record.curves] == [True, True]
+    assert not any("val_loss" in point for point in do(spec()).curves)
+
+
+def without_seconds(curves: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in point.items() if name != "seconds"} for point in curves]
+
+
+def logits(store: str, one: RunSpec) -> bytes:
+    return np.load(Path(store) / one.id / "predictions.npz")["logits"].tobytes()
+
+
+@pytest.mark.parametrize("fields", [{"attention": "cbam", "augment": "crop+cutout"}, {"optimizer": "sgd", "lr": 0.1}])
+def test_the_same_spec_twice_gives_the_same_bits(do, fields):
+    one = spec(**fields)
+    first, second = do(one, "here"), do(one, "there")
+    assert first.weights_sha256 == second.weights_sha256
+    assert logits("here", one) == logits("there", one)
+    assert without_seconds(first.curves) == without_seconds(second.curves)
+    assert first.test == second.test
+
+
+def test_the_precision_of_cuda_changes_nothing_on_a_cpu(do):
+    found = [do(spec(precision=precision)) for precision in ("fp32", "fp16", "bf16")]
+    assert len({record.weights_sha256 for record in found}) == 1
+    assert {record.numerics["precision"] for record in found} == {"fp32"}
+
+
+def test_another_seed_is_another_run(do):
+    assert do(spec(seed=0)).weights_sha256 != do(spec(seed=1)).weights_sha256
+
+
+def test_for_one_seed_two_arms_see_the_same_images(parts):
+    seen = {}
+    for attention in ("none", "cbam"):
+        one = spec(attention=attention, augment="crop+flip", seed=4)
+        train, state = parts(one)
+        inputs = seen[attention] = []
+        state.model.conv1.register_forward_pre_hook(lambda _module, x, kept=inputs: kept.append(x[0].clone()))
+        for _pause in training(one, state, train, None, minutes=60):
+            pass
+    assert len(seen["none"]) == 2 * 4
+    assert all(torch.equal(one, two) for one, two in zip(*seen.values(), strict=True))
+
+
+@pytest.mark.parametrize("attention", ["none", 'cbam(variant="official")'])
+def test_a_loaded_run_predicts_from_raw_images_what_it_predicted(do, data_dir, attention):
+    record = do(spec(attention=attention))
+    test = load_splits(spec(), data_dir).test
+    raw = torch.from_numpy(test.source.images[test.indices]).permute(0, 3, 1, 2)
+    stored = np.load(f"runs/{record.id}/predictions.npz")
+    for asked in (record.id, record.id[:7], f"runs/{record.id}", record):
+        model = attnbench.load(asked)
+        assert not model.training
+        assert model(raw).argmax(1).tolist() == stored["predicted"].tolist()
+    torch.testing.assert_close(model(raw / 255), torch.from_numpy(stored["logits"]).float(), rtol=2e-3, atol=2e-3)
+
+
+def test_the_accuracy_is_recomputed_exactly_from_the_predictions(do):
+    record = do(spec(test_limit=47))
+    stored = np.load(f"runs/{record.id}/predictions.npz")
+    assert record.test["accuracy"] == 100 * int((stored["predicted"] == stored["labels"]).sum()) / 47
+    assert (stored["logits"].dtype, stored["logits"].shape) == (np.float16, (47, 10))
+    assert (stored["labels"].dtype.kind, stored["predicted"].dtype.kind) == ("i", "i")
+
+
+def test_the_record_says_everything_that_the_design_names(do):
+    record = do(spec())
+    on_disk = json.loads(Path(f"runs/{record.id}/record.json").read_text())
+    assert {name for name in NAMED if on_disk.get(name) in (None, "", {}, [])} == {"recipe"}  # none was asked for
+    assert (on_disk["status"], on_disk["id"], on_disk["resumed"]) == ("done", spec().id, 0)
+    assert on_disk["weights_sha256"] == weights_digest(load_file(f"runs/{record.id}/weights.safetensors"))
+    files = {file.name for file in Path(f"runs/{record.id}").iterdir()}
+    assert files == {"record.json", "journal.jsonl", "weights.safetensors", "predictions.npz", "tracking.json"}
+
+
+def test_the_test_images_are_read_once_after_the_last_epoch(do):
+    record = do(spec())
+    assert [line["event"] for line in Store("runs").journal(record.id)] == ["start", "epoch", "epoch", "test", "done"]
+
+
+def test_a_run_that_is_done_is_never_trained_again(do, monkeypatch):
+    first = do(spec(attention="se"))
+    monkeypatch.setattr("attnbench.runner.training", lambda *_: pytest.fail("trained again"))
+    assert do(spec(attention="SE(reduction=16)")).to_json() == first.to_json()
