@@ -98,7 +98,7 @@ def _mistakes(values: dict[str, Any]) -> list[_Mistake]:
     found += _field_mistakes(sound) + _seed_mistakes(sound) + _recipe_mistakes(sound)
     if any(mistake.place == ("recipe",) for mistake in found):
         sound.pop("recipe", None)
-    found += _condition_mistakes(sound)
+    found += _rule_mistakes(sound)
     known = set(field_docs(RunSpec))
     for cell, origin in _cells(sound):
         named = {name: value for name, value in cell.items() if name in known}
@@ -175,14 +175,14 @@ def _recipe_mistakes(values: dict[str, Any]) -> list[_Mistake]:
     return found + [_Mistake(("grid", name), "an empty list leaves no run") for name in empty]
 
 
-def _condition_mistakes(values: dict[str, Any]) -> list[_Mistake]:
-    """Values in the conditions of `where` that no run could have."""
+def _rule_mistakes(values: dict[str, Any]) -> list[_Mistake]:
+    """Values in the rules of `where` that no run could have, also where a rule matches no cell."""
     found, known = [], set(field_docs(RunSpec))
     for number, rule in enumerate(values.get("where", [])):
-        wanted = {name: _plain(value) for name, value in rule.get("if", {}).items() if name in known}
-        for name, what in mistakes({"dataset": "digits", **preset("classic"), **wanted}).items():
-            if name in wanted:
-                found.append(_Mistake(("where", number, "if", name), what))
+        for part in ("if", "set"):
+            given = {name: _plain(value) for name, value in rule.get(part, {}).items() if name in known}
+            wrong = mistakes(given)
+            found += [_Mistake(("where", number, part, name), wrong[name]) for name in given if name in wrong]
     return found
 
 
