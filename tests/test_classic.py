@@ -17,10 +17,12 @@ from conftest import ROOT
 from torch import Tensor, nn
 
 import attnbench
-from attnbench import RunSpec, Store
+from attnbench import RunSpec, Store, runner, tracking
 
-FLAGS = "--dataset digits --train_limit 64 --test_limit 32 --image_size 8 --epochs 2 --attention_type".split(" ")
+SMALL = {"dataset": "digits", "train_limit": 64, "test_limit": 32, "image_size": 8, "epochs": 2}
+FLAGS = [*(f"--{name}={value}" for name, value in SMALL.items()), "--attention_type"]
 CIFAR = "0.4914 0.4822 0.4465 / 0.2023 0.1994 0.2010"
+Printed = subprocess.CompletedProcess[str]
 IMAGENET = "0.485 0.456 0.406 / 0.229 0.224 0.225"
 EUROSAT = "0.3444 0.3803 0.4078 / 0.2034 0.1367 0.1148"
 
@@ -35,11 +37,11 @@ def script() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def trained(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def trained(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Printed]:
     """The folder in which the command was given once with SE, and what it printed."""
     folder = tmp_path_factory.mktemp("classic")
     command = [sys.executable, str(ROOT / "run_experiment.py"), *FLAGS, "se", "--data_dir", str(data_dir)]
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "ATTNBENCH_"))}
+    plain = {name: value for name, value in os.environ.items() if "MLFLOW" not in name and "ATTN" not in name}
     done = subprocess.run(command, cwd=folder, env=plain, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     return folder, done
@@ -48,7 +50,8 @@ def trained(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 @pytest.fixture
 def quietly(script, data_dir, monkeypatch):
     """Give the command inside this process, without MLflow."""
-    monkeypatch.setattr("attnbench.tracking.mirrored", lambda *_: contextlib.nullcontext())
+    for module in (tracking, runner):
+        monkeypatch.setattr(module, "mirrored", lambda *_, **__: contextlib.nullcontext())
     return lambda *flags: script.main([*FLAGS, *flags, "--data_dir", str(data_dir)])
 
 
@@ -96,7 +99,10 @@ class Classic(nn.Module):
 class SE(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        down, up = nn.Linear(channels, channels // 16, bias=False), nn.Linear(channels // 16, channels, bias=False)
+        down, up = (
+            nn.Linear(channels, channels // 16, bias=False),
+            nn.Linear(channels // 16, channels, bias=False),
+        )
         self.fc = nn.Sequential(down, nn.ReLU(inplace=True), up, nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,10 +112,8 @@ class SE(nn.Module):
 class ChannelAttention(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        down, up = (
-            nn.Conv2d(*width, 1, bias=False) for width in ((channels, channels // 16), (channels // 16, channels))
-        )
-        self.fc = nn.Sequential(down, nn.ReLU(), up)
+        down = nn.Conv2d(channels, channels // 16, 1, bias=False)
+        self.fc = nn.Sequential(down, nn.ReLU(), nn.Conv2d(channels // 16, channels, 1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.sigmoid(self.fc(F.adaptive_avg_pool2d(x, 1)) + self.fc(F.adaptive_max_pool2d(x, 1)))
@@ -141,7 +145,13 @@ def spec_of(script: ModuleType, *flags: str) -> RunSpec:
 
 def test_the_flags_and_their_defaults_are_the_classic_ones(script):
     flags = {flag: action.default for action in script.parser()._actions for flag in action.option_strings}
-    classic = {"--attention_type": "none", "--epochs": 25, "--batch_size": 32, "--lr": 1e-3, "--weight_decay": 1e-4}
+    classic = {
+        "--attention_type": "none",
+        "--epochs": 25,
+        "--batch_size": 32,
+        "--lr": 1e-3,
+        "--weight_decay": 1e-4,
+    }
     classic |= {"--experiment_name": "Visual Attention Benchmark", "--data_dir": "./data", "--seed": 0}
     classic |= {"--device": "auto", "--image_size": None, "--train_limit": None, "--test_limit": None}
     assert {flag: flags[flag] for flag in classic} == classic
@@ -166,8 +176,14 @@ def test_each_data_set_has_its_classic_size_and_constants_in_any_case(script, da
 
 @pytest.mark.parametrize(
     ("asked", "meant"),
-    [("none", "none"), ("se", 'se(variant="classic")'), ("SE", 'se(variant="classic")')]
-    + [("cbam", 'cbam(variant="classic")'), ("constant", "constant"), ("se(reduction=8)", "se(reduction=8)")],
+    [
+        ("none", "none"),
+        ("se", 'se(variant="classic")'),
+        ("SE", 'se(variant="classic")'),
+        ("cbam", 'cbam(variant="classic")'),
+        ("constant", "constant"),
+        ("se(reduction=8)", "se(reduction=8)"),
+    ],
 )
 def test_an_attention_type_means_its_classic_variant(script, asked, meant):
     ours = spec_of(script, "--dataset", "CIFAR10", "--attention_type", asked)
@@ -177,24 +193,18 @@ def test_an_attention_type_means_its_classic_variant(script, asked, meant):
 
 def test_the_recipe_is_the_classic_one(script):
     spec = spec_of(script, "--dataset", "CIFAR10")
-    assert (spec.backbone, spec.optimizer, spec.lr, spec.weight_decay) == (
-        'resnet18(stem="cifar")',
-        "adamw",
-        1e-3,
-        1e-4,
-    )
+    assert spec.backbone == 'resnet18(stem="cifar")'
+    assert (spec.optimizer, spec.lr, spec.weight_decay) == ("adamw", 1e-3, 1e-4)
     assert (spec.schedule, spec.warmup, spec.epochs, spec.batch_size) == ("cosine-epoch", 0, 25, 32)
     assert (spec.augment, spec.label_smoothing, spec.val_fraction, spec.selection) == ("none", 0, 0, "last")
     assert (spec.train_fraction, spec.train_limit, spec.test_limit, spec.precision) == (1, None, None, "fp16")
 
 
 def test_every_flag_reaches_the_run(script):
-    words = "--dataset EuroSAT --epochs 3 --batch_size 8 --lr 0.5 --weight_decay 0.25 --seed 7 --image_size 64".split(
-        " "
-    )
-    spec = spec_of(script, *words, "--train_limit", "90", "--test_limit", "20")
-    assert (spec.epochs, spec.batch_size, spec.lr, spec.weight_decay, spec.seed) == (3, 8, 0.5, 0.25, 7)
-    assert (spec.image_size, spec.train_limit, spec.test_limit) == (64, 90, 20)
+    given = {"epochs": 3, "batch_size": 8, "lr": 0.5, "weight_decay": 0.25, "seed": 7, "image_size": 64}
+    given |= {"train_limit": 90, "test_limit": 20}
+    spec = spec_of(script, "--dataset=EuroSAT", *(f"--{name}={value}" for name, value in given.items()))
+    assert {name: getattr(spec, name) for name in given} == given
 
 
 def test_it_prints_a_line_per_epoch_and_the_final_accuracy(trained):
@@ -209,9 +219,10 @@ def test_it_prints_a_line_per_epoch_and_the_final_accuracy(trained):
 
 @pytest.mark.parametrize(("attention", "kind"), [("none", None), ("se", SE), ("cbam", CBAM)])
 def test_the_weights_load_into_the_classic_class_and_compute_the_same(quietly, attention, kind):
-    quietly(attention)
+    quietly(attention, "--epochs=1", "--train_limit=32")
     classic = Classic(1, kind)
-    classic.load_state_dict(torch.load(f"saved_models/digits_{attention}_model.pth", weights_only=True), strict=True)
+    saved = torch.load(f"saved_models/digits_{attention}_model.pth", weights_only=True)
+    classic.load_state_dict(saved, strict=True)
     (record,) = Store("runs").records()
     x = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     assert torch.equal(classic.eval()(x), attnbench.load(record).model(x))
@@ -223,24 +234,27 @@ from mlflow import MlflowClient
 client = MlflowClient()
 (experiment,) = [e for e in client.search_experiments() if e.name != "Default"]
 (run,) = client.search_runs([experiment.experiment_id])
-curves = {name: [[m.step, m.value] for m in client.get_metric_history(run.info.run_id, name)] for name in run.data.metrics}
-print(json.dumps({"experiment": experiment.name, "status": run.info.status, "params": run.data.params, "curves": curves,
-    "artifacts": [a.path for a in client.list_artifacts(run.info.run_id)], "uri": run.info.artifact_uri}))
+key, data = run.info.run_id, run.data
+curves = {name: [[m.step, m.value] for m in client.get_metric_history(key, name)] for name in data.metrics}
+seen = {"experiment": experiment.name, "status": run.info.status, "params": data.params, "curves": curves}
+seen |= {"artifacts": [a.path for a in client.list_artifacts(key)], "uri": run.info.artifact_uri}
+print(json.dumps(seen))
 """
 
 
 def test_a_bare_mlflow_in_the_same_folder_shows_the_run(trained):
     folder, _ = trained
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    look = subprocess.run(
-        [sys.executable, "-c", LOOK], cwd=folder, env=plain, capture_output=True, text=True, timeout=100
-    )
+    command = [sys.executable, "-c", LOOK]
+    look = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
     seen = json.loads(look.stdout.splitlines()[-1])
     (record,) = Store(folder / "runs").records()
     assert (seen["experiment"], seen["status"]) == ("Visual Attention Benchmark", "FINISHED")
     params = {"dataset": "digits", "attention_type": "se", "epochs": "2", "batch_size": "32", "lr": "0.001"}
-    assert seen["params"] == params | {"weight_decay": "0.0001", "experiment_name": "Visual Attention Benchmark"}
-    curves = {name: [[p["epoch"], p[name]] for p in record.curves] for name in ("train_loss", "train_accuracy")}
+    assert seen["params"] == params | {
+        "weight_decay": "0.0001",
+        "experiment_name": "Visual Attention Benchmark",
+    }
+    curves = {key: [[p["epoch"], p[key]] for p in record.curves] for key in ("train_loss", "train_accuracy")}
     final = seen["curves"].pop("final_test_accuracy")
     assert seen["curves"] == curves
     assert [value for _, value in final] == [record.accuracy]
@@ -252,7 +266,7 @@ def test_a_bare_mlflow_in_the_same_folder_shows_the_run(trained):
 def test_the_same_command_again_does_not_train_again(quietly, trained, monkeypatch, capsys):
     folder, first = trained
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("attnbench.runner.training", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(runner, "training", lambda *_: pytest.fail("trained again"))
     saved = Path("saved_models/digits_se_model.pth")
     before = saved.read_bytes()
     saved.unlink()

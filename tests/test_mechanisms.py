@@ -56,8 +56,8 @@ def test_every_parameter_learns(name):
     for seed in range(3):  # one draw may leave a unit dead
         module = redrawn(build_attention(name, 32), seed)
         module(images(8, 32, 8, 8, seed=seed).requires_grad_()).square().mean().backward()
-        grads = {path: p.grad.norm() / p.norm() for path, p in module.named_parameters() if p.grad is not None}
-        learned |= {path for path, share in grads.items() if share > 1e-6}
+        named = {path: p for path, p in module.named_parameters() if p.grad is not None}
+        learned |= {path for path, p in named.items() if p.grad.norm() > 1e-6 * p.norm()}
     assert paths - learned == set(card(name).inert), f"{name}: what rests is not what its card says"
 
 
@@ -92,7 +92,7 @@ def test_leaves_its_input_as_it_was(name):
 
 @EVERY
 def test_saved_weights_give_the_same_outputs(name):
-    first, second, file = redrawn(build_attention(name, 16)), redrawn(build_attention(name, 16), 9), io.BytesIO()
+    first, second, file = *(redrawn(build_attention(name, 16), seed) for seed in (0, 9)), io.BytesIO()
     torch.save(first.state_dict(), file)
     file.seek(0)
     second.load_state_dict(torch.load(file, weights_only=True))
@@ -156,9 +156,9 @@ def convolved(planes: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     side, (height, width) = kernel.shape[-1], planes.shape[2:]
     padded = np.pad(planes, ((0, 0), (0, 0), (side // 2, side // 2), (side // 2, side // 2)))
     out = np.zeros((len(planes), 1, height, width))
-    for y in range(side):
-        for x in range(side):
-            out += (padded[:, :, y : y + height, x : x + width] * kernel[:, :, y, x, None, None]).sum(1, keepdims=True)
+    for y, x in np.ndindex(side, side):
+        window = padded[:, :, y : y + height, x : x + width]
+        out += (window * kernel[:, :, y, x, None, None]).sum(1, keepdims=True)
     return out
 
 
@@ -168,7 +168,7 @@ def written_se(w: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
 
 
 def written_cbam(w: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """Equations 1-3 of Woo et al. 2018; with the batch norm of the released code where its weights are there."""
+    """Equations 1-3 of Woo et al. 2018; with the released batch norm where its weights are there."""
     x = x * sigmoid(mlp(w, "ca.fc", x.mean((2, 3))) + mlp(w, "ca.fc", x.max((2, 3))))[:, :, None, None]
     planes = np.stack([x.mean(1), x.max(1)], axis=1)
     logits = convolved(planes, w["sa.conv1.weight"])
@@ -203,7 +203,8 @@ def test_the_spatial_gate_of_the_released_cbam_starts_at_one_half():
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("none", 1.0), ("constant", 0.5), ("constant(value=0)", 0.0), ("constant(value=2)", 2.0)]
+    ("text", "value"),
+    [("none", 1.0), ("constant", 0.5), ("constant(value=0)", 0.0), ("constant(value=2)", 2.0)],
 )
 def test_the_controls_multiply_by_a_number_and_learn_nothing(text, value):
     module, x = build_attention(text, 16), images(2, 16, 6, 6)
@@ -255,7 +256,6 @@ class Thirds(Halver):
 def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A package of the user's, which is forgotten afterwards."""
     (tmp_path / "blocks_of_mine").mkdir()
-    (tmp_path / "blocks_of_mine" / "__init__.py").touch()
     (tmp_path / "blocks_of_mine" / "gates.py").write_text(USERS)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(ATTENTION, "_added", {})

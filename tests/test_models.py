@@ -95,7 +95,10 @@ def test_a_grafted_block_is_the_block_written_by_hand(attention, place):
 @pytest.mark.parametrize("backbone", [SMALL, CLASSIC])
 @pytest.mark.parametrize("attention", ["se", SE, "cbam", 'cbam(variant="official")'])
 def test_for_one_seed_every_arm_starts_from_the_same_backbone(backbone, attention):
-    bare, arm = network(backbone, classes=10, seed=3).state_dict(), plain(network(backbone, attention, 10, seed=3))
+    bare, arm = (
+        network(backbone, classes=10, seed=3).state_dict(),
+        plain(network(backbone, attention, 10, seed=3)),
+    )
     assert arm.keys() == bare.keys()
     assert all(torch.equal(arm[name], bare[name]) for name in bare)
 
@@ -116,9 +119,8 @@ def test_a_mechanisms_initial_weights_do_not_depend_on_the_other_sites():
 
 def test_no_two_sites_start_alike():
     model = network(SMALL, "se", classes=10)
-    first = [p for name, p in model.named_parameters() if name.endswith("bn2.1.fc.0.weight") and "layer1" in name]
-    assert len(first) == 3
-    assert not torch.equal(first[0], first[1])
+    one, two = (model.get_submodule(f"layer1.{block}.bn2.1").fc[0].weight for block in (0, 1))
+    assert not torch.equal(one, two)
 
 
 @pytest.mark.parametrize("attention", ["none", "se", "cbam"])
@@ -205,7 +207,8 @@ from torch import nn
 class Tiny(nn.Module):
     def __init__(self, classes, in_channels, width):
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(in_channels, width, 3, 2, 1), nn.BatchNorm2d(width), nn.ReLU())
+        conv = nn.Conv2d(in_channels, width, 3, 2, 1)
+        self.features = nn.Sequential(conv, nn.BatchNorm2d(width), nn.ReLU())
         self.head = nn.Linear(width, classes)
 
     def forward(self, x):

@@ -49,3 +49,5 @@ class Diverged(AttnbenchError):
     """For a training run whose loss is no longer finite."""
 
     exit_code = 1
+    child_exit_code = 3
+    """What a study's child process ends with, so that its parent knows that trying again is no use."""

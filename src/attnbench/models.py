@@ -154,7 +154,8 @@ def _shapes(model: nn.Module, paths: list[str], image: tuple[int, int, int]) -> 
         return lambda _module, _inputs, output: shapes.__setitem__(path, tuple(output.shape[1:]))
 
     hooks = [model.get_submodule(path).register_forward_hook(watch(path)) for path in paths]
-    weights = {name: torch.empty_like(p, device="meta") for name, p in model.state_dict(keep_vars=True).items()}
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    weights = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
     training = model.training
     try:
         with torch.no_grad():

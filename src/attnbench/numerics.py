@@ -43,7 +43,7 @@ def numerics(spec: RunSpec, runtime: Runtime, device: torch.device) -> Iterator[
             "compile": runtime.compile,
             "layout": "channels_last",
             "precision": spec.precision if device.type == "cuda" else "fp32",
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),  # a plain str: checkpoints load with weights_only
         }
     finally:
         torch.set_num_threads(before[0])

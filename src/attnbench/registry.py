@@ -228,14 +228,18 @@ def _constant(tree: ast.Module, name: str) -> ast.expr | None:
 def _entry(
     name: str, module: str, node: _Definition | None, card: Card, source: Path | None, attribute: str
 ) -> Entry[Card]:
-    function = _constructor(node) if isinstance(node, ast.ClassDef) else node
+    function = _constructor(node, source) if isinstance(node, ast.ClassDef) else node
     defaults, choices, names = _signature(function)
     doc = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ") if node else ""
     return Entry(name, f"{module}:{attribute}", card, defaults, choices, names, doc, source)
 
 
-def _constructor(node: ast.ClassDef) -> ast.FunctionDef | None:
-    return next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+def _constructor(node: ast.ClassDef, source: Path | None) -> ast.FunctionDef | None:
+    """Its `__init__`, or that of a base class in the same file."""
+    own = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+    bases = [_definition(source, base.id) for base in node.bases if isinstance(base, ast.Name)]
+    inherited = (_constructor(base, source) for base in bases if isinstance(base, ast.ClassDef))
+    return own or next((found for found in inherited if found), None)
 
 
 def _signature(

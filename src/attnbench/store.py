@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import time
@@ -102,7 +103,7 @@ class Store:
         file = self.folder(run) / "record.json"
         try:
             return RunRecord.from_json(file.read_text(), str(file.parent))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, TypeError, KeyError) as problem:
             raise StoreProblem(f"{file} cannot be read ({problem}); delete it to train the run again") from None
@@ -159,9 +160,11 @@ class Store:
             yield
 
     def begin(self, run: str) -> None:
-        """Make the run's folder; the record of an earlier failure goes."""
-        self.folder(run).mkdir(parents=True, exist_ok=True)
-        (self.folder(run) / "record.json").unlink(missing_ok=True)
+        """Make the run's folder; the record of an earlier failure goes, and what a crash left half written."""
+        folder = self.folder(run)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in [folder / "record.json", *folder.glob("*.partial")]:
+            file.unlink(missing_ok=True)
 
     def save(self, record: RunRecord) -> None:
         """Write the record last and in one step, so that a crash leaves no half-finished run."""
@@ -207,7 +210,9 @@ class Store:
 
         name = f"checkpoint-{saved['epoch']:05d}-{saved['step']:07d}.pt"
         with replacing(self.folder(run) / name, "wb") as file:
-            torch.save(dict(saved), file)
+            buffer = io.BytesIO()  # torch.save hides a full disk behind an error of its own
+            torch.save(dict(saved), buffer)
+            file.write(buffer.getbuffer())
         for old in self._checkpoints(run)[:-KEPT_CHECKPOINTS]:
             old.unlink()
 
@@ -216,8 +221,11 @@ class Store:
         import torch
 
         for file in reversed(self._checkpoints(run)):
-            with contextlib.suppress(Exception):  # a damaged file: the one before it serves
+            try:
                 state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+            except Exception as problem:  # damaged in whatever way: the one before it serves
+                say(f"{file} cannot be read ({type(problem).__name__}) and is passed over")
+            else:
                 return state
         return None
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from attnbench.errors import AttnbenchError, BadSpec
+from attnbench.errors import AttnbenchError, BadSpec, Diverged
 from attnbench.spec import RunSpec, Runtime
 from attnbench.store import RunRecord, Store
 from attnbench.tracking import View, mirrored
@@ -127,9 +127,8 @@ class _Crew:
         for _ in range(1 + self.retries):
             if self._stopped.is_set():
                 return "interrupted"
-            reason = self._attempt(spec)
-            record = self.sweep.store.record(spec.id)
-            if reason is None or (record is not None and "loss is" in record.error):
+            code, reason = self._attempt(spec)
+            if reason is None or code == Diverged.child_exit_code:
                 break
         return reason
 
@@ -140,7 +139,8 @@ class _Crew:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGINT)
 
-    def _attempt(self, spec: RunSpec) -> str | None:
+    def _attempt(self, spec: RunSpec) -> tuple[int, str | None]:
+        """Train in a process; its exit code, and the reason if the run is not done."""
         asked = {
             "spec": dataclasses.asdict(spec),
             "recipe": self.sweep.recipe,
@@ -158,11 +158,11 @@ class _Crew:
             self.running.pop(spec.id, None)
             _close(process)
         if code == 0 and self.sweep.store.done(spec.id):
-            return None
+            return code, None
         if code < 0:
             name = signal.Signals(-code).name
-            return f"killed by signal {-code} ({name}); run the study again to go on from its checkpoint"
-        return complaint.splitlines()[-1] if complaint else f"exit code {code}"
+            return code, f"killed by signal {-code} ({name}); run the study again to go on from its checkpoint"
+        return code, complaint.splitlines()[-1] if complaint else f"exit code {code}"
 
 
 class _Progress:

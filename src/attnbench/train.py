@@ -112,11 +112,18 @@ def training(
 
 
 def predictions(model: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
-    """Logits (float32, N K) and labels (int64, N) of all images of a split, on the CPU."""
+    """Logits (float32, N K) and labels (int64, N) of all images of a split, on the CPU.
+
+    Raises:
+        Diverged: logits that are not finite.
+    """
     model.eval()
     with torch.inference_mode():
         pairs = [(model(images).float().cpu(), labels.cpu()) for images, labels in batches.plain()]
-    return torch.cat([logits for logits, _ in pairs]), torch.cat([labels for _, labels in pairs])
+    logits, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    if not logits.isfinite().all():
+        raise Diverged(f"the weights give logits that are not finite on {len(labels)} {batches.split.name} images")
+    return logits, labels
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from attnbench.data.splits import constants, load_splits
-from attnbench.errors import AttnbenchError, BadReference
+from attnbench.errors import AttnbenchError, BadReference, Diverged
 from attnbench.registry import DATASETS
 from attnbench.runner import build, run
 from attnbench.spec import RunSpec, Runtime, canonical
@@ -28,6 +28,9 @@ def main() -> None:
     jobs = {"train": _train, "prepare": _prepare, "estimate": _estimate}
     try:
         jobs[sys.argv[1]](asked)
+    except Diverged as problem:
+        print(problem, file=sys.stderr)
+        sys.exit(problem.child_exit_code)
     except AttnbenchError as problem:
         print(problem, file=sys.stderr)
         sys.exit(problem.exit_code)
