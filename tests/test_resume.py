@@ -276,3 +276,15 @@ def test_a_store_that_cannot_be_made_is_said_in_one_line(command):
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
     assert "file/runs" in refused.stderr
     assert Path("file").read_text() == "not a folder"
+
+
+def test_a_damaged_checkpoint_does_not_push_out_good_ones(tmp_path):
+    store = Store(tmp_path)
+    store.begin("run")
+    store.checkpoint("run", {"epoch": 7, "step": 0})
+    store.checkpoint("run", {"epoch": 8, "step": 0})
+    for file in store.folder("run").glob("*.pt"):
+        file.write_bytes(b"damaged")
+    assert store.latest("run") is None
+    store.checkpoint("run", {"epoch": 1, "step": 0})
+    assert store.latest("run") == {"epoch": 1, "step": 0}

@@ -224,7 +224,8 @@ class Store:
             try:
                 state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
             except Exception as problem:  # damaged in whatever way: the one before it serves
-                say(f"{file} cannot be read ({type(problem).__name__}) and is passed over")
+                say(f"{file} cannot be read ({type(problem).__name__}) and is removed")
+                file.unlink()  # or it would count as one of the last two
             else:
                 return state
         return None
