@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from conftest import TINY
 
-from attnbench import RunSpec, Runtime, __version__, cli
+from attnbench import RunSpec, Runtime, __version__, cli, runner
+from attnbench.store import RunRecord
 
 VERBS = ("run", "study", "report", "compare", "list", "show", "data", "reproduce", "sync", "ui")
 HEAVY = {"torch", "torchvision", "mlflow", "pandas", "scipy", "sklearn", "altair"}
@@ -30,7 +31,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[RunSpec, Runti
     """What `attnbench run` would train with these arguments: the spec, the runtime, the recipe's name."""
     monkeypatch.setattr(sys, "path", sys.path.copy())  # main puts the working folder there
     seen: list[tuple[RunSpec, Runtime, str]] = []
-    monkeypatch.setattr(cli, "_run", lambda *given: seen.append(given))
+    done = RunRecord(id="0", spec={}, status="done", test={"accuracy": 0.0, "images": 0})
+    monkeypatch.setattr(runner, "run", lambda *given: seen.append(given) or done)
 
     def parse(*arguments: object) -> tuple[RunSpec, Runtime, str]:
         with pytest.raises(SystemExit) as ended:

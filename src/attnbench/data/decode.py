@@ -87,6 +87,7 @@ def _is_pictures(images: np.ndarray) -> bool:
 
 def _from_file(channels: int, size: int | None) -> Callable[[Path], Image]:
     from PIL import Image as Pillow
+    from PIL import UnidentifiedImageError
 
     def load(file: Path) -> Image:
         try:
@@ -94,7 +95,8 @@ def _from_file(channels: int, size: int | None) -> Callable[[Path], Image]:
             with Pillow.open(io.BytesIO(content)) as picture:
                 image = picture.convert("L" if channels == 1 else "RGB")
         except (OSError, SyntaxError, ValueError, TypeError, Pillow.DecompressionBombError) as problem:
-            raise DataProblem(f"{file} is no readable image: {problem}") from None
+            reason = "of no known format" if isinstance(problem, UnidentifiedImageError) else problem
+            raise DataProblem(f"{file} is no readable image: {reason}") from None
         return _resized(image, size, hashlib.sha256(content).digest()[:16])
 
     return load
