@@ -124,12 +124,17 @@ def _placed(record: RunRecord) -> str:
 
 
 def _titles(forms: list[dict[str, object]]) -> list[str]:
-    """A cell's data set and backbone, and whatever else tells the cells apart."""
-    fields = [name for name in (forms[0] if forms else ()) if name not in ("dataset", "backbone")]
-    varied = [name for name in fields if len({repr(form[name]) for form in forms}) > 1]
+    """Data set and backbone, and what else tells cells apart; versions and fingerprints only where they must."""
+    varied = [name for name in (forms[0] if forms else ()) if len({repr(form[name]) for form in forms}) > 1]
+    late = [name for name in varied if name in ("data", "split") or name.endswith(" version")]
+    early = [name for name in varied if name not in ("dataset", "backbone", *late)]
+
+    def title(form: dict[str, object], names: list[str]) -> str:
+        return ", ".join([f"{form['dataset']}, {form['backbone']}", *(f"{name} {form[name]}" for name in names)])
+
+    short = [title(form, early) for form in forms]
     return [
-        ", ".join([f"{form['dataset']}, {form['backbone']}", *(f"{name} {form[name]}" for name in varied)])
-        for form in forms
+        text if short.count(text) == 1 else title(form, early + late) for text, form in zip(short, forms, strict=True)
     ]
 
 
