@@ -172,9 +172,10 @@ def test_sync_fills_a_tracking_database_that_is_gone(copied, attnbench):
     before = points()
     Path("mlflow.db").unlink()
     assert attnbench("sync").returncode == 0
-    uri = f"sqlite:///./{Path.cwd()}/mlflow.db"  # another spelling: this process has the deleted one open
-    assert points(uri) == before
-    assert {key: run.info.status for key, run in shown(uri).items()} == {
+    shutil.copy("mlflow.db", "filled.db")  # this process still has the deleted one open under its name
+    filled = f"sqlite:///{Path.cwd()}/filled.db"
+    assert points(filled) == before
+    assert {key: run.info.status for key, run in shown(filled).items()} == {
         record.id: "FINISHED" if record.done else "FAILED" for record in copied.values()
     }
 

@@ -83,7 +83,7 @@ class Mirror:
             uri = mlflow.get_tracking_uri()
             if uri.startswith("sqlite:") and not Path(uri.removeprefix("sqlite:///")).exists():
                 say(f"MLflow makes its database {uri} (once, 5-10 s)")
-            with FileLock(Path(tempfile.gettempdir()) / f"attnbench-mlflow-{_digest(uri)}.lock"):
+            with _locked(uri):
                 client = MlflowClient()
                 client.search_experiments(max_results=1)
         except MlflowException as problem:
@@ -102,7 +102,7 @@ class Mirror:
             return
         assert self._client is not None
         view = self._view(run)
-        with FileLock(Path(tempfile.gettempdir()) / f"attnbench-mlflow-{_digest(run)}.lock"):
+        with _locked(self.store.path.resolve(), run):
             key, sent = self._find(run, view)
             points = [
                 line for line in self.store.journal(run) if line["event"] == "epoch" and line["epoch"] not in sent
@@ -187,7 +187,8 @@ class Mirror:
             return
         there = self._client.get_run(key)
         if record.done and "final_test_accuracy" not in there.data.metrics:
-            self._client.log_metric(key, "final_test_accuracy", record.accuracy)
+            done = next(line for line in reversed(self.store.journal(run)) if line["event"] == "done")
+            self._client.log_metric(key, "final_test_accuracy", record.accuracy, int(1000 * done["time"]))
         uploaded = {item.path for item in self._client.list_artifacts(key)}
         for file in [*view.artifacts, str(self.store.folder(run) / "weights.safetensors")]:
             if Path(file).is_file() and Path(file).name not in uploaded:
@@ -272,8 +273,10 @@ def _first_line(problem: Exception) -> str:
     return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:300]
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(f"{Path.cwd()} {text}".encode()).hexdigest()[:12]
+def _locked(*what: object) -> FileLock:
+    """A lock for everybody on this machine who is about to touch the same thing."""
+    digest = hashlib.sha256(repr(list(map(str, what))).encode()).hexdigest()[:12]
+    return FileLock(Path(tempfile.gettempdir()) / f"attnbench-mlflow-{digest}.lock")
 
 
 def _hush() -> None:
