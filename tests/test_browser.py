@@ -103,3 +103,23 @@ def test_the_page_of_a_run_shows_its_seven_params(page, address, runs):
     for name, value in PARAMS.items():
         row = page.get_by_role("row").filter(has=page.get_by_text(name, exact=True))
         expect(row.get_by_text(value, exact=True).first).to_be_visible()
+
+
+def test_the_metrics_of_a_run_are_curves_with_a_point_per_epoch(page, address, runs):
+    page.goto(f"{_home(address, runs['se'])}/model-metrics")
+    for name in ("train_loss", "train_accuracy"):
+        chart = page.get_by_test_id("experiment-view-compare-runs-card").filter(has=page.get_by_title(name, exact=True))
+        expect(chart.locator("svg.main-svg .scatterlayer path.point")).to_have_count(2)
+        expect(chart.locator("svg.main-svg .scatterlayer path.js-line[d*=L]").first).to_be_attached()
+
+
+def test_the_compare_page_shows_both_runs(page, address, runs):
+    ids = ",".join(f'"{run.info.run_id}"' for run in runs.values())
+    page.goto(f'{address}/#/compare-runs?runs=[{ids}]&experiments=["{runs["se"].info.experiment_id}"]')
+    expect(page.get_by_text("Comparing 2 Runs from 1 Experiment")).to_be_visible()
+    for attention, run in runs.items():
+        expect(page.get_by_role("link", name=run.info.run_id)).to_be_visible()
+        expect(page.get_by_text(f"digits-{attention}", exact=True)).to_be_visible()
+    row = page.locator("tr").filter(has=page.get_by_text("attention_type", exact=True))
+    expect(row).to_contain_text("none")
+    expect(row).to_contain_text("se")

@@ -19,13 +19,12 @@ from PIL import Image
 from attnbench.spec import RunSpec
 from attnbench.store import RunRecord, Store
 
-MINE = '''
+MINE = """
 import os, signal, time
 from pathlib import Path
 from torch import nn
 
 class Gate(nn.Module):
-    """Passes its input on; what it does besides, it does when it sees a training batch."""
     calls = 0
     def __init__(self, channels, ratio=1):
         super().__init__()
@@ -33,13 +32,10 @@ class Gate(nn.Module):
     def forward(self, x):
         if self.training and x.device.type == "cpu":
             type(self).calls += 1
-            self.see()
+            getattr(self, "see", int)()
         return x + 0 * self.mix(x).mean()
-    def see(self):
-        pass
 
-class Waiting(Gate):
-    """Goes on when two processes have come here."""
+class Waiting(Gate):  # until two processes have come here
     def see(self):
         Path(f"pid-{os.getpid()}").touch()
         late = time.monotonic() + 60
@@ -47,8 +43,7 @@ class Waiting(Gate):
             assert time.monotonic() < late, "the other run did not come"
             time.sleep(0.05)
 
-class Failing(Gate):
-    """Raises in the first `times` processes."""
+class Failing(Gate):  # in the first `times` processes
     def __init__(self, channels, times=1):
         super().__init__(channels)
         self.times = times
@@ -58,20 +53,18 @@ class Failing(Gate):
         if len(list(Path().glob(f"tried-{self.times}-*"))) <= self.times:
             raise RuntimeError(f"planted in one of {self.times}")
 
-class Mortal(Gate):
-    """Dies in its second epoch, once."""
+class Mortal(Gate):  # once, in its second epoch
     def see(self):
         if self.calls == 50 and not Path("died").exists():
             Path("died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
-class Slow(Gate):
-    """Takes long until somebody writes the file `fast`."""
+class Slow(Gate):  # until somebody writes the file `fast`
     def see(self):
         Path(f"began-{os.getpid()}").touch()
         if not Path("fast").exists():
             time.sleep(0.03)
-'''
+"""
 
 Outcome = subprocess.CompletedProcess[str]
 Trainer = Callable[..., Outcome]

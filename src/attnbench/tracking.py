@@ -144,7 +144,8 @@ class Mirror:
         else:
             name = "-".join(view.params.get(part, "") for part in ("dataset", "attention", "attention_type", "seed"))
             tags = {**view.tags, "run_key": run, "mlflow.runName": name.strip("-").replace("--", "-")}
-            made = self._client.create_run(experiment, tags=tags)
+            began = int(1000 * self.store.journal(run)[0].get("time", 0))
+            made = self._client.create_run(experiment, start_time=began or None, tags=tags)
             from mlflow.entities import Param
 
             params = [Param(name, value[:6000]) for name, value in view.params.items()]
@@ -195,7 +196,8 @@ class Mirror:
                 self._client.log_artifact(key, file)
         status = "FINISHED" if record.done else "FAILED"
         if there.info.status != status:
-            self._client.set_terminated(key, status)
+            ended = int(1000 * self.store.journal(run)[-1].get("time", 0))
+            self._client.set_terminated(key, status, ended or None)
 
 
 @contextlib.contextmanager
