@@ -148,6 +148,8 @@ class _Crew:
         }
         process = _start("train", asked, dataclasses.replace(self.sweep.runtime, tracker="none"))
         self._processes.add(process)
+        if self._stopped.is_set():  # Ctrl-C came while it was being started
+            process.send_signal(signal.SIGINT)
         self.running[spec.id] = spec
         assert process.stderr is not None
         try:
