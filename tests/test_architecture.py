@@ -14,6 +14,7 @@ SOURCE = ROOT / "src" / "attnbench"
 LAYERS = [
     {"errors", "cards", "files", "console"},
     {"refs", "seeding", "stats", "environment", "marked"},
+    {"sources"},
     {"registry"},
     {"spec", "mechanisms", "backbones"},
     {"recipes", "store", "numerics", "data"},

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from attnbench.backbones import backbone
     from attnbench.comparison import compare
     from attnbench.data import dataset
-    from attnbench.mechanisms import attention
-    from attnbench.models import build_attention, network
+    from attnbench.mechanisms import attention, build_attention
+    from attnbench.models import network
     from attnbench.runner import load, run
     from attnbench.spec import RunSpec, Runtime
     from attnbench.store import Store
@@ -28,7 +28,7 @@ _HOME = {
     "load": "runner",
     "compare": "comparison",
     "network": "models",
-    "build_attention": "models",
+    "build_attention": "mechanisms",
     "attention": "mechanisms",
     "backbone": "backbones",
     "dataset": "data",

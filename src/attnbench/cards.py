@@ -23,8 +23,10 @@ class Paper:
     """The open range of `gate(x)`, for gated mechanisms."""
     parameters: str = ""
     """The number of parameters as a formula of the width C and the options."""
+    nested: tuple[str, ...] = ()
+    """Options that name another mechanism: they are read as references, and its version counts too."""
     inert: Mapping[str, str] = field(default_factory=dict)
-    """Parameters that never get a gradient, with the reason."""
+    """Parameters that never get a gradient (`part.*` for all below), with the reason."""
     no_decay: tuple[str, ...] = ()
     """Parameters that take no weight decay."""
     synonyms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -1,7 +1,6 @@
 """Networks: a plain backbone, and a mechanism grafted at the sites that the backbone's card names."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,11 +8,10 @@ from torch import Tensor, nn
 
 from attnbench.cards import Backbone
 from attnbench.errors import BadReference
+from attnbench.mechanisms import build_attention
 from attnbench.refs import nearest
-from attnbench.registry import ATTENTION, BACKBONES, Entry
+from attnbench.registry import ATTENTION, BACKBONES
 from attnbench.seeding import seeded
-
-Size = tuple[int, int]
 
 
 def network(
@@ -36,7 +34,7 @@ def network(
     """
     entry, options = BACKBONES.resolve(backbone)
     with seeded(seed, "backbone"):
-        model: nn.Module = _construct(entry, options, backbone, classes, in_channels)
+        model: nn.Module = entry.construct(options, classes, in_channels)
     mechanism, _ = ATTENTION.resolve(attention)
     if mechanism.name == "none":
         return model
@@ -44,19 +42,6 @@ def network(
     size = image_size or entry.card.image_size
     graft(model, attention, pattern, (in_channels, size, size), seed, stages)
     return model
-
-
-def build_attention(attention: str, channels: int, size: Size | None = None) -> nn.Module:
-    """Build one mechanism for maps of `channels` channels and, where it asks, of `size` (h, w) pixels.
-
-    Raises:
-        BadReference: an unknown name or option, or a value the module refuses.
-    """
-    entry, options = ATTENTION.resolve(attention)
-    if "size" in entry.arguments and size is not None:
-        options = {**options, "size": size}
-    module: nn.Module = _construct(entry, options, attention, channels)
-    return module
 
 
 def graft(
@@ -115,13 +100,6 @@ class Predictor(nn.Module):
         if images.dtype == torch.uint8:
             images = images.float() / 255
         return self.model((images - self.mean) / self.std)
-
-
-def _construct(entry: Entry[Any], options: Mapping[str, object], text: str, *arguments: object) -> Any:
-    try:
-        return entry.load()(*arguments, **options)
-    except (ValueError, TypeError, ZeroDivisionError) as problem:
-        raise BadReference(f"{text}: {problem}") from problem
 
 
 def _sites(model: nn.Module, pattern: str, stages: tuple[int, ...] | None) -> list[str]:

@@ -13,9 +13,12 @@ ONECYCLE_RISE, ONECYCLE_START, ONECYCLE_END = 0.3, 1 / 25, 1e-4
 
 
 def optimizer(spec: RunSpec, model: nn.Module) -> Optimizer:
-    """AdamW or SGD with Nesterov momentum; what the mechanism's card exempts takes no weight decay."""
+    """AdamW or SGD with Nesterov momentum over all parameters that learn.
+
+    What the mechanism's card exempts takes no weight decay.
+    """
     spared = set(_exempt(spec, model))
-    named = list(model.named_parameters())
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p for name, p in named if name not in spared], "weight_decay": spec.weight_decay},
         {"params": [p for name, p in named if name in spared], "weight_decay": 0.0},

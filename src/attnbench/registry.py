@@ -8,8 +8,6 @@ import ast
 import dataclasses
 import hashlib
 import importlib
-import importlib.util
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +16,9 @@ from typing import Any, Generic, TypeVar
 from attnbench.cards import Backbone, Paper, Source
 from attnbench.errors import BadReference
 from attnbench.refs import Ref, nearest, parse
+from attnbench.sources import Definition, constant, constructor, definition, imported, signature, source_of
 
 Card = TypeVar("Card", Paper, Backbone, Source)
-_Definition = ast.ClassDef | ast.FunctionDef
 _HERE = Path(__file__).parent
 
 
@@ -50,6 +48,18 @@ class Entry(Generic[Card]):
         for part in attribute.split("."):
             found = getattr(found, part)
         return found
+
+    def construct(self, options: Mapping[str, object], *arguments: object) -> Any:
+        """Call the class or function.
+
+        Raises:
+            BadReference: it refuses its arguments.
+        """
+        try:
+            return self.load()(*arguments, **options)
+        except (ValueError, TypeError, ZeroDivisionError) as problem:
+            asked = Ref(self.name, tuple(sorted((key, options[key]) for key in options if key in self.defaults)))
+            raise BadReference(f"{asked}: {problem}") from problem
 
     def about(self) -> dict[str, Any]:
         """The entry and its card as plain values: at least `name`, `kind`, `control` and `inert`."""
@@ -98,6 +108,14 @@ class Registry(Generic[Card]):
         options = {key: self._option(entry, key, value) for key, value in ref.options}
         return entry, {key: value for key, value in options.items() if value != entry.defaults.get(key, _NONE)}
 
+    def identity(self, text: str) -> int | str:
+        """The entry's identity, joined by those of the mechanisms that it is made of."""
+        entry, options = self.resolve(text)
+        inner: list[int | str] = [
+            self.identity(str(options.get(name, entry.defaults[name]))) for name in _nested(entry)
+        ]
+        return "+".join(map(str, [entry.identity(), *inner])) if inner else entry.identity()
+
     def canonical(self, text: str) -> str:
         """The one spelling of a reference: the registry's case, defaults dropped, options sorted."""
         entry, options = self.resolve(text)
@@ -122,15 +140,15 @@ class Registry(Generic[Card]):
         """The entries that a file of ours registers."""
         tree, module = ast.parse(file.read_bytes()), f"attnbench.{self._folder.name}.{file.stem}"
         for node in tree.body:
-            if isinstance(node, _Definition) and (registered := self._registered(tree, node)):
+            if isinstance(node, Definition) and (registered := self._registered(tree, node)):
                 yield _entry(registered[0], module, node, registered[1], file, node.name)
 
-    def _registered(self, tree: ast.Module, node: _Definition) -> tuple[str, Card] | None:
+    def _registered(self, tree: ast.Module, node: Definition) -> tuple[str, Card] | None:
         """The name and the card in the decorator above a class or function, if it is registered with us."""
         for call in node.decorator_list:
             if isinstance(call, ast.Call) and ast.unparse(call.func).split(".")[-1] == self._decorator:
                 name, about = call.args
-                literal = _constant(tree, about.id) if isinstance(about, ast.Name) else about
+                literal = constant(tree, about.id) if isinstance(about, ast.Name) else about
                 assert isinstance(literal, ast.Call), f"the card of {node.name} must be written out"
                 values = {word.arg: ast.literal_eval(word.value) for word in literal.keywords if word.arg}
                 return ast.literal_eval(name), self._card(**values)
@@ -139,16 +157,16 @@ class Registry(Generic[Card]):
     def _foreign(self, path: str, card: Card | None = None) -> Entry[Card]:
         """Somebody's own object, read from its source; with the card in its decorator, if it has one."""
         module, _, attribute = path.partition(":")
-        source = _source(module)
-        definition = _definition(source, attribute)
-        if definition is None:
-            module, attribute, source = _imported(path)
-            definition = _definition(source, attribute)
-        if card is None and source and definition:
-            registered = self._registered(ast.parse(source.read_bytes()), definition)
+        source = source_of(module)
+        node = definition(source, attribute)
+        if node is None:
+            module, attribute, source = imported(path)
+            node = definition(source, attribute)
+        if card is None and source and node:
+            registered = self._registered(ast.parse(source.read_bytes()), node)
             card = registered[1] if registered else None
         blank: Any = {"title": path, "sites": {}, "image_size": 32} if self._card is Backbone else {"title": path}
-        return _entry(path, module, definition, card or self._card(**blank), source, attribute)
+        return _entry(path, module, node, card or self._card(**blank), source, attribute)
 
     def _option(self, entry: Entry[Card], key: str, value: object) -> object:
         where = f"{self.what} {entry.name!r}"
@@ -157,6 +175,8 @@ class Registry(Generic[Card]):
             raise BadReference(f"{where} has no option {key!r}; its options: {known}")
         default = entry.defaults[key]
         value = getattr(entry.card, "synonyms", {}).get(key, {}).get(value, value)
+        if key in _nested(entry) and isinstance(value, str):
+            return self.canonical(value)
         choices = entry.choices.get(key, ())
         if choices and value not in choices:
             raise BadReference(f"{where}: {key}={value!r} is not one of {', '.join(map(repr, choices))}")
@@ -172,6 +192,12 @@ class Registry(Generic[Card]):
 _NONE = object()
 
 
+def _nested(entry: Entry[Any]) -> tuple[str, ...]:
+    """The options that are references themselves."""
+    found: tuple[str, ...] = getattr(entry.card, "nested", ())
+    return found
+
+
 def _as(default: object, value: int | float) -> int | float:
     """A number in its default's type where that loses nothing: `reduction=16.0` is `reduction=16`."""
     if isinstance(default, float):
@@ -183,93 +209,13 @@ def _a(word: str) -> str:
     return f"an {word}" if word[0] in "aeiou" else f"a {word}"
 
 
-def _source(module: str) -> Path | None:
-    """The file of a module, found without importing the module itself."""
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError, AttributeError) as problem:
-        raise BadReference(f"{module!r} cannot be imported: {problem}") from None
-    if found is None:
-        raise BadReference(f"no module {module!r} in {Path.cwd().name}/ or where Python looks for modules")
-    return Path(found.origin) if found.origin and found.origin.endswith(".py") else None
-
-
-def _imported(path: str) -> tuple[str, str, Path]:
-    """Where an object is really defined, when its module only passes it on: module, name, file."""
-    module, _, attribute = path.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except AttributeError:
-        raise BadReference(f"module {module!r} has no {attribute!r}{nearest(attribute, dir(found))}") from None
-    home = sys.modules.get(getattr(found, "__module__", ""), None)
-    file = getattr(home, "__file__", None)
-    if not file:
-        raise BadReference(f"{path!r} has no source file, so runs with it could not be told apart")
-    return found.__module__, getattr(found, "__qualname__", attribute), Path(file)
-
-
-def _definition(source: Path | None, attribute: str) -> _Definition | None:
-    if source is None:
-        return None
-    body = ast.parse(source.read_bytes()).body
-    return next((node for node in body if isinstance(node, _Definition) and node.name == attribute), None)
-
-
-def _constant(tree: ast.Module, name: str) -> ast.expr | None:
-    """The value that a module gives to a name."""
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
-            return node.value
-    return None
-
-
 def _entry(
-    name: str, module: str, node: _Definition | None, card: Card, source: Path | None, attribute: str
+    name: str, module: str, node: Definition | None, card: Card, source: Path | None, attribute: str
 ) -> Entry[Card]:
-    function = _constructor(node, source) if isinstance(node, ast.ClassDef) else node
-    defaults, choices, names = _signature(function)
+    function = constructor(node, source) if isinstance(node, ast.ClassDef) else node
+    defaults, choices, names = signature(function)
     doc = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ") if node else ""
     return Entry(name, f"{module}:{attribute}", card, defaults, choices, names, doc, source)
-
-
-def _constructor(node: ast.ClassDef, source: Path | None) -> ast.FunctionDef | None:
-    """Its `__init__`, or that of a base class in the same file."""
-    own = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-    bases = [_definition(source, base.id) for base in node.bases if isinstance(base, ast.Name)]
-    inherited = (_constructor(base, source) for base in bases if isinstance(base, ast.ClassDef))
-    return own or next((found for found in inherited if found), None)
-
-
-def _signature(
-    function: ast.FunctionDef | None,
-) -> tuple[dict[str, object], dict[str, tuple[object, ...]], tuple[str, ...]]:
-    """Options with their defaults, the choices of those annotated `Literal`, and all parameter names."""
-    if function is None:
-        return {}, {}, ()
-    spec = function.args
-    positional = [*spec.posonlyargs, *spec.args]
-    given = dict(zip(positional[len(positional) - len(spec.defaults) :], spec.defaults, strict=True))
-    given |= {arg: value for arg, value in zip(spec.kwonlyargs, spec.kw_defaults, strict=True) if value}
-    defaults = {arg.arg: _default(value) for arg, value in given.items() if arg.arg != "size"}
-    choices = {arg.arg: _literals(arg.annotation) for arg in given if _literals(arg.annotation)}
-    return defaults, choices, tuple(arg.arg for arg in [*positional, *spec.kwonlyargs])
-
-
-def _default(node: ast.expr) -> object:
-    """The default as a value; one that is not a literal (a class, say) accepts any option."""
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        return None
-
-
-def _literals(annotation: ast.expr | None) -> tuple[object, ...]:
-    if isinstance(annotation, ast.Subscript) and getattr(annotation.value, "id", "") == "Literal":
-        listed = annotation.slice
-        return tuple(ast.literal_eval(e) for e in (listed.elts if isinstance(listed, ast.Tuple) else [listed]))
-    return ()
 
 
 ATTENTION = Registry("attention", "attention", _HERE / "mechanisms", Paper)

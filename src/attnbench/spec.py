@@ -153,7 +153,7 @@ def canonical(spec: RunSpec) -> dict[str, object]:
         if field.name in _FLOATS and fields[field.name] is not None:
             fields[field.name] = float(fields[field.name])  # type: ignore[arg-type]
     identities = {
-        "attention": attention.identity(),
+        "attention": ATTENTION.identity(spec.attention),
         "backbone": backbone.identity(),
         "dataset": dataset.identity(),
     }

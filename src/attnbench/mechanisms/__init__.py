@@ -1,14 +1,18 @@
-"""What a mechanism's file may import from us: its card's type and the decorator that registers it."""
+"""What a mechanism's file may import from us: its card's type, its decorator, and how another mechanism is built."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from attnbench.cards import Paper
 from attnbench.registry import ATTENTION
 
-__all__ = ["Paper", "attention"]
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Paper", "Size", "attention", "build_attention"]
 
 T = TypeVar("T")
+Size = tuple[int, int]
 
 
 def attention(name: str, card: Paper) -> Callable[[type[T]], type[T]]:
@@ -22,3 +26,16 @@ def attention(name: str, card: Paper) -> Callable[[type[T]], type[T]]:
         return cls
 
     return register
+
+
+def build_attention(attention: str, channels: int, size: Size | None = None) -> "nn.Module":
+    """Build one mechanism for maps of `channels` channels and, where it asks, of `size` (h, w) pixels.
+
+    Raises:
+        BadReference: an unknown name or option, or a value the module refuses.
+    """
+    entry, options = ATTENTION.resolve(attention)
+    if "size" in entry.arguments and size is not None:
+        options = {**options, "size": size}
+    module: nn.Module = entry.construct(options, channels)
+    return module
