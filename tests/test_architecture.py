@@ -12,24 +12,35 @@ from conftest import ROOT
 SOURCE = ROOT / "src" / "attnbench"
 
 LAYERS = [
-    {"errors", "cards", "files", "console"},
-    {"refs", "seeding", "stats", "environment", "marked"},
-    {"sources"},
-    {"registry"},
+    {"errors", "cards", "files", "console", "resampling"},
+    {"refs", "seeding", "stats", "environment", "marked", "predictions"},
+    {"sources", "power"},
+    {"registry", "verdicts"},
     {"spec", "mechanisms", "backbones"},
     {"recipes", "store", "numerics", "data"},
     {"study", "tracking", "models", "optim", "flags"},
     {"comparison", "train", "cost"},
     {"report", "runner"},
     {"worker", "sweep"},
-    {"reproduce"},
+    {"reproduce", "evaluate"},
     {"cli"},
     {"__main__"},
 ]
 """A module imports from the layers listed before its own; the files of a package import each other too."""
 
-PLAIN = ["cli", "comparison", "environment", "flags", "recipes", "registry", "report", "spec", "stats"]
-PLAIN += ["store", "study", "sweep", "tracking"]
+PLAIN = [
+    "cli",
+    "comparison",
+    "environment",
+    "flags",
+    "power",
+    "predictions",
+    "recipes",
+    "registry",
+    "report",
+    "resampling",
+]
+PLAIN += ["sources", "spec", "stats", "store", "study", "sweep", "tracking", "verdicts"]
 """The half that thinks: it never needs torch or mlflow to be imported."""
 
 DECORATORS = {"mechanisms": "attention", "backbones": "backbone", "data": "dataset"}

@@ -10,7 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats as oracle
 
-from attnbench.stats import EXACT_UP_TO, RESAMPLES, difference, estimate, permutation_p
+from attnbench.resampling import EXACT_UP_TO, RESAMPLES, permutation_p
+from attnbench.stats import difference, estimate
 
 images = st.sampled_from([50, 360, 5400])
 """Sizes of a test set: an accuracy is a share of it, so that equal accuracies are common."""

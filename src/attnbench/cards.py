@@ -10,6 +10,8 @@ class Paper:
     """A mechanism's card: whose it is, where it goes, and what its parameters may and may not do."""
 
     title: str
+    authors: str = ""
+    """As BibTeX has them: joined by `and`."""
     venue: str = ""
     year: int = 0
     url: str = ""

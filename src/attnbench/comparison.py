@@ -1,13 +1,18 @@
-"""Records to a comparison: arms grouped into cells, and each arm's difference to the baseline."""
+"""Records to a comparison: arms grouped into cells, and each arm's verdict against the baseline."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from attnbench.registry import ATTENTION
-from attnbench.stats import Difference, Estimate, difference, estimate
+from attnbench.spec import canonical
+from attnbench.stats import Difference, Estimate, crossed, estimate, standard_error, superiority
 from attnbench.store import RunRecord, Store
 from attnbench.study import Study
+from attnbench.verdicts import Contrast, Design, Plan, Sample, contrasts
 
 _ARM_FIELDS = ("attention", "site", "stages")
 
@@ -19,8 +24,16 @@ class Arm:
     name: str
     records: tuple[RunRecord, ...]
     accuracy: Estimate
-    difference: Difference | None
-    """To the baseline, in percentage points; None for the baseline itself, or where it was not run."""
+    """Estimand: this test set."""
+    new_images: Estimate | None
+    """Estimand: new images; None where predictions are missing."""
+    contrast: Contrast | None
+    """To the baseline; None for the baseline itself, or where it was not run."""
+
+    @property
+    def difference(self) -> Difference | None:
+        """To the baseline, in percentage points; estimand: this test set."""
+        return self.contrast.difference if self.contrast else None
 
     @property
     def accuracies(self) -> list[float]:
@@ -34,11 +47,18 @@ class Cell:
 
     name: str
     arms: tuple[Arm, ...]
+    plan: Plan
 
     def arm(self, name: str) -> Arm | None:
         """The arm of a mechanism, under any spelling."""
         wanted = ATTENTION.canonical(name)
         return next((arm for arm in self.arms if arm.name == wanted), None)
+
+    def between(self, arm: Arm, other: Arm) -> Contrast:
+        """Any two arms; one that the plan does not name is a family of its own."""
+        if arm.contrast is not None and other.name == self.plan.baseline:
+            return arm.contrast
+        return contrasts([_sample(arm.name, arm.records)], _sample(other.name, other.records), self.plan)[0]
 
 
 @dataclass(frozen=True)
@@ -46,61 +66,152 @@ class Comparison:
     """What a report shows."""
 
     name: str
-    baseline: str
+    plan: Plan
     cells: tuple[Cell, ...]
     missing: int = 0
     """Runs that the study asks for and that are not done."""
     warnings: tuple[str, ...] = ()
 
+    @property
+    def baseline(self) -> str:
+        """The arm that every other is compared with."""
+        return self.plan.baseline
 
-def compare(study_or_records: Study | Iterable[RunRecord], store: Store | None = None) -> Comparison:
+
+@dataclass(frozen=True)
+class Overall:
+    """A mechanism against the baseline over several cells."""
+
+    arm: str
+    superiority: Estimate
+    """P(a run of the arm beats a run of the baseline), stratified by cell."""
+    rank: float
+    """Mean rank of its mean accuracy among the arms that all these cells have; 1 is the highest."""
+
+
+def across(comparison: Comparison) -> list[Overall]:
+    """Every mechanism that is compared in each of at least two cells; descriptive, beside the cells' own verdicts."""
+    from scipy.stats import rankdata
+
+    cells = [cell for cell in comparison.cells if any(arm.name == comparison.baseline for arm in cell.arms)]
+    if len(cells) < 2:
+        return []
+    tables = [{arm.name: arm for arm in cell.arms} for cell in cells]
+    shared = [name for name in tables[0] if all(name in table for table in tables)]
+    ranks = [rankdata([-table[name].accuracy.mean for name in shared]) for table in tables]
+    return [
+        Overall(
+            name,
+            superiority([(table[name].accuracies, table[comparison.baseline].accuracies) for table in tables]),
+            float(np.mean([rank[place] for rank in ranks])),
+        )
+        for place, name in enumerate(shared)
+        if name != comparison.baseline
+    ]
+
+
+def compare(
+    study_or_records: Study | Iterable[RunRecord], store: Store | None = None, plan: Plan | None = None
+) -> Comparison:
     """Compare every arm with the baseline, cell by cell.
 
     Args:
         study_or_records: a study, whose runs are looked up in `store`, or records.
         store: the folder of runs; None for the default.
+        plan: how records are analysed; a study's file says it itself.
     """
     if not isinstance(study_or_records, Study):
-        return _comparison("records", "none", [record for record in study_or_records if record.done], 0)
+        return _comparison("records", plan or Plan(), list(study_or_records), 0)
     study = study_or_records
     home = store or Store.default()
     planned = study.runs()
-    records = [record for spec in planned if (record := home.record(spec.id)) is not None and record.done]
-    return _comparison(study.name, ATTENTION.canonical(study.baseline), records, len(planned) - len(records))
+    records = [record for spec in planned if (record := home.record(spec.id)) is not None]
+    missing = len(planned) - sum(record.done for record in records)
+    declared = Plan(ATTENTION.canonical(study.baseline), study.margin, study.pairing)
+    return _comparison(study.name, declared, records, missing)
 
 
-def _comparison(name: str, baseline: str, records: list[RunRecord], missing: int) -> Comparison:
+def designs(study: Study) -> list[Design]:
+    """The different designs of a study's cells, before anything is trained; cells without a comparison left out."""
+    arms: dict[str, set[str]] = defaultdict(set)
+    for spec in study.runs():
+        form = canonical(spec)
+        arms[repr(_shared(form))].add(repr([form[name] for name in _ARM_FIELDS]))
+    families = sorted({len(found) - 1 for found in arms.values()} - {0})
+    return [Design(len(study.seed_list), family, study.margin, study.pairing) for family in families]
+
+
+def _comparison(name: str, plan: Plan, records: list[RunRecord], missing: int) -> Comparison:
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
-        groups[repr(_cell_form(record))].append(record)
+        if record.done:
+            groups[repr(_cell_form(record))].append(record)
     titles = _titles([_cell_form(members[0]) for members in groups.values()])
-    cells = tuple(_cell(title, members, baseline) for title, members in zip(titles, groups.values(), strict=True))
+    cells = [_cell(title, members, plan) for title, members in zip(titles, groups.values(), strict=True)]
     warnings = [
-        warning for title, members in zip(titles, groups.values(), strict=True) for warning in _mixed(title, members)
+        f"{_placed(record)} seed {record.spec['seed']} failed: {record.error}; means are over the runs that did not"
+        for record in records
+        if not record.done
     ]
-    return Comparison(name, baseline, cells, missing, tuple(warnings))
+    for cell, members in zip(cells, groups.values(), strict=True):
+        warnings += [*_mixed(cell.name, members), *_against_pairs(cell)]
+    return Comparison(name, plan, tuple(cells), missing, tuple(warnings))
 
 
-def _cell(title: str, records: list[RunRecord], baseline: str) -> Cell:
-    arms: dict[str, list[RunRecord]] = defaultdict(list)
+def _cell(title: str, records: list[RunRecord], plan: Plan) -> Cell:
+    members: dict[str, list[RunRecord]] = defaultdict(list)
     records = sorted(records, key=lambda record: record.spec["seed"])
     for name, record in zip(_arm_names(records), records, strict=True):
-        arms[name].append(record)
-    reference = [record.accuracy for record in arms.get(baseline, [])]
-    order = sorted(arms, key=lambda name: (name != baseline, name))
-    return Cell(title, tuple(_arm(name, arms[name], reference if name != baseline else []) for name in order))
+        members[name].append(record)
+    order = sorted(members, key=lambda name: (name != plan.baseline, name))
+    samples = {name: _sample(name, members[name]) for name in order}
+    others = [samples[name] for name in order if name != plan.baseline]
+    found = contrasts(others, samples[plan.baseline], plan) if plan.baseline in samples else []
+    against = {contrast.arm: contrast for contrast in found}
+    arms = [
+        Arm(name, tuple(members[name]), estimate(sample.accuracies), _new_images(sample), against.get(name))
+        for name, sample in samples.items()
+    ]
+    return Cell(title, tuple(arms), plan)
 
 
-def _arm(name: str, records: list[RunRecord], reference: Sequence[float]) -> Arm:
-    accuracies = [record.accuracy for record in records]
-    return Arm(name, tuple(records), estimate(accuracies), difference(accuracies, reference) if reference else None)
+def _sample(name: str, records: Iterable[RunRecord]) -> Sample:
+    """What the statistics see of an arm."""
+    runs = list(records)
+    found = [record.predictions for record in runs]
+    seeds, accuracies = tuple(r.spec["seed"] for r in runs), np.array([r.accuracy for r in runs])
+    known = [predictions for predictions in found if predictions is not None]
+    if len(known) < len(runs):
+        return Sample(name, seeds, accuracies)
+    return Sample(name, seeds, accuracies, np.stack([each.predicted for each in known]), known[0].labels)
+
+
+def _new_images(sample: Sample) -> Estimate | None:
+    draws, n = sample.draws(0), len(sample.seeds)
+    if draws is None:
+        return None
+    return crossed(draws, float(sample.accuracies.mean()), standard_error(sample.accuracies), n - 1, n)
+
+
+def _against_pairs(cell: Cell) -> list[str]:
+    """Where equal seeds go credibly against each other, the independent test makes more errors than it says."""
+    return [
+        f"{cell.name}: the accuracies of {arm.name} and {arm.contrast.other} are negatively correlated over seeds "
+        f"(r {arm.contrast.correlation.r:+.2f}), and the test of independent arms makes more than 5 % of errors then"
+        for arm in cell.arms
+        if arm.contrast and arm.contrast.pairing == "independent" and arm.contrast.correlation.high < 0
+    ]
 
 
 def _cell_form(record: RunRecord) -> dict[str, object]:
     """Everything that must be equal for two records to be pooled: recipe, versions, data and split."""
-    kept = {name: value for name, value in record.canonical.items() if name not in (*_ARM_FIELDS, "seed", "versions")}
-    versions = {f"{name} version": v for name, v in record.canonical["versions"].items() if name != "attention"}
-    return {**kept, **versions, "data": record.data_fingerprint, "split": record.split_fingerprint}
+    return {**_shared(record.canonical), "data": record.data_fingerprint, "split": record.split_fingerprint}
+
+
+def _shared(form: Mapping[str, Any]) -> dict[str, object]:
+    """What the arms of a cell have in common, of the canonical form of one of its runs."""
+    kept = {name: value for name, value in form.items() if name not in (*_ARM_FIELDS, "seed", "versions")}
+    return kept | {f"{name} version": v for name, v in form["versions"].items() if name != "attention"}
 
 
 def _arm_names(records: list[RunRecord]) -> list[str]:

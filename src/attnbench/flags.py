@@ -1,4 +1,4 @@
-"""The flags of `attnbench run`: one for every field of RunSpec, with the recipe's and the data set's defaults."""
+"""Flags that verbs share, and those of `run`: every field of RunSpec, with the recipe's and the data set's defaults."""
 
 import argparse
 import contextlib
@@ -8,7 +8,11 @@ from typing import Annotated, Any
 from tyro.conf import arg
 
 from attnbench.recipes import preset
-from attnbench.spec import RunSpec, field_docs
+from attnbench.spec import RunSpec, Runtime, field_docs
+
+RuntimeFlags = Annotated[Runtime, arg(name="")]
+StoreFlag = Annotated[str | None, arg(help="Folder of runs (default: runs, or ATTNBENCH_STORE).")]
+DataFlag = Annotated[str | None, arg(help="Folder of data sets (default: data, or ATTNBENCH_DATA_DIR).")]
 
 
 def run_flags(argv: list[str]) -> Any:

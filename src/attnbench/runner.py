@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save
 from torch import nn
 
+from attnbench import predictions as predictions_file
 from attnbench.cost import cost
 from attnbench.data.batches import Batches
 from attnbench.data.splits import Splits, constants, load_splits
@@ -97,7 +97,7 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
     record = dataclasses.replace(
         _unfinished(spec, recipe),
         status="done",
-        test=_scores(logits, labels),
+        test=scores(logits, labels),
         selected=selected,
         curves=state.curves,
         input=_input(splits, norm),
@@ -114,8 +114,8 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
     return store.find(spec.id)
 
 
-def _scores(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
-    """What the test split gave: `predictions.npz` holds what these can be recomputed from."""
+def scores(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
+    """What a split gave: accuracy in percent, loss, number of images; `predictions.npz` holds what gives them again."""
     return {
         "accuracy": 100 * int((logits.argmax(1) == labels).sum()) / len(labels),
         "loss": float(F.cross_entropy(logits, labels)),
@@ -139,13 +139,7 @@ def _save(folder: Path, model: nn.Module, logits: torch.Tensor, labels: torch.Te
     weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     with replacing(folder / "weights.safetensors", "wb") as file:
         file.write(save(weights))
-    arrays: dict[str, Any] = {
-        "logits": logits.half().numpy(),
-        "labels": labels.numpy(),
-        "predicted": logits.argmax(1).numpy(),
-    }
-    with replacing(folder / "predictions.npz", "wb") as file:
-        np.savez_compressed(file, **arrays)
+    predictions_file.write(folder / "predictions.npz", logits.numpy(), labels.numpy())
     return weights_digest(weights)
 
 

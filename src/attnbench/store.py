@@ -14,6 +14,7 @@ from typing import Any
 from attnbench.console import say
 from attnbench.errors import StoreProblem
 from attnbench.files import replacing
+from attnbench.predictions import Predictions
 from attnbench.spec import Runtime
 
 KEPT_CHECKPOINTS = 2
@@ -65,6 +66,18 @@ class RunRecord:
     def accuracy(self) -> float:
         """Test accuracy in percent."""
         return float(self.test["accuracy"])
+
+    @property
+    def predictions(self) -> Predictions | None:
+        """What it said of each test image; None where only the record was kept."""
+        file = Path(self.folder) / "predictions.npz"
+        return Predictions(file) if file.is_file() else None
+
+    @property
+    def gates(self) -> dict[str, dict[str, Any]]:
+        """What `attnbench evaluate` gave with other gates: name of the gate -> its `accuracy` and more."""
+        found = [json.loads(file.read_text()) for file in sorted(Path(self.folder).glob("gate-*.json"))]
+        return {each["gate"]: each for each in found}
 
     def to_json(self) -> str:
         """The record as it lies in `record.json`."""

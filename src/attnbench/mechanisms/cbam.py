@@ -9,6 +9,7 @@ from attnbench.mechanisms import Paper, attention
 
 PAPER = Paper(
     title="CBAM: Convolutional Block Attention Module",
+    authors="Sanghyun Woo and Jongchan Park and Joon-Young Lee and In So Kweon",
     venue="ECCV",
     year=2018,
     url="https://arxiv.org/abs/1807.06521",

@@ -8,6 +8,7 @@ from attnbench.mechanisms import Paper, attention
 
 PAPER = Paper(
     title="Squeeze-and-Excitation Networks",
+    authors="Jie Hu and Li Shen and Gang Sun",
     venue="CVPR",
     year=2018,
     url="https://arxiv.org/abs/1709.01507",

@@ -1,5 +1,58 @@
 """A comparison as files that people and programs read."""
 
-from attnbench.report.tables import markdown, write
+from collections.abc import Sequence
+from pathlib import Path
+
+from attnbench.comparison import Comparison
+from attnbench.errors import StoreProblem
+from attnbench.report.evidence import quality
+from attnbench.report.figures import Figure, figures
+from attnbench.report.latex import bibliography, table
+from attnbench.report.page import page
+from attnbench.report.tables import markdown, write_csv
 
 __all__ = ["markdown", "write"]
+
+
+def write(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write `index.html`, the tables as Markdown, LaTeX and CSV, the papers, and `figures/`; returns their paths.
+
+    Raises:
+        StoreProblem: the folder cannot be written, or predictions cannot be read.
+    """
+    qualities = [quality(cell) for cell in comparison.cells]
+    drawn = [
+        figures(cell, own, place)
+        for place, (cell, own) in enumerate(zip(comparison.cells, qualities, strict=True), start=1)
+    ]
+    texts = {
+        "index.html": page(comparison, qualities, drawn),
+        "table.md": markdown(comparison),
+        "table.tex": table(comparison),
+        "mechanisms.bib": bibliography(comparison),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        tables = write_csv(comparison, qualities, folder)
+        pictures = _pictures([figure for own in drawn for figure in own], folder / "figures")
+    except OSError as problem:
+        raise StoreProblem(f"the report cannot be written to {folder}/: {problem.strerror or problem}") from None
+    return [*(folder / name for name in texts), *tables, *pictures]
+
+
+def _pictures(drawn: Sequence[Figure], folder: Path) -> list[Path]:
+    """Each figure as SVG and PNG; those of an earlier report go."""
+    from attnbench.report.charts import static
+
+    folder.mkdir(exist_ok=True)
+    for old in [*folder.glob("[0-9][0-9]-*.svg"), *folder.glob("[0-9][0-9]-*.png")]:
+        old.unlink()
+    files = []
+    for figure in drawn:
+        svg, png = static(figure.chart)
+        files += [folder / f"{figure.name}.svg", folder / f"{figure.name}.png"]
+        files[-2].write_text(svg, encoding="utf-8")
+        files[-1].write_bytes(png)
+    return files

@@ -5,31 +5,30 @@ from typing import Literal
 
 from attnbench.comparison import Arm, Cell
 from attnbench.errors import StoreProblem
-from attnbench.report.tables import interval, p_text, signed
-from attnbench.stats import Difference, difference
+from attnbench.report.text import interval, sentence, signed, spread
+from attnbench.verdicts import Contrast
 
 
 @dataclass(frozen=True)
 class Pair:
     """What two arms of one cell have to say about each other."""
 
-    cell: str
+    cell: Cell
     arm: Arm
     other: Arm
-    difference: Difference
+    contrast: Contrast
 
     def __str__(self) -> str:
-        gap, record = self.difference, self.arm.records[0]
-        way, span = "above" if gap.mean >= 0 else "below", interval(gap.low, gap.high, plus=True)
-        sentence = (
-            f"{self.cell}: {self.arm.name} is {abs(gap.mean):.2f} points {way} {self.other.name} "
-            f"(95 % interval {span}, exact permutation p {p_text(gap.p_value)}, n = {gap.n} + {gap.n_baseline}; "
-            f"{record.spec['epochs']} epochs, recipe {record.recipe or 'as given'})."
-        )
-        rows = [(arm.name, f"{arm.accuracy.mean:.2f}", interval(arm.accuracy.low, arm.accuracy.high))
-                for arm in (self.arm, self.other)]  # fmt: skip
-        rows.append(("difference", signed(gap.mean), span))
-        return "\n".join([sentence, *(f"  {name:28} {mean:>7}  {bounds}" for name, mean, bounds in rows)])
+        gap = self.contrast.difference
+        rows = [
+            (arm.name, f"{arm.accuracy.mean:.2f}", spread(arm.accuracy), spread(arm.new_images))
+            for arm in (self.arm, self.other)
+        ]
+        images = spread(self.contrast.new_images, plus=True)
+        rows.append(("difference", signed(gap.mean), interval(gap.low, gap.high, plus=True), images))
+        rows.insert(0, ("", "%", "this test set", "new images"))
+        table = [f"  {name:28} {mean:>7}  {here:18} {images}".rstrip() for name, mean, here, images in rows]
+        return "\n".join([sentence(self.contrast, self.cell), *table])
 
 
 def pair(cell: Cell, arm: str, other: str) -> Pair:
@@ -46,12 +45,9 @@ def pair(cell: Cell, arm: str, other: str) -> Pair:
                 f"{cell.name}: no done run of {name!r}; there are {', '.join(a.name for a in cell.arms)}"
             )
         found.append(one)
-    one, two = found
-    return Pair(cell.name, one, two, difference(one.accuracies, two.accuracies))
+    return Pair(cell, found[0], found[1], cell.between(found[0], found[1]))
 
 
 def holds(pair: Pair, expected: Literal["better", "worse"]) -> bool:
-    """Whether the first arm is better (worse): an interval that excludes 0 and p < 0.05."""
-    gap = pair.difference
-    beyond = gap.low > 0 if expected == "better" else gap.high < 0
-    return beyond and gap.p_value < 0.05
+    """Whether the verdict is the one expected."""
+    return pair.contrast.verdict.kind == expected

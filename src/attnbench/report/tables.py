@@ -1,40 +1,42 @@
 """The comparison as Markdown and CSV."""
 
 import csv
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from attnbench.comparison import Arm, Cell, Comparison
-from attnbench.errors import StoreProblem
+from attnbench.report.evidence import QUALITY, Quality
+from attnbench.report.text import about, interval, p_text, points, sentence, signed, spread
+from attnbench.stats import Difference, Estimate
+from attnbench.verdicts import Contrast
 
 CAPTION = (
-    "Test accuracy in percent: mean over seeds with Student's 95 % interval. Difference to `{baseline}` in percentage "
-    "points with Welch's 95 % interval, and p of the exact two-sample permutation test (each arm on its own). "
-    "Estimand: the expected accuracy over seeds on this very test set."
+    "Seeds and mechanism varied. Test accuracy in percent: mean over n seeds. Difference to {baseline} in "
+    "percentage points. Intervals are 95 %: for this test set (the expected accuracy over seeds on these images: "
+    "{t}) and for new images like these (crossed bootstrap over seeds and images). p: {test}, with Holm's "
+    "correction over the rows of a table; equivalence: p of two one-sided t tests for a margin of "
+    "{margin}, with the same correction."
 )
+_TESTS = {
+    "independent": ("Student's t, for differences Welch's", "exact studentised permutation test of independent arms"),
+    "paired": ("Student's t, for differences over pairs", "exact sign-flip test of equal seeds as pairs"),
+}
 
 
-def write(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write `table.md`, `cells.csv` and `runs.csv`; returns their paths.
-
-    Raises:
-        StoreProblem: the folder cannot be written.
-    """
-    files = [folder / "table.md", folder / "cells.csv", folder / "runs.csv"]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        files[0].write_text(markdown(comparison))
-        _write_csv(files[1], _cell_rows(comparison))
-        _write_csv(files[2], _run_rows(comparison))
-    except OSError as problem:
-        raise StoreProblem(f"the report cannot be written to {folder}/: {problem.strerror or problem}") from None
+def write_csv(comparison: Comparison, qualities: Sequence[Sequence[Quality]], folder: Path) -> list[Path]:
+    """Write `cells.csv`, a row per arm, and `runs.csv`, a row per run; returns their paths."""
+    files = [folder / "cells.csv", folder / "runs.csv"]
+    _write(files[0], _cell_rows(comparison, qualities))
+    _write(files[1], _run_rows(comparison))
     return files
 
 
 def markdown(comparison: Comparison) -> str:
     """The whole report as one page."""
-    parts = [f"# {_plain(comparison.name)}\n", tables(comparison)]
+    parts = [f"# {_plain(comparison.name)}\n"]
+    if found := verdicts(comparison):
+        parts.append("".join(f"* {_plain(verdict)}\n" for verdict in found))
+    parts.append(tables(comparison))
     if comparison.missing:
         parts.append(f"**{comparison.missing} runs of this study are not done yet.**\n")
     parts += [f"**Warning:** {_plain(warning)}.\n" for warning in comparison.warnings]
@@ -44,77 +46,87 @@ def markdown(comparison: Comparison) -> str:
 def tables(comparison: Comparison) -> str:
     """A table per cell, with a caption that says what varied, which estimand and n."""
     lines = [line for cell in comparison.cells for line in _table(cell, comparison.baseline)]
-    return "\n".join([*lines, CAPTION.format(baseline=_plain(comparison.baseline)), ""])
+    return "\n".join([*lines, _plain(caption(comparison)), ""])
 
 
-def signed(value: float) -> str:
-    """A number with its sign, two decimals; `-` where there is none."""
-    return "-" if math.isnan(value) else f"{value:+.2f}"
+def caption(comparison: Comparison) -> str:
+    """What the columns of the table are."""
+    t, test = _TESTS[comparison.plan.pairing]
+    return CAPTION.format(baseline=comparison.baseline, t=t, test=test, margin=points(comparison.plan.margin))
 
 
-def p_text(value: float) -> str:
-    """A p value to three decimals; `-` where there is none."""
-    if math.isnan(value):
-        return "-"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def interval(low: float, high: float, plus: bool = False) -> str:
-    """`[low, high]`; `-` where one seed cannot tell."""
-    if math.isnan(low):
-        return "-"
-    return f"[{low:+.2f}, {high:+.2f}]" if plus else f"[{low:.2f}, {high:.2f}]"
+def verdicts(comparison: Comparison) -> list[str]:
+    """Every verdict in a sentence, cell by cell."""
+    return [sentence(arm.contrast, cell) for cell in comparison.cells for arm in cell.arms if arm.contrast]
 
 
 def _table(cell: Cell, baseline: str) -> list[str]:
-    any_record = cell.arms[0].records[0]
-    spec = any_record.spec
-    about = (
-        f"{spec['epochs']} epochs, recipe {any_record.recipe or 'as given'}, {any_record.test['images']:,} test images"
-    )
-    limited = [
-        f"{name} {spec[name]}"
-        for name in ("train_fraction", "train_limit", "test_limit")
-        if spec[name] not in (None, 1)
-    ]
     lines = [
-        f"**{_plain(cell.name)}**: {_plain(', '.join([about, *limited]))}.",
+        f"**{_plain(cell.name)}**: {_plain(about(cell))}.",
         "",
-        f"| attention | n | accuracy | 95 % interval | to {_plain(baseline)} | 95 % interval | p | parameters |",
-        "|:--|--:|--:|:--|--:|:--|--:|--:|",
+        f"| attention | n | accuracy | this test set | new images | to {_plain(baseline)} | this test set | new images "
+        "| p | equivalence | verdict | parameters |",
+        "|:--|--:|--:|:--|:--|--:|:--|:--|--:|--:|:--|--:|",
     ]
     return [*lines, *(f"| {' | '.join(_row(arm))} |" for arm in cell.arms), ""]
 
 
 def _row(arm: Arm) -> list[str]:
-    accuracy, gap = arm.accuracy, arm.difference
-    compared = [signed(gap.mean), interval(gap.low, gap.high, plus=True), p_text(gap.p_value)] if gap else ["", "", ""]
+    accuracy, found = arm.accuracy, arm.contrast
+    compared = [""] * 6
+    if found:
+        gap, verdict = found.difference, found.verdict
+        compared = [signed(gap.mean), interval(gap.low, gap.high, plus=True), spread(found.new_images, plus=True)]
+        compared += [p_text(verdict.p_value), p_text(verdict.equivalence_p), verdict.kind]
     return [
         _plain(arm.name),
         str(accuracy.n),
         f"{accuracy.mean:.2f}",
-        interval(accuracy.low, accuracy.high),
+        spread(accuracy),
+        spread(arm.new_images),
         *compared,
         f"{arm.records[0].cost['parameters']:,}",
     ]
 
 
-def _cell_rows(comparison: Comparison) -> Iterable[dict[str, object]]:
-    for cell in comparison.cells:
+def _cell_rows(comparison: Comparison, qualities: Sequence[Sequence[Quality]]) -> Iterable[dict[str, object]]:
+    for cell, own in zip(comparison.cells, qualities, strict=True):
+        by_arm = {each.arm: each.estimates for each in own}
         for arm in cell.arms:
-            gap = arm.difference
             yield {
                 "cell": cell.name,
                 "attention": arm.name,
                 "n": arm.accuracy.n,
                 "accuracy": arm.accuracy.mean,
-                "accuracy_low": arm.accuracy.low,
-                "accuracy_high": arm.accuracy.high,
-                "difference": gap.mean if gap else "",
-                "difference_low": gap.low if gap else "",
-                "difference_high": gap.high if gap else "",
-                "p": gap.p_value if gap else "",
+                **_bounds("accuracy", arm.accuracy),
+                **_bounds("accuracy_new_images", arm.new_images),
+                **_compared(arm.contrast),
+                **{name: by_arm[arm.name][name].mean if arm.name in by_arm else "" for name in QUALITY},
             }
+
+
+def _compared(found: Contrast | None) -> dict[str, object]:
+    """The columns of a comparison with the baseline; empty for the baseline."""
+    gap, verdict = (found.difference, found.verdict) if found else (None, None)
+    return {
+        "difference": gap.mean if gap else "",
+        **_bounds("difference", gap),
+        **_bounds("difference_new_images", found.new_images if found else None),
+        "p": gap.p_value if gap else "",
+        "p_holm": verdict.p_value if verdict else "",
+        "equivalence_p_holm": verdict.equivalence_p if verdict else "",
+        "margin": verdict.margin if verdict else "",
+        "family": verdict.family if verdict else "",
+        "verdict": verdict.kind if verdict else "",
+        "further_seeds": verdict.further if verdict and verdict.further is not None else "",
+        "correlation": found.correlation.r if found else "",
+        "pairing_saved": found.correlation.saved if found else "",
+        "churn": found.churn.mean if found and found.churn else "",
+    }
+
+
+def _bounds(name: str, found: Estimate | Difference | None) -> dict[str, object]:
+    return {f"{name}_low": found.low if found else "", f"{name}_high": found.high if found else ""}
 
 
 def _run_rows(comparison: Comparison) -> Iterable[dict[str, object]]:
@@ -134,7 +146,7 @@ def _run_rows(comparison: Comparison) -> Iterable[dict[str, object]]:
                 }
 
 
-def _write_csv(file: Path, rows: Iterable[dict[str, object]]) -> None:
+def _write(file: Path, rows: Iterable[dict[str, object]]) -> None:
     listed = list(rows)
     with file.open("w", newline="") as target:
         writer = csv.DictWriter(target, list(listed[0]) if listed else ["cell"])

@@ -1,0 +1,63 @@
+"""The command line: signatures and help only; each verb imports its work inside."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import tyro
+
+from attnbench.cli.catalogue import data, list_, show
+from attnbench.cli.reading import compare, evaluate, report, reproduce, sync, ui
+from attnbench.cli.training import run_verb, study
+from attnbench.errors import AttnbenchError
+from attnbench.flags import run_flags
+
+VERBS: dict[str, Callable[..., int]] = {
+    "study": study,
+    "report": report,
+    "compare": compare,
+    "list": list_,
+    "show": show,
+    "data": data,
+    "evaluate": evaluate,
+    "reproduce": reproduce,
+    "sync": sync,
+    "ui": ui,
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run one verb; a mistake of the user's is one line on stderr and exit code 2."""
+    argv = sys.argv[1:] if argv is None else argv
+    sys.path.insert(0, str(Path.cwd()))  # package.module:Class of the user's own
+    if argv[:1] == ["--version"]:
+        from attnbench import __version__
+
+        print(f"attnbench {__version__}")
+        return
+    with _plain_errors():
+        verbs = {"run": run_verb(run_flags(argv)), **VERBS}
+        code = tyro.extras.subcommand_cli_from_dict(
+            verbs,
+            prog="attnbench",
+            args=argv,
+            description="Does visual attention help your CNN, and at what cost?",
+        )
+        sys.exit(code or 0)
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    try:
+        yield
+    except AttnbenchError as problem:
+        for line in str(problem).splitlines():
+            print(f"attnbench: {line}", file=sys.stderr)
+        sys.exit(problem.exit_code)
+    except KeyboardInterrupt as stopped:
+        print(f"attnbench: {stopped or 'stopped'}; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)

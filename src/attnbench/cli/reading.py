@@ -1,0 +1,150 @@
+"""Verbs on what is there already: report, compare, evaluate, reproduce, sync, ui."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tyro.conf import Positional
+
+from attnbench.errors import StoreProblem
+from attnbench.flags import DataFlag, StoreFlag
+from attnbench.spec import Runtime
+
+if TYPE_CHECKING:
+    from attnbench.comparison import Comparison
+
+
+def report(source: Positional[Path], store: StoreFlag = None, out: Path | None = None) -> int:
+    """Write and print the comparison of a study, or of all runs in a folder.
+
+    Args:
+        source: A study file, or a folder of runs.
+        out: Folder of the report (default: reports/NAME).
+    """
+    from attnbench.report import markdown, write
+
+    comparison, slug = _compared(source, store)
+    folder = out or Path("reports") / slug
+    files = write(comparison, folder)
+    print(markdown(comparison))
+    print(f"written: {files[0]} and {len(files) - 1} files beside it")
+    return 0
+
+
+def compare(
+    arm: Positional[str],
+    other: Positional[str],
+    study: Path,
+    store: StoreFlag = None,
+    expect: Literal["better", "worse"] | None = None,
+) -> int:
+    """Compare two mechanisms of a study: one sentence and one small table per data set.
+
+    Args:
+        arm: The mechanism in question.
+        other: What it is compared with.
+        study: The study file.
+        expect: Exit with 1 unless the verdict is that the first is better (worse).
+    """
+    from attnbench.report.pairs import holds, pair
+
+    comparison, _ = _compared(study, store)
+    pairs = [pair(cell, arm, other) for cell in comparison.cells]
+    print("\n\n".join(str(each) for each in pairs))
+    if expect is None or all(holds(each, expect) for each in pairs):
+        return 0
+    print(f"attnbench: expected {arm} to be {expect} than {other}: THAT DOES NOT HOLD", file=sys.stderr)
+    return 1
+
+
+def evaluate(
+    run: Positional[str],
+    gate: Literal["shuffled", "mean"],
+    store: StoreFlag = None,
+    data_dir: DataFlag = None,
+    device: str = "auto",
+) -> int:
+    """Test a trained run with other gates than its own: is a gate specific to its image, is looking needed at all?
+
+    Args:
+        run: An id, the beginning of one, or a run's folder.
+        gate: shuffled: each image gets the gates of another test image; mean: the training images' mean gates.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    from attnbench.evaluate import evaluate as tested
+    from attnbench.store import Store
+
+    runtime = _runtime(store=store, data_dir=data_dir, device=device)
+    found = tested(run, gate, runtime)
+    record = Store(runtime.store).holding(run).find(run)
+    gap = found["accuracy"] - record.accuracy
+    print(
+        f"test accuracy {found['accuracy']:.2f} % with {gate} gates at {found['sites']} sites, "
+        f"{record.accuracy:.2f} % with its own ({gap:+.2f}, {found['images']:,} images)"
+    )
+    return 0
+
+
+def reproduce(run: Positional[str], store: StoreFlag = None, data_dir: DataFlag = None) -> int:
+    """Train a stored run again under its recorded numerics: identical, within tolerance, or different (exit code 1).
+
+    Args:
+        run: An id, the beginning of one, or a run's folder.
+    """
+    from attnbench.reproduce import reproduce as again
+
+    result = again(run, _runtime(store=store, data_dir=data_dir))
+    print(result)
+    return int(result.verdict == "different")
+
+
+def sync(store: StoreFlag = None) -> int:
+    """Fill the MLflow tracking server from the store; doing it twice changes nothing."""
+    from attnbench.store import Store
+    from attnbench.tracking import sync as send
+
+    there, failed = send(Store(store) if store else Store.default())
+    print(f"{there} runs are in MLflow" + (f", {failed} could not be sent" if failed else ""))
+    return int(failed > 0)
+
+
+def ui(port: int = 5000) -> int:
+    """Open the runs in MLflow's own pages on 127.0.0.1.
+
+    Args:
+        port: Port of the server.
+    """
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(command, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"})
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+        return 0
+
+
+def _runtime(**given: str | None) -> Runtime:
+    """What was given, and the defaults for the rest."""
+    fields: dict[str, Any] = {name: value for name, value in given.items() if value}
+    return Runtime(tracker="none", **fields)
+
+
+def _compared(source: Path, store: str | None) -> tuple["Comparison", str]:
+    """The comparison of a study file or of a folder of runs, and a name for its folder."""
+    from attnbench.comparison import compare as compared
+    from attnbench.store import Store
+    from attnbench.study import Study
+
+    if source.is_dir():
+        found, slug = compared(Store(source).records()), source.resolve().name
+    else:
+        plan = Study.load(source)
+        found, slug = compared(plan, Store(store) if store else Store.default()), plan.slug
+    if not found.cells:
+        raise StoreProblem(f"{source}: no run is done yet; attnbench study FILE does the runs of a study")
+    return found, slug

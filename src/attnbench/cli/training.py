@@ -1,0 +1,71 @@
+"""Verbs that train: run, study."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from attnbench.flags import RuntimeFlags
+from attnbench.spec import RunSpec
+
+
+def run_verb(flags: Any) -> Callable[..., int]:
+    """The verb `run`, whose flags depend on the command line."""
+
+    def run(spec: Annotated[flags, arg(name="")], runtime: RuntimeFlags, recipe: str = "classic") -> int:
+        """Train one run, test it once, and store the record; a done run is not trained again.
+
+        Args:
+            recipe: Preset that the other flags start from: classic, standard or fast.
+        """
+        from attnbench.runner import run as train
+        from attnbench.store import Store
+
+        asked = RunSpec(**vars(spec))
+        if Store(runtime.store).done(asked.id):
+            print(f"run {asked.id} is done already")
+        record = train(asked, runtime, recipe)
+        print(f"test accuracy {record.accuracy:.2f} %  ({record.test['images']:,} images)  {record.folder}/")
+        return 0
+
+    return run
+
+
+def study(file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run: bool = False, retries: int = 0) -> int:
+    """Do all runs of a study file that are not done yet.
+
+    Args:
+        file: The study, a YAML file.
+        jobs: Runs at a time, each in a process of its own.
+        dry_run: Say what is done, what is left, and about how long that takes; train nothing.
+        retries: How often a run that died is tried again.
+    """
+    from attnbench.comparison import designs
+    from attnbench.report.text import design_lines
+    from attnbench.study import Study
+    from attnbench.sweep import Sweep, describe, estimate, execute
+
+    plan = Study.load(file)
+    sweep = Sweep(plan.runs(), runtime, plan.recipe, plan.name)
+    pending = sweep.pending()
+    print(f"{plan.name}: {len(sweep.specs)} runs, {len(sweep.specs) - len(pending)} done, {len(pending)} left")
+    for design in designs(plan) if pending else []:
+        print("\n  ".join(design_lines(design)))
+    if dry_run:
+        for spec in pending:
+            print(f"  {spec.id}  {describe(spec)}")
+        hours = estimate(sweep) if pending else 0.0
+        print(
+            f"about {hours / jobs:.2f} hours with --jobs {jobs}"
+            if hours is not None
+            else "no estimate: image numbers unknown"
+        )
+        return 0
+    failures = execute(sweep, jobs, retries)
+    for failure in failures:
+        print(f"failed: {failure.spec.id}  {describe(failure.spec)}: {failure.reason}", file=sys.stderr)
+    done = len(sweep.specs) - len(sweep.pending())
+    print(f"{plan.name}: {done} of {len(sweep.specs)} runs are done in {runtime.store}/")
+    return 1 if failures else 0

@@ -1,0 +1,114 @@
+"""What a run said of each test image, and how good that is beyond accuracy: calibration and the classes one by one."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from attnbench.errors import StoreProblem
+from attnbench.files import replacing
+
+BINS = 15
+
+
+def write(file: Path, logits: np.ndarray, labels: np.ndarray) -> None:
+    """Write what `Predictions` reads, in one step.
+
+    Args:
+        logits: float32 N x K; kept as float16, beside the classes of the full precision.
+        labels: int64 N.
+    """
+    with replacing(file, "wb") as target:
+        np.savez_compressed(target, logits=logits.astype(np.float16), labels=labels, predicted=logits.argmax(1))
+
+
+class Predictions:
+    """The arrays of a `predictions.npz`, each read when it is first asked for."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """int64 N, the true classes."""
+        return self._array("labels")
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """int64 N, the classes of the full-precision logits."""
+        return self._array("predicted")
+
+    @property
+    def correct(self) -> np.ndarray:
+        """bool N."""
+        return self.predicted == self.labels
+
+    def scores(self) -> "Scores":
+        """Everything that the logits say; they are not kept."""
+        return scores(self._array("logits"), self.labels, self.predicted)
+
+    def _array(self, name: str) -> np.ndarray:
+        try:
+            with np.load(self.file) as arrays:
+                found: np.ndarray = arrays[name]
+        except (OSError, ValueError, KeyError) as problem:
+            raise StoreProblem(
+                f"{self.file} cannot be read ({problem}); delete the run's folder to train it again"
+            ) from None
+        return found
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One run's test scores beside accuracy."""
+
+    nll: float
+    """Negative log-likelihood of the true class, in nats: mean over images."""
+    brier: float
+    """Sum over classes of squared errors of the probabilities (Brier 1950): mean over images, 0 to 2."""
+    ece: float
+    """Expected calibration error in percentage points, 15 bins of equal width (Guo 2017, 1706.04599)."""
+    macro_f1: float
+    """Mean over classes of F1, in percent."""
+    balanced_accuracy: float
+    """Mean over classes of recall, in percent."""
+    recalls: np.ndarray
+    """K, percent; nan for a class without test images."""
+    reliability: np.ndarray
+    """3 x 15: images in each bin of confidence, their summed confidence, and how many were right."""
+
+
+def scores(logits: np.ndarray, labels: np.ndarray, predicted: np.ndarray) -> Scores:
+    """Calibration and per-class scores of one run.
+
+    Args:
+        logits: N x K, any float type.
+        labels, predicted: N true and predicted classes.
+    """
+    shifted = logits.astype(np.float64)
+    shifted -= shifted.max(1, keepdims=True)
+    total = np.log(np.exp(shifted).sum(1, keepdims=True))
+    probabilities, rows = np.exp(shifted - total), np.arange(len(labels))
+    of_true = probabilities[rows, labels]
+    confidence, right = probabilities.max(1), predicted == labels
+    places = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    reliability = np.array([np.bincount(places, weights, BINS) for weights in (None, confidence, right)])
+    recalls, f1 = _by_class(labels, predicted, logits.shape[1])
+    return Scores(
+        nll=float((total[:, 0] - shifted[rows, labels]).mean()),
+        brier=float(((probabilities**2).sum(1) - 2 * of_true + 1).mean()),
+        ece=100 * float(np.abs(reliability[1] - reliability[2]).sum()) / len(labels),
+        macro_f1=float(np.nanmean(f1)),
+        balanced_accuracy=float(np.nanmean(recalls)),
+        recalls=recalls,
+        reliability=reliability,
+    )
+
+
+def _by_class(labels: np.ndarray, predicted: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Recall and F1 of each class in percent; nan where a class has no image, for F1 where it was not said either."""
+    there, said = np.bincount(labels, minlength=classes), np.bincount(predicted, minlength=classes)
+    hits = np.bincount(labels[predicted == labels], minlength=classes)
+    with np.errstate(invalid="ignore"):
+        return 100 * hits / there, 200 * hits / (there + said)

@@ -1,0 +1,156 @@
+"""Rows to Vega-Lite charts by altair: no statistics and no words here. Text takes the colour of the page around it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+PALETTE = ["#3b82c4", "#e07b28", "#2a9d6f", "#c75f9b", "#b58b00", "#7a6fd0", "#c2483d", "#5f8a99", "#8d8d8d", "#6a9a1f"]
+"""Told apart by most eyes, on light and on dark ground."""
+INK = "currentColor"
+
+Rows = Sequence[dict[str, Any]]
+
+
+def intervals(
+    rows: Rows, row: str, order: list[str], title: str, marks: Sequence[float] = (), by: str = ""
+) -> alt.LayerChart:
+    """Points with intervals, one line each: `mean`, `low`, `high` of every `row`, beside each other by `by`.
+
+    Args:
+        marks: where dashed lines stand, beside the line at 0.
+    """
+    y: dict[str, Any] = {"y": alt.Y(field=row, type="nominal", title=None, sort=order)}
+    groups = list(dict.fromkeys(str(each[by]) for each in rows)) if by else []
+    if by:
+        y["yOffset"] = alt.YOffset(field=by, type="nominal", sort=groups)
+    colour = _colour(by, groups) if by else alt.value(PALETTE[0])
+    base = alt.Chart(_data(rows)).encode(color=colour, tooltip=_tooltip(rows), **y)
+    spans = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q")
+    dots = base.mark_point(filled=True, size=60, opacity=1).encode(x="mean:Q")
+    upright = [_line_at(0.0).mark_rule(opacity=0.9)]
+    upright += [_line_at(place).mark_rule(strokeDash=[4, 4], opacity=0.6) for place in marks]
+    stand = [line.encode(x="at:Q", color=alt.value(INK)) for line in upright]
+    each = (16 if len(groups) < 4 else 9) * max(1, len(groups)) + 12
+    return _styled(alt.layer(*stand, spans, dots), 30 + each * len({row_[row] for row_ in rows}))
+
+
+def strip(rows: Rows, means: Rows, order: list[str], title: str) -> alt.LayerChart:
+    """Every `value` of an `arm` as a point, and a line at each arm's `mean`."""
+    y = alt.Y("arm:N", title=None, sort=order)
+    dots = (
+        alt.Chart(_data(rows))
+        .mark_point(filled=True, size=45, opacity=0.6)
+        .encode(
+            x=alt.X("value:Q", title=title, scale=alt.Scale(zero=False)),
+            y=y,
+            color=_colour("arm", order, legend=False),
+            tooltip=_tooltip(rows),
+        )
+    )
+    ticks = (
+        alt.Chart(_data(means))
+        .mark_tick(thickness=2, size=22)
+        .encode(x="mean:Q", y=y, color=alt.value(INK), tooltip=_tooltip(means))
+    )
+    return _styled(alt.layer(dots, ticks), 30 + 30 * len(order))
+
+
+def lines(rows: Rows, order: list[str], title: str) -> alt.LayerChart:
+    """`mean` over `epoch` of each `arm` with a band from `low` to `high`; `split` (train, val) tells lines apart."""
+    scale = alt.Scale(zero=False)
+    base = alt.Chart(_data(rows)).encode(
+        x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d")), color=_colour("arm", order)
+    )
+    dash = alt.StrokeDash("split:N", sort=["train", "val"], legend=_legend() if _several(rows, "split") else None)
+    y = alt.Y("mean:Q", title=title, scale=scale)
+    band = base.mark_area(opacity=0.15).encode(
+        y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q", detail="split:N"
+    )
+    middle = base.mark_line().encode(y=y, strokeDash=dash)
+    dots = base.mark_point(filled=True, size=22, opacity=1).encode(y=y, tooltip=_tooltip(rows))
+    return _styled(alt.layer(band, middle, dots), 230)
+
+
+def front(rows: Rows, order: list[str]) -> alt.LayerChart:
+    """`accuracy` (with `low`, `high`) against `seconds`, and a line through those that are `front`."""
+    x = alt.X("seconds:Q", title="measured training time (s)", scale=alt.Scale(zero=False, padding=12))
+    scale = alt.Scale(zero=False, padding=8)
+    base = alt.Chart(_data(rows)).encode(x=x, color=_colour("arm", order), tooltip=_tooltip(rows))
+    best = alt.Chart(_data([row for row in rows if row["front"]])).mark_line(opacity=0.6, strokeDash=[2, 3])
+    path = best.encode(x=x, y=alt.Y("accuracy:Q", scale=scale), color=alt.value(INK))
+    spans = base.mark_rule(opacity=0.7).encode(y=alt.Y("low:Q", title="test accuracy (%)", scale=scale), y2="high:Q")
+    dots = base.mark_point(filled=True, size=80, opacity=1).encode(y=alt.Y("accuracy:Q", scale=scale))
+    return _styled(alt.layer(path, spans, dots), 260)
+
+
+def reliability(rows: Rows, order: list[str]) -> alt.LayerChart:
+    """`accuracy` against `confidence` in each bin of each arm, both in percent; the diagonal is perfect calibration."""
+    ends = [{"confidence": at, "accuracy": at} for at in (0, 100)]
+    x = alt.X("confidence:Q", title="mean confidence (%)", scale=alt.Scale(domain=[0, 100]))
+    y = alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(domain=[0, 100]))
+    ideal = alt.Chart(_data(ends)).mark_line(strokeDash=[4, 4], opacity=0.6).encode(x=x, y=y, color=alt.value(INK))
+    base = alt.Chart(_data(rows)).encode(x=x, y=y, color=_colour("arm", order), tooltip=_tooltip(rows))
+    dots = base.mark_point(filled=True, size=30, opacity=1)
+    return _styled(alt.layer(ideal, base.mark_line(), dots), 280)
+
+
+def static(chart: alt.LayerChart, width: int = 640) -> tuple[str, bytes]:
+    """The same chart as SVG and as PNG, on white."""
+    spec = chart.properties(width=width, background="white").to_dict()
+    svg: str = vl_convert.vegalite_to_svg(spec)
+    return svg, vl_convert.svg_to_png(svg.replace(INK, "black"), scale=2)
+
+
+def _data(rows: Rows) -> alt.InlineData:
+    """Rows with numbers of a length that is read; what a page shows to two decimals needs no sixteen."""
+    return alt.InlineData(values=[{name: _short(value) for name, value in row.items()} for row in rows])
+
+
+def _short(value: object) -> object:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _line_at(place: float) -> alt.Chart:
+    return alt.Chart(_data([{"at": place}]))
+
+
+def _tooltip(rows: Rows) -> list[alt.Tooltip]:
+    """Everything that a row holds."""
+    numbers = {name: isinstance(value, float) for name, value in rows[0].items()}
+    return [
+        alt.Tooltip(field=name, type="quantitative", format=".2f")
+        if number
+        else alt.Tooltip(field=name, type="nominal")
+        for name, number in numbers.items()
+    ]
+
+
+def _colour(field: str, order: list[str], legend: bool = True) -> alt.Color:
+    palette = [PALETTE[place % len(PALETTE)] for place in range(len(order))]
+    return alt.Color(
+        field=field, type="nominal", scale=alt.Scale(domain=order, range=palette), legend=_legend() if legend else None
+    )
+
+
+def _legend() -> alt.Legend:
+    return alt.Legend(title=None, orient="top", columns=3, labelLimit=160, symbolType="circle", symbolOpacity=1)
+
+
+def _several(rows: Rows, name: str) -> bool:
+    return len({row[name] for row in rows}) > 1
+
+
+def _styled(chart: alt.LayerChart | alt.FacetChart, height: int) -> alt.LayerChart:
+    """As wide as the page lets it be, without a ground of its own, in the page's colour of text."""
+    text = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
+    lines = {"gridOpacity": 0.15, "gridColor": INK, "domainColor": INK, "tickColor": INK, "labelLimit": 170}
+    styled: alt.LayerChart = (
+        chart.properties(width="container", height=height, background="transparent")
+        .configure(font="system-ui, sans-serif")
+        .configure_axis(**text, **lines)
+        .configure_legend(labelColor=INK, titleColor=INK, labelFontSize=12)
+        .configure_view(stroke=None)
+    )
+    return styled

@@ -1,0 +1,209 @@
+"""What stands behind a verdict, as plain rows: calibration, classes, cost, curves, and what the controls say."""
+
+import itertools
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attnbench.comparison import Arm, Cell
+from attnbench.predictions import BINS, Scores
+from attnbench.refs import parse
+from attnbench.registry import ATTENTION
+from attnbench.stats import Estimate, estimate, gap
+
+QUALITY = {
+    "nll": "negative log-likelihood (nats)",
+    "brier": "Brier score",
+    "ece": "calibration error (points)",
+    "macro_f1": "macro F1 (%)",
+    "balanced_accuracy": "balanced accuracy (%)",
+}
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What the logits of an arm's runs say beside accuracy."""
+
+    arm: str
+    estimates: dict[str, Estimate]
+    """A key of QUALITY -> its mean over seeds with Student's interval; estimand: this test set."""
+    recalls: np.ndarray
+    """S x K, percent."""
+    reliability: np.ndarray
+    """3 x 15, summed over seeds: images in a bin of confidence, their confidence, how many were right."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an arm costs; ratios are to the baseline."""
+
+    arm: str
+    parameters: int
+    macs: int
+    seconds: float
+    """Median over seeds of the measured training time."""
+    parameters_ratio: float
+    macs_ratio: float
+    seconds_ratio: float
+    accuracy: float
+    on_front: bool
+    """Whether no other arm is at least as accurate in less time."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A part of a mechanism's gain, or what becomes of it with other gates."""
+
+    arm: str
+    part: str
+    what: str
+    """Which two things are compared."""
+    estimate: Estimate
+
+
+def quality(cell: Cell) -> list[Quality]:
+    """Calibration and per-class scores of the arms whose runs all have predictions."""
+    found = []
+    for arm in cell.arms:
+        predictions = [record.predictions for record in arm.records]
+        scores = [each.scores() for each in predictions if each is not None]
+        if len(scores) == len(arm.records):
+            found.append(_quality(arm.name, scores))
+    return found
+
+
+def class_differences(cell: Cell, qualities: Iterable[Quality]) -> list[dict[str, Any]]:
+    """Recall of each class less the baseline's, in points, with Welch's interval; a row per mechanism and class."""
+    controls = {arm.name for arm in cell.arms if arm.records[0].cards["attention"].get("control")}
+    by_arm = {each.arm: each.recalls for each in qualities}
+    base, rows = by_arm.get(cell.plan.baseline), []
+    if base is None:
+        return []
+    names = cell.arms[0].records[0].input.get("names") or []
+    for arm, recalls in by_arm.items():
+        for place in range(recalls.shape[1]) if arm not in {cell.plan.baseline, *controls} else ():
+            if not np.isnan(recalls[:, place]).any():
+                found = gap(recalls[:, place], base[:, place])
+                name = names[place] if place < len(names) else str(place)
+                rows.append({"arm": arm, "class": name, "mean": found.mean, "low": found.low, "high": found.high})
+    return rows
+
+
+def reliability_rows(found: Iterable[Quality]) -> list[dict[str, Any]]:
+    """Mean confidence and accuracy of each bin that holds images, in percent."""
+    return [
+        {
+            "arm": each.arm,
+            "confidence": 100 * each.reliability[1, place] / each.reliability[0, place],
+            "accuracy": 100 * each.reliability[2, place] / each.reliability[0, place],
+            "share": 100 * each.reliability[0, place] / each.reliability[0].sum(),
+        }
+        for each in found
+        for place in range(BINS)
+        if each.reliability[0, place]
+    ]
+
+
+def costs(cell: Cell) -> list[Cost]:
+    """Parameters, multiply-accumulates and measured training time of each arm."""
+    measured = {
+        arm.name: statistics.median([r.timings.get("train", float("nan")) for r in arm.records]) for arm in cell.arms
+    }
+    reference = cell.arms[0]  # the baseline, where it was run
+    at = reference.records[0].cost
+    rows = []
+    for arm in cell.arms:
+        cost, seconds = arm.records[0].cost, measured[arm.name]
+        faster = [one for one in cell.arms if measured[one.name] < seconds]
+        rows.append(
+            Cost(
+                arm=arm.name,
+                parameters=cost["parameters"],
+                macs=cost["macs"],
+                seconds=seconds,
+                parameters_ratio=cost["parameters"] / at["parameters"],
+                macs_ratio=cost["macs"] / at["macs"],
+                seconds_ratio=seconds / measured[reference.name],
+                accuracy=arm.accuracy.mean,
+                on_front=all(one.accuracy.mean < arm.accuracy.mean for one in faster),
+            )
+        )
+    return rows
+
+
+def curves(cell: Cell) -> list[dict[str, Any]]:
+    """Mean, least and most over seeds of loss and accuracy after each epoch, in training and validation."""
+    rows = []
+    for arm in cell.arms:
+        for epoch, points in enumerate(zip(*(record.curves for record in arm.records), strict=False), start=1):
+            for split, curve in itertools.product(("train", "val"), ("loss", "accuracy")):
+                values = [point[f"{split}_{curve}"] for point in points if f"{split}_{curve}" in point]
+                if values:
+                    about = {"arm": arm.name, "curve": curve, "split": split, "epoch": epoch}
+                    rows.append({**about, "mean": statistics.fmean(values), "low": min(values), "high": max(values)})
+    return rows
+
+
+def decomposition(cell: Cell) -> list[Step]:
+    """What the controls and the other gates that were run say about each mechanism's gain.
+
+    The steps from the baseline by `constant` and `static` to the mechanism add up to its gain: what the scale does,
+    what learned parameters add without a look at the image, what looking at the image adds. Intervals are Welch's;
+    for other gates in a trained network, Student's over the runs. None is corrected for their number.
+    """
+    steps = []
+    for arm in cell.arms:
+        card = arm.records[0].cards["attention"]
+        if not card.get("control") and arm.name != cell.plan.baseline:
+            steps += [*_ladder(cell, arm), *_untrained(cell, arm), *_other_gates(arm)]
+    return steps
+
+
+def _quality(arm: str, scores: list[Scores]) -> Quality:
+    return Quality(
+        arm=arm,
+        estimates={name: estimate([getattr(each, name) for each in scores]) for name in QUALITY},
+        recalls=np.stack([each.recalls for each in scores]),
+        reliability=np.sum([each.reliability for each in scores], axis=0),
+    )
+
+
+def _ladder(cell: Cell, arm: Arm) -> list[Step]:
+    """From the baseline up to the mechanism, by the controls that were run."""
+    rungs = [
+        ("", cell.arm(cell.plan.baseline)),
+        ("scale", cell.arm("constant")),
+        ("parameters", cell.arm("static")),
+        ("input dependence", arm),
+    ]
+    there = [(part, one) for part, one in rungs if one is not None]
+    if len(there) < 3 or there[0][0]:
+        return []
+    return [_step(arm, part, higher, lower) for (_, lower), (part, higher) in itertools.pairwise(there)]
+
+
+def _untrained(cell: Cell, arm: Arm) -> list[Step]:
+    """Against the same mechanism with its parameters frozen as they were drawn."""
+    wanted = arm.records[0].canonical["attention"]
+    for one in cell.arms:
+        ref = parse(str(one.records[0].canonical["attention"]))
+        if ref.name == "random" and dict(ref.options).get("of", ATTENTION.find("random").defaults["of"]) == wanted:
+            return [_step(arm, "learning where to look", arm, one)]
+    return []
+
+
+def _other_gates(arm: Arm) -> list[Step]:
+    """The same trained networks with the gates of other images, or with mean gates."""
+    steps = []
+    for gate, what in (("shuffled", "the gates of other images"), ("mean", "the mean gates of the training images")):
+        changes = [r.gates[gate]["accuracy"] - r.accuracy for r in arm.records if gate in r.gates]
+        if changes:
+            steps.append(Step(arm.name, f"gate {gate}", f"{arm.name} with {what} - its own", estimate(changes)))
+    return steps
+
+
+def _step(arm: Arm, part: str, higher: Arm, lower: Arm) -> Step:
+    return Step(arm.name, part, f"{higher.name} - {lower.name}", gap(higher.accuracies, lower.accuracies))

@@ -1,0 +1,203 @@
+"""The figures of a report: which there are, what each shows of a cell, its caption, and the same in words."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from attnbench.comparison import Cell
+from attnbench.report.evidence import Quality, class_differences, costs, curves, decomposition, reliability_rows
+from attnbench.report.text import interval, points, signed
+
+if TYPE_CHECKING:
+    import altair as alt
+
+MOST_CLASSES = 24
+"""Where there are more classes, only the lowest and the highest differences are drawn."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart, and what is said below it and to those who do not see it."""
+
+    name: str
+    """File name without its ending; also its anchor in the page."""
+    title: str
+    caption: str
+    """What varied, which estimand, and n."""
+    words: str
+    """The figure as text."""
+    chart: "alt.LayerChart"
+
+
+def figures(cell: Cell, qualities: Sequence[Quality], place: int) -> list[Figure]:
+    """The figures of a cell that its records have numbers for.
+
+    Args:
+        place: the cell's number in the report, counted from 1, which its figures' names begin with.
+    """
+    simple: list[Callable[[Cell], list[Figure]]] = [_differences, _seeds, _curves, _front, _controls]
+    made = [figure for make in simple for figure in make(cell)]
+    made += [*_calibration(cell, qualities), *_classes(cell, qualities)]
+    return [replace(figure, name=f"{place:02d}-{figure.name}") for figure in made]
+
+
+def _differences(cell: Cell) -> list[Figure]:
+    from attnbench.report.charts import intervals
+
+    rows: list[dict[str, Any]] = []
+    contrasts = [arm.contrast for arm in cell.arms if arm.contrast]
+    for found in contrasts:
+        for estimand, gap in (("this test set", found.difference), ("new images", found.new_images)):
+            if gap is not None and not math.isnan(gap.low):
+                rows.append({"arm": found.arm, "estimand": estimand, **_span(gap), "verdict": found.verdict.kind})
+    if not rows:
+        return []
+    words = [f"{each.arm} {signed(each.difference.mean)} {_interval(each.difference)}" for each in contrasts]
+    margin, order = cell.plan.margin, [each.arm for each in contrasts]
+    caption = (
+        f"Mechanism and seed varied; {_runs(cell)}. Difference of mean test accuracies to {cell.plan.baseline} with "
+        f"95 % intervals for both estimands. Dashed: the margin of {points(margin)}."
+    )
+    title = f"points above {cell.plan.baseline}"
+    chart = intervals(rows, "arm", order, title, (-margin, margin), by="estimand")
+    return [Figure("differences", f"Difference to {cell.plan.baseline}", caption, "; ".join(words), chart)]
+
+
+def _seeds(cell: Cell) -> list[Figure]:
+    from attnbench.report.charts import strip
+
+    rows = [
+        {"arm": arm.name, "seed": record.spec["seed"], "value": record.accuracy}
+        for arm in cell.arms
+        for record in arm.records
+    ]
+    means = [{"arm": arm.name, "mean": arm.accuracy.mean} for arm in cell.arms]
+    words = [
+        f"{arm.name} from {min(arm.accuracies):.2f} to {max(arm.accuracies):.2f}, mean {arm.accuracy.mean:.2f}"
+        for arm in cell.arms
+    ]
+    caption = (
+        f"Seed varied within a row; {_runs(cell)}. A point is the test accuracy of one run, the line its row's mean. "
+        "Estimand: this test set."
+    )
+    chart = strip(rows, means, _order(cell), "test accuracy (%)")
+    return [Figure("seeds", "Every run", caption, "; ".join(words), chart)]
+
+
+def _curves(cell: Cell) -> list[Figure]:
+    from attnbench.report.charts import lines
+
+    made, rows = [], curves(cell)
+    for what, title in (("loss", "loss"), ("accuracy", "accuracy (%)")):
+        kept = [row for row in rows if row["curve"] == what]
+        if not kept:
+            continue
+        last = {f"{row['arm']} {row['split']}": row for row in kept}
+        words = [f"{name} {row['mean']:.3g} after epoch {row['epoch']}" for name, row in last.items()]
+        caption = (
+            f"Seed varied; {_runs(cell)}. Mean over seeds after each epoch, band from the least to the most, on the "
+            "training images as the recipe augments them (and on validation images, where there are any)."
+        )
+        name = f"curves-{what}"
+        made.append(
+            Figure(name, f"Learning curves: {what}", caption, "; ".join(words), lines(kept, _order(cell), title))
+        )
+    return made
+
+
+def _front(cell: Cell) -> list[Figure]:
+    from attnbench.report.charts import front
+
+    found = [cost for cost in costs(cell) if not math.isnan(cost.seconds)]
+    if not found:
+        return []
+    spans = {arm.name: arm.accuracy for arm in cell.arms}
+    rows: list[dict[str, Any]] = []
+    for cost in found:
+        span, at = spans[cost.arm], cost.accuracy
+        ends = {"low": at, "high": at} if math.isnan(span.low) else {"low": span.low, "high": span.high}
+        rows.append({"arm": cost.arm, "seconds": cost.seconds, "accuracy": at, **ends, "front": cost.on_front})
+    words = [f"{cost.arm} {cost.accuracy:.2f} % in {cost.seconds:.0f} s" for cost in found]
+    caption = (
+        f"Mechanism and seed varied; {_runs(cell)}. Mean test accuracy with its 95 % interval (this test set) against "
+        "the median measured training time of a run, as the machine was loaded then. Dotted: the Pareto front, "
+        "those that no other arm beats in both."
+    )
+    return [Figure("time", "Accuracy against time", caption, "; ".join(words), front(rows, _order(cell)))]
+
+
+def _controls(cell: Cell) -> list[Figure]:
+    from attnbench.report.charts import intervals
+
+    made: list[Figure] = []
+    steps = decomposition(cell)
+    for arm in dict.fromkeys(step.arm for step in steps):
+        own = [step for step in steps if step.arm == arm and not math.isnan(step.estimate.low)]
+        if not own:
+            continue
+        rows = [{"part": step.part, **_span(step.estimate), "compared": step.what} for step in own]
+        words = [f"{one.part} ({one.what}) {signed(one.estimate.mean)} {_interval(one.estimate)}" for one in own]
+        caption = (
+            f"Mechanism and seed varied; {_runs(cell)}. What the controls say about {arm}: differences of mean test "
+            "accuracy in points with 95 % intervals (this test set; Welch's between arms, Student's over trained runs "
+            "for other gates), not corrected for their number."
+        )
+        chart = intervals(rows, "part", [step.part for step in own], "points")
+        made.append(Figure(f"controls-{len(made) + 1}", f"Why: {arm}", caption, "; ".join(words), chart))
+    return made
+
+
+def _calibration(cell: Cell, qualities: Sequence[Quality]) -> list[Figure]:
+    from attnbench.report.charts import reliability
+
+    if not qualities:
+        return []
+    words = [f"{each.arm} calibration error {each.estimates['ece'].mean:.2f} points" for each in qualities]
+    caption = (
+        f"Mechanism varied, all seeds together; {_runs(cell)}. Accuracy against mean confidence in 15 bins of equal "
+        "width on the test images; on the dashed line confidence is right, below it too high."
+    )
+    chart = reliability(reliability_rows(qualities), [each.arm for each in qualities])
+    return [Figure("calibration", "Calibration", caption, "; ".join(words), chart)]
+
+
+def _classes(cell: Cell, qualities: Sequence[Quality]) -> list[Figure]:
+    from attnbench.report.charts import intervals
+
+    rows = class_differences(cell, qualities)
+    if not rows:
+        return []
+    extent: dict[str, float] = {}
+    for row in rows:
+        extent[row["class"]] = max(extent.get(row["class"], 0.0), abs(row["mean"]))
+    furthest = sorted(extent, key=lambda name: -extent[name])[:MOST_CLASSES]
+    order, few = [name for name in extent if name in furthest], ""
+    if len(order) < len(extent):
+        few = f" Of {len(extent)} classes the {len(order)} furthest out: among so many some are far out by chance."
+    shown = [row for row in rows if row["class"] in furthest]
+    caption = (
+        f"Mechanism and seed varied; {_runs(cell)}. Recall of each class less that of {cell.plan.baseline}, in points, "
+        f"with Welch's 95 % interval over seeds (this test set), not corrected for the number of classes.{few}"
+    )
+    words = [f"{row['class']}, {row['arm']} {signed(row['mean'])}" for row in shown]
+    title = f"points above {cell.plan.baseline}"
+    chart = intervals(shown, "class", order, title, by="arm")
+    return [Figure("classes", "Class by class", caption, "; ".join(words), chart)]
+
+
+def _order(cell: Cell) -> list[str]:
+    return [arm.name for arm in cell.arms]
+
+
+def _runs(cell: Cell) -> str:
+    sizes = sorted({arm.accuracy.n for arm in cell.arms})
+    return f"n = {sizes[0]}" + (f" to {sizes[-1]}" if len(sizes) > 1 else "") + " seeds an arm"
+
+
+def _span(found: Any) -> dict[str, float]:
+    return {"mean": found.mean, "low": found.low, "high": found.high}
+
+
+def _interval(found: Any) -> str:
+    return interval(found.low, found.high, plus=True)

@@ -1,0 +1,100 @@
+"""The comparison as a LaTeX table (booktabs), and the mechanisms' papers as BibTeX."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from attnbench.comparison import Arm, Cell, Comparison
+from attnbench.errors import BadReference
+from attnbench.refs import parse
+from attnbench.registry import ATTENTION
+from attnbench.report.tables import caption, verdicts
+from attnbench.report.text import about, interval, p_text, signed, spread
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    **{character: f"\\{character}" for character in "$&#_%"},
+}
+_HEADS = ["attention", "$n$", "accuracy", "this test set", "new images", "difference", "this test set", "new images",
+          "$p$", "equivalence", "verdict"]  # fmt: skip
+
+
+def table(comparison: Comparison) -> str:
+    """A `table*` with a block of rows for each cell, and the verdicts in sentences below it; needs booktabs."""
+    lines = [
+        r"% \usepackage{booktabs,textcomp}",
+        r"\begin{table*}",
+        r"\centering\small",
+        rf"\caption{{{tex(comparison.name)}. {tex(caption(comparison))}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(_HEADS) - 2)}l}}",
+        r"\toprule",
+        " & ".join(_HEADS) + r" \\",
+    ]
+    for cell in comparison.cells:
+        lines += [r"\midrule", rf"\multicolumn{{{len(_HEADS)}}}{{l}}{{{tex(f'{cell.name}: {about(cell)}')}}} \\"]
+        lines += [" & ".join(_row(arm)) + r" \\" for arm in cell.arms]
+    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""]
+    found = verdicts(comparison)
+    if found:
+        lines += [r"\begin{itemize}", *(rf"\item {tex(verdict)}" for verdict in found), r"\end{itemize}", ""]
+    return "\n".join(lines)
+
+
+def bibliography(comparison: Comparison) -> str:
+    """The papers of the mechanisms in a comparison, controls left out, each once."""
+    cards = dict(_cards(cell) for cell in _arms(comparison.cells))
+    return "\n".join(_entry(name, card) for name, card in sorted(cards.items()) if not card.get("control"))
+
+
+def tex(text: str) -> str:
+    """Text that LaTeX sets as it is: nothing in it is a command."""
+    return "".join(_SPECIAL.get(character, character) for character in " ".join(text.split()))
+
+
+def _row(arm: Arm) -> list[str]:
+    accuracy, found = arm.accuracy, arm.contrast
+    row = [arm.name, str(accuracy.n), f"{accuracy.mean:.2f}", spread(accuracy), spread(arm.new_images)]
+    compared = [""] * 6
+    if found:
+        gap, verdict = found.difference, found.verdict
+        compared = [signed(gap.mean), interval(gap.low, gap.high, plus=True), spread(found.new_images, plus=True)]
+        compared += [p_text(verdict.p_value), p_text(verdict.equivalence_p), verdict.kind]
+    return [tex(text) for text in [*row, *compared]]
+
+
+def _arms(cells: Iterable[Cell]) -> Iterable[Arm]:
+    return (arm for cell in cells for arm in cell.arms)
+
+
+def _cards(arm: Arm) -> tuple[str, dict[str, Any]]:
+    """A mechanism's name, and its card as it is now: a record's copy may be older than its authors' names."""
+    record = arm.records[0]
+    name = parse(str(record.canonical["attention"])).name
+    kept: dict[str, Any] = record.cards["attention"]
+    if ":" in name:
+        return name, kept
+    try:
+        return name, {**kept, **vars(ATTENTION.find(name).card)}
+    except BadReference:
+        return name, kept
+
+
+def _entry(name: str, card: dict[str, Any]) -> str:
+    kind, where = ("inproceedings", "booktitle") if card.get("venue") else ("misc", "howpublished")
+    fields = {
+        "title": f"{{{tex(card['title'])}}}",
+        "author": tex(card.get("authors", "")),
+        where: tex(card.get("venue", "")),
+        "year": str(card.get("year") or ""),
+        "url": re.sub(r"[{}\\\s]", "", card.get("url", "")),
+    }
+    inside = "".join(f"  {key} = {{{value}}},\n" for key, value in fields.items() if value and value != "{}")
+    return f"@{kind}{{{re.sub(r'[^A-Za-z0-9]+', '-', name)},\n{inside}}}\n"

@@ -1,0 +1,166 @@
+"""One self-contained HTML page: verdicts on top, the table, the figures, and what everything was measured on."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from attnbench.comparison import Arm, Cell, Comparison, across
+from attnbench.report.evidence import QUALITY, Quality, costs, decomposition
+from attnbench.report.figures import Figure
+from attnbench.report.tables import caption
+from attnbench.report.text import about, interval, p_text, sentence, signed, spread
+from attnbench.stats import Estimate
+
+HERE = Path(__file__).parent
+SAME = ("dataset", "attention", "backbone", "seed", "site", "stages")
+"""Fields that titles and tables show already."""
+
+
+def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures: Sequence[Sequence[Figure]]) -> str:
+    """The page as text; it asks nothing of any other machine.
+
+    Args:
+        qualities, figures: those of each cell.
+    """
+    import vl_convert
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    templates = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    cells = [_cell(cell, own, drawn) for cell, own, drawn in zip(comparison.cells, qualities, figures, strict=True)]
+    return templates.get_template("page.html").render(
+        comparison=comparison,
+        caption=caption(comparison),
+        cells=cells,
+        across=_across(comparison),
+        specs={figure.name: figure.chart.to_dict() for drawn in figures for figure in drawn},
+        style=(HERE / "page.css").read_text(),
+        script=(HERE / "page.js").read_text(),
+        vega=vl_convert.javascript_bundle(),  # type: ignore[call-arg]
+    )
+
+
+def _cell(cell: Cell, qualities: Sequence[Quality], figures: Sequence[Figure]) -> dict[str, Any]:
+    """What the page shows of a cell, as texts."""
+    return {
+        "name": cell.name,
+        "about": about(cell),
+        "rows": [_row(arm) for arm in cell.arms],
+        "verdicts": [
+            (arm.contrast.verdict.kind, sentence(arm.contrast, cell)) for arm in cell.arms if arm.contrast is not None
+        ],
+        "costs": _costs(cell),
+        "quality": [_quality(each) for each in qualities],
+        "steps": [
+            (
+                step.arm,
+                step.part,
+                step.what,
+                signed(step.estimate.mean),
+                spread(step.estimate, plus=True),
+                step.estimate.n,
+            )
+            for step in decomposition(cell)
+        ],
+        "pairs": [_pairs(arm) for arm in cell.arms if arm.contrast is not None],
+        "figures": figures,
+        "recipe": _recipe(cell),
+        "measured": _measured(cell),
+        "runs": [
+            (record.id, arm.name, record.spec["seed"], record.accuracy) for arm in cell.arms for record in arm.records
+        ],
+    }
+
+
+def _row(arm: Arm) -> list[tuple[str, object, str]]:
+    """Text, what it is sorted by, and the class that colours it, of each column of the main table."""
+    accuracy, found = arm.accuracy, arm.contrast
+    row: list[tuple[str, object, str]] = [
+        (arm.name, arm.name.lower(), "name"),
+        (str(accuracy.n), accuracy.n, ""),
+        (f"{accuracy.mean:.2f}", accuracy.mean, ""),
+        (spread(accuracy), accuracy.low, ""),
+        (spread(arm.new_images), arm.new_images.low if arm.new_images else "", ""),
+    ]
+    if found is None:
+        return [*row, *[("", "", "")] * 6]
+    gap, verdict = found.difference, found.verdict
+    kind = verdict.kind
+    return [
+        *row,
+        (signed(gap.mean), gap.mean, kind),
+        (interval(gap.low, gap.high, plus=True), gap.low, ""),
+        (spread(found.new_images, plus=True), found.new_images.low if found.new_images else "", ""),
+        (p_text(verdict.p_value), verdict.p_value, ""),
+        (p_text(verdict.equivalence_p), verdict.equivalence_p, ""),
+        (kind + (", within the margin" if kind in ("better", "worse") and verdict.within_margin else ""), kind, kind),
+    ]
+
+
+def _costs(cell: Cell) -> list[list[str]]:
+    return [
+        [cost.arm, f"{cost.parameters:,}", f"{cost.parameters_ratio:.3f}", f"{cost.macs:,}", f"{cost.macs_ratio:.3f}",
+         f"{cost.seconds:.1f}", f"{cost.seconds_ratio:.3f}", "yes" if cost.on_front else ""]
+        for cost in costs(cell)
+    ]  # fmt: skip
+
+
+def _quality(quality: Quality) -> list[str]:
+    found = [quality.estimates[name] for name in QUALITY]
+    return [quality.arm, *map(_with_interval, found)]
+
+
+def _with_interval(found: Estimate) -> str:
+    """To three decimals."""
+    return f"{found.mean:.3f}" + ("" if math.isnan(found.low) else f" [{found.low:.3f}, {found.high:.3f}]")
+
+
+def _pairs(arm: Arm) -> list[str]:
+    assert arm.contrast is not None
+    found, churn = arm.contrast.correlation, arm.contrast.churn
+    return [
+        f"{arm.name} - {arm.contrast.other}",
+        str(found.n),
+        f"{signed(found.r)} {interval(found.low, found.high, plus=True)}",
+        f"{found.saved:.2f} {interval(found.saved_low, found.saved_high)}",
+        f"{churn.mean:.2f} {interval(churn.low, churn.high)}" if churn else "-",
+    ]
+
+
+def _recipe(cell: Cell) -> list[tuple[str, str]]:
+    spec = cell.arms[0].records[0].spec
+    return [(name.replace("_", " "), str(value)) for name, value in spec.items() if name not in SAME]
+
+
+def _measured(cell: Cell) -> list[tuple[str, str]]:
+    """What the runs of a cell were made on; several values where they differ."""
+    records = [record for arm in cell.arms for record in arm.records]
+    numerics, environment = records[0].numerics, records[0].environment
+    return [
+        ("data", _distinct(record.data_fingerprint for record in records)),
+        ("split", _distinct(record.split_fingerprint for record in records)),
+        ("selection", _distinct(record.selected.get("rule", "") for record in records)),
+        *((name, _distinct(r.numerics.get(name) for r in records)) for name in numerics),
+        *((name, _distinct(r.environment.get(name) for r in records)) for name in environment if name != "packages"),
+        ("packages", _distinct(_packages(record.environment) for record in records)),
+        ("resumed runs", str(sum(record.resumed > 0 for record in records))),
+    ]
+
+
+def _packages(environment: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
+
+
+def _distinct(values: Iterable[object]) -> str:
+    return " | ".join(dict.fromkeys(value if isinstance(value, str) else json.dumps(value) for value in values))
+
+
+def _across(comparison: Comparison) -> list[list[str]]:
+    """One row per mechanism that was compared in several cells."""
+    return [
+        [each.arm, str(each.superiority.n), _with_interval(each.superiority), f"{each.rank:.2f}"]
+        for each in across(comparison)
+    ]

@@ -1,0 +1,176 @@
+"""The accuracies of arms to verdicts: better, worse, equivalent or undecided, each with its evidence."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from attnbench.power import further_seeds
+from attnbench.resampling import Pairing, crossed_draws
+from attnbench.stats import (
+    ALPHA,
+    Correlation,
+    Difference,
+    Estimate,
+    churn,
+    contrast,
+    correlation,
+    crossed,
+    difference,
+    equivalence_p,
+    holm,
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the analysis is done, declared before the runs."""
+
+    baseline: str = "none"
+    """The arm that every other is compared with."""
+    margin: float = 1.0
+    """Equivalence margin in percentage points."""
+    pairing: Pairing = "independent"
+    """Whether equal seeds are pairs."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """How many seeds an arm, and how many comparisons share the 5 % error, in some cells of a study."""
+
+    seeds: int
+    family: int
+    margin: float
+    pairing: Pairing
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The runs of one arm: S seeds, and what each predicts of the same N test images."""
+
+    name: str
+    seeds: tuple[int, ...]
+    accuracies: np.ndarray
+    """S, percent."""
+    predicted: np.ndarray | None = None
+    """S x N classes; None where predictions are missing."""
+    labels: np.ndarray | None = None
+    """N classes."""
+
+    def at(self, seeds: Sequence[int]) -> "Sample":
+        """The runs of some of its seeds."""
+        rows = [self.seeds.index(seed) for seed in seeds]
+        kept = None if self.predicted is None else self.predicted[rows]
+        return Sample(self.name, tuple(seeds), self.accuracies[rows], kept, self.labels)
+
+    def draws(self, stream: int) -> np.ndarray | None:
+        """Bootstrap means over seeds and images; None where predictions are missing or one seed cannot tell."""
+        if self.predicted is None or len(self.seeds) < 2:
+            return None
+        return crossed_draws(100.0 * (self.predicted == self.labels), stream)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer about one arm and another; both p values are Holm's, over the family.
+
+    *better* or *worse*: p below 0.05, and an interval without 0; else *equivalent*: p of the two one-sided tests
+    below 0.05; else *undecided*.
+    """
+
+    kind: Literal["better", "worse", "equivalent", "undecided"]
+    p_value: float
+    equivalence_p: float
+    family: int
+    """Comparisons that share the 5 % error."""
+    margin: float
+    further: int | None = None
+    """Where undecided: about how many more seeds an arm decide; None for more than a thousand, or unknown."""
+
+    @property
+    def within_margin(self) -> bool:
+        """Whether equivalence passes, beside a difference or alone."""
+        return self.equivalence_p < ALPHA
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """An arm against another, with all that was measured of the two."""
+
+    arm: str
+    other: str
+    difference: Difference
+    """In percentage points; estimand: this test set."""
+    new_images: Estimate | None
+    """The same for the estimand new images; None where predictions are missing."""
+    verdict: Verdict
+    pairing: Pairing
+    correlation: Correlation
+    """Over the seeds that both have."""
+    churn: Estimate | None
+    """Share of images, in percent, on which the two disagree at equal seeds; None where predictions are missing."""
+
+
+def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan) -> list[Contrast]:
+    """Every arm against `other`: one family, whose two kinds of tests are each corrected by Holm's method."""
+    pairs = [_paired(arm, other) if plan.pairing == "paired" else (arm, other) for arm in arms]
+    gaps = [difference(one.accuracies, two.accuracies, plan.pairing) for one, two in pairs]
+    adjusted = holm([gap.p_value for gap in gaps])
+    equal = holm([equivalence_p(one.accuracies, two.accuracies, plan.margin, plan.pairing) for one, two in pairs])
+    return [
+        Contrast(
+            arm=one.name,
+            other=two.name,
+            difference=gap,
+            new_images=_new_images(one, two, plan.pairing, place),
+            verdict=_verdict(one, two, gap, p, same, plan, len(pairs)),
+            pairing=plan.pairing,
+            correlation=correlation(*(sample.accuracies for sample in _paired(one, two))),
+            churn=_churn(*_paired(one, two)),
+        )
+        for place, ((one, two), gap, p, same) in enumerate(zip(pairs, gaps, adjusted, equal, strict=True), start=1)
+    ]
+
+
+def _paired(one: Sample, two: Sample) -> tuple[Sample, Sample]:
+    """Both arms at the seeds that both have."""
+    shared = [seed for seed in one.seeds if seed in two.seeds]
+    return one.at(shared), two.at(shared)
+
+
+def _new_images(one: Sample, two: Sample, pairing: Pairing, stream: int) -> Estimate | None:
+    """The difference for seeds and images like these; the seeds of pairs are drawn together."""
+    above, below = one.draws(0 if pairing == "paired" else stream), two.draws(0)
+    if above is None or below is None:
+        return None
+    return crossed(
+        above - below, *contrast(one.accuracies, two.accuracies, pairing), min(len(one.seeds), len(two.seeds))
+    )
+
+
+def _verdict(one: Sample, two: Sample, gap: Difference, p: float, same: float, plan: Plan, family: int) -> Verdict:
+    if p < ALPHA and not gap.low <= 0 <= gap.high:
+        return Verdict("better" if gap.mean > 0 else "worse", p, same, family, plan.margin)
+    if same < ALPHA:
+        return Verdict("equivalent", p, same, family, plan.margin)
+    return Verdict("undecided", p, same, family, plan.margin, _further(one, two, plan, family))
+
+
+def _further(one: Sample, two: Sample, plan: Plan, family: int) -> int | None:
+    _, error, freedom = contrast(one.accuracies, two.accuracies, plan.pairing)
+    if math.isnan(error):
+        return None
+    seeds = min(len(one.seeds), len(two.seeds))
+    if plan.pairing == "paired":
+        spread = error * math.sqrt(seeds)
+    else:
+        spread = math.sqrt((one.accuracies.var(ddof=1) + two.accuracies.var(ddof=1)) / 2)
+    return further_seeds(spread, freedom, seeds, plan.margin, family, plan.pairing)
+
+
+def _churn(one: Sample, two: Sample) -> Estimate | None:
+    if one.predicted is None or two.predicted is None or not one.seeds:
+        return None
+    return churn(one.predicted, two.predicted)
