@@ -33,13 +33,13 @@ from attnbench.resampling import Pairing, crossed_draws
 from attnbench.seeding import stream
 from attnbench.stats import ALPHA
 from attnbench.store import RunRecord
-from attnbench.verdicts import Contrast, Plan
+from attnbench.verdicts import Plan, Verdict
 
 PAGE = Path(__file__).parent.parent / "docs" / "statistics.md"
 BLOCK = re.compile(r"(<!-- coverage -->\n).*?(<!-- end -->)", re.DOTALL)
 FULL, QUICK = 2_000, 300
 STANDARD_ERRORS = 3.0
-"""A limit is missed where the share lies beyond it by more than this many of its Monte Carlo standard errors."""
+"""A limit is missed where a share lies beyond it by more than this many Monte Carlo standard errors."""
 LEVEL = 75.0
 """Expected accuracy of the baseline, in percent."""
 WIDE = 50.0
@@ -48,8 +48,10 @@ TOLERANCE = 5.0
 """Points by which the share found may lie off the planned power: the permutation test is discrete."""
 MOST = 60
 """More further seeds than this are not simulated."""
-MEASURED = ("measured r", "k", "seeds' error : images'", "detectable, in standard deviations", "in points")
-"""Columns that are no shares."""
+Outcome = dict[str, float]
+"""What a study is counted by: yes or no, or a number whose mean is of interest."""
+Limits = dict[str, tuple[float, float]]
+"""What shares must lie between, in percent."""
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(41)
 
 
@@ -130,9 +132,9 @@ def _variance(values: np.ndarray) -> float:
 
 
 REGIMES = {"small": World(0.02, images=3.0), "equal": World(0.16), "large": World(0.45)}
-"""The seeds' part of the error of an arm's mean beside the images' part, at six seeds."""
-USUAL, MILD = World(0.2), World(0.1)
-"""Where arms are paired, most of the spread must be the seeds' for pairs to matter; a mild one elsewhere."""
+"""By the seeds' part of the error of an arm's mean beside the images' part, at six seeds."""
+PAIRED, USUAL = World(0.2), World(0.1)
+"""Pairs matter where most of the spread is the seeds'."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,9 +153,7 @@ class Simulated(RunRecord):
 def _template(arm: int, seed: int) -> Simulated:
     form = {"dataset": "simulated", "backbone": "probit", "attention": f"arm{arm:02}" if arm else "none"}
     form |= {"site": None, "stages": None, "seed": seed, "versions": {"attention": 1, "backbone": 1, "dataset": 1}}
-    return Simulated(
-        id=f"{arm:06}{seed:06}", spec={"seed": seed}, canonical=form, status="done", cards={"attention": {}}
-    )
+    return Simulated(id="simulated", spec={"seed": seed}, canonical=form, status="done", cards={"attention": {}})
 
 
 def analysed(right: np.ndarray, margin: float = WIDE, pairing: Pairing = "independent", whole: bool = False) -> Cell:
@@ -168,57 +168,45 @@ def analysed(right: np.ndarray, margin: float = WIDE, pairing: Pairing = "indepe
     return compare(records, plan=Plan(margin=margin, pairing=pairing)).cells[0]
 
 
-def _study(world: World, levels: Sequence[float], runs: int, rng: np.random.Generator) -> np.ndarray:
-    """Arms x S x N: a study whose expected accuracies on its very images are these."""
+def study(world: World, levels: Sequence[float], runs: int, rng: np.random.Generator) -> np.ndarray:
+    """Arms x S x N, right or not, of arms whose expected accuracies on these very images are the levels."""
     effects = world.image_effects(len(levels), rng)
     return world.right(world.ability_on_these(levels, effects), effects, runs, rng)
 
 
-def _contrasts(cell: Cell) -> list[Contrast]:
-    return [arm.contrast for arm in cell.arms if arm.contrast]
-
-
-def _percent(happened: bool) -> float:
-    return 100.0 if happened else 0.0
-
-
-@functools.cache
-def _detectable(seeds: int, family: int) -> tuple[float, float]:
-    """The difference that such a plan detects: in standard deviations between seeds, and in points."""
-    size, gap = detectable(seeds, seeds, family), 0.0
-    for _ in range(20):
-        gap = size * float(np.hypot(MILD.run_spread(LEVEL), MILD.run_spread(LEVEL + gap))) / np.sqrt(2)
-    return size, gap
+def first(right: np.ndarray, margin: float = WIDE) -> Verdict:
+    """The verdict on the first arm beside the baseline."""
+    contrast = analysed(right, margin).arms[1].contrast
+    assert contrast is not None
+    return contrast.verdict
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Do the 95 % intervals hold the truth? Per cent of studies, for an arm's accuracy and for a difference."""
+    """How often do the 95 % intervals hold the truth, for an arm's accuracy and for a difference?"""
 
     regime: str
     seeds: int
 
-    def study(self, rng: np.random.Generator) -> dict[str, float]:
-        """One study of two arms."""
+    def study(self, rng: np.random.Generator) -> Outcome:
         world, levels = REGIMES[self.regime], (LEVEL, LEVEL + 2)
         ability, effects = world.ability_on_new(levels), world.image_effects(2, rng)
         right = world.right(ability, effects, self.seeds, rng)
         one, two = analysed(right, whole=True).arms
         here, draws = world.on_these(ability, effects), [crossed_draws(100.0 * r, i) for i, r in enumerate(right)]
-        found = {"seeds' error : images'": world.run_spread(LEVEL) / np.sqrt(self.seeds) / world.image_spread(LEVEL)}
-        for what, t, ours, drawn, truth, wider in (
-            ("accuracy", one.accuracy, one.new_images, draws[0], here[0], levels[0]),
+        found = {"seeds : images": world.run_spread(LEVEL) / np.sqrt(self.seeds) / world.image_spread(LEVEL)}
+        for what, t, ours, drawn, this, new in (
+            ("accuracy", one.accuracy, one.new_images, draws[0], here[0], LEVEL),
             ("difference", two.difference, two.contrast.new_images, draws[1] - draws[0], here[1] - here[0], 2.0),
         ):
-            found[f"{what}: this test set"] = _percent(t.low <= truth <= t.high)
-            found[f"{what}: new images"] = _percent(ours.low <= wider <= ours.high)
-            found[f"{what}: (t, new images)"] = _percent(t.low <= wider <= t.high)
             low, high = np.percentile(drawn, [2.5, 97.5])
-            found[f"{what}: (percentiles, new images)"] = _percent(low <= wider <= high)
+            found[f"{what}: this test set"] = t.low <= this <= t.high
+            found[f"{what}: new images"] = ours.low <= new <= ours.high
+            found[f"{what}: new images, by t alone"] = t.low <= new <= t.high
+            found[f"{what}: new images, by percentiles"] = low <= new <= high
         return found
 
-    def limits(self) -> dict[str, tuple[float, float]]:
-        """What the shares must lie between."""
+    def limits(self) -> Limits:
         this = {f"{what}: this test set": (94.0, 96.0) for what in ("accuracy", "difference")}
         new = {f"{what}: new images": (94.0, 100.0) for what in ("accuracy", "difference")}
         return this | new if self.seeds >= 6 else this
@@ -226,84 +214,83 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Errors:
-    """How often is a study wrong about any of its arms? Per cent of studies, at eight seeds."""
+    """How often is a study of eight seeds an arm wrong about any of its arms?"""
 
     plan: Pairing
     arms: int
     rho: float
 
-    def study(self, rng: np.random.Generator) -> dict[str, float]:
-        """One study whose arms are all equal, and one whose arms all lie above the baseline by just the margin."""
-        world, family = dataclasses.replace(USUAL, rho=self.rho), [LEVEL] * (self.arms + 1)
-        margin = 2 * world.run_spread(LEVEL)  # four standard errors: an arm is seldom undecided, which is slow
-        equal = _contrasts(analysed(_study(world, family, 8, rng), pairing=self.plan))
+    def study(self, rng: np.random.Generator) -> Outcome:
+        world, apart = dataclasses.replace(PAIRED, rho=self.rho), 2 * PAIRED.run_spread(LEVEL)
+        same = analysed(study(world, [LEVEL] * (self.arms + 1), 8, rng), pairing=self.plan).arms[1:]
         found = {
-            "measured r": float(np.nanmean([each.correlation.r for each in equal])),
-            "better or worse, arms equal": _percent(any(each.verdict.kind in ("better", "worse") for each in equal)),
+            "measured r": float(np.mean([arm.contrast.correlation.r for arm in same])),
+            "better or worse, all equal": any(arm.contrast.verdict.kind in ("better", "worse") for arm in same),
         }
-        if can_decide(8, 8, self.arms, self.plan):
-            apart = _study(world, [LEVEL, *[LEVEL + margin] * self.arms], 8, rng)
-            verdicts = [each.verdict for each in _contrasts(analysed(apart, margin, self.plan))]
-            found["equivalent, arms the margin apart"] = _percent(any(verdict.within_margin for verdict in verdicts))
+        if can_decide(8, 8, self.arms, self.plan):  # else all are undecided, and that is slow
+            right = study(world, [LEVEL, *[LEVEL + apart] * self.arms], 8, rng)
+            arms = analysed(right, apart, self.plan).arms[1:]
+            found["equivalent, all the margin apart"] = any(arm.contrast.verdict.within_margin for arm in arms)
         return found
 
-    def limits(self) -> dict[str, tuple[float, float]]:
-        """What the shares must lie between: a negative correlation is for pairs."""
+    def limits(self) -> Limits:
         promised = self.plan == "paired" or self.rho >= 0
-        names = ("better or worse, arms equal", "equivalent, arms the margin apart")
+        names = ("better or worse, all equal", "equivalent, all the margin apart")
         return dict.fromkeys(names, (0.0, 100 * ALPHA)) if promised else {}
 
 
 @dataclass(frozen=True)
 class Power:
-    """Is a difference that a plan calls detectable found? Per cent of studies in which the one arm that has it is."""
+    """How often is an arm found better whose difference is the detectable one, beside others that have none?"""
 
     seeds: int
     arms: int
 
-    def study(self, rng: np.random.Generator) -> dict[str, float]:
-        """One study: the first arm better by the detectable difference, the others equal to the baseline."""
-        size, gap = _detectable(self.seeds, self.arms)
-        right = _study(MILD, [LEVEL, LEVEL + gap, *[LEVEL] * (self.arms - 1)], self.seeds, rng)
-        kind = _contrasts(analysed(right))[0].verdict.kind
-        return {"detectable, in standard deviations": size, "in points": gap, "better": _percent(kind == "better")}
+    def study(self, rng: np.random.Generator) -> Outcome:
+        size, gap = self.difference()
+        right = study(USUAL, [LEVEL, LEVEL + gap, *[LEVEL] * (self.arms - 1)], self.seeds, rng)
+        return {"detectable: deviations": size, "points": gap, "better": first(right).kind == "better"}
 
-    def limits(self) -> dict[str, tuple[float, float]]:
-        """What the share must lie between."""
+    @functools.cache  # noqa: B019
+    def difference(self) -> tuple[float, float]:
+        """What such a plan detects, in standard deviations between seeds and in points."""
+        size, gap = detectable(self.seeds, self.seeds, self.arms), 0.0
+        for _ in range(20):  # the better arm's spread is a little smaller
+            gap = size * float(np.hypot(USUAL.run_spread(LEVEL), USUAL.run_spread(LEVEL + gap))) / np.sqrt(2)
+        return size, gap
+
+    def limits(self) -> Limits:
         return {"better": (100 * POWER - TOLERANCE, 100 * POWER + TOLERANCE)}
 
 
 @dataclass(frozen=True)
 class Further:
-    """Do 'k more seeds' decide? Of the studies that are undecided at five seeds, per cent decided with k more."""
+    """How often do 'k more seeds' decide what five left undecided: in a fresh study, and in the same one continued?"""
 
-    spread: float
-    apart: int
+    spread_in_margins: float
+    margins_apart: int
 
-    def study(self, rng: np.random.Generator) -> dict[str, float]:
-        """One study of two arms at five seeds; where undecided a fresh one of more seeds, and its own continuation."""
-        margin = MILD.run_spread(LEVEL) / self.spread
-        levels, effects = [LEVEL, LEVEL + self.apart * margin], MILD.image_effects(2, rng)
-        ability = MILD.ability_on_these(levels, effects)
-        begun = MILD.right(ability, effects, 5, rng)
-        verdict = _contrasts(analysed(begun, margin))[0].verdict
+    def study(self, rng: np.random.Generator) -> Outcome:
+        margin = USUAL.run_spread(LEVEL) / self.spread_in_margins
+        levels, effects = [LEVEL, LEVEL + self.margins_apart * margin], USUAL.image_effects(2, rng)
+        ability = USUAL.ability_on_these(levels, effects)
+        begun = USUAL.right(ability, effects, 5, rng)
+        verdict = first(begun, margin)
         if verdict.kind != "undecided":
-            return {"undecided at five": 0.0}
-        further = min(verdict.further or MOST, MOST)
-        fresh = _study(MILD, levels, 5 + further, rng)
-        longer = np.concatenate([begun, MILD.right(ability, effects, further, rng)], 1)
-        new, same = (_contrasts(analysed(right, margin))[0].verdict.kind for right in (fresh, longer))
+            return {"undecided": False}
+        k = min(verdict.further or MOST, MOST)
+        fresh = first(study(USUAL, levels, 5 + k, rng), margin).kind
+        longer = np.concatenate([begun, USUAL.right(ability, effects, k, rng)], 1)
         return {
-            "undecided at five": 100.0,
-            "k": further,
-            f"k cut to {MOST}": _percent(further == MOST),
-            "fresh: decided": _percent(new != "undecided"),
-            "fresh: decided and right": _percent(new == ("better" if self.apart else "equivalent")),
-            "continued: decided": _percent(same != "undecided"),
+            "undecided": True,
+            "mean k": float(k),
+            f"k cut to {MOST}": k == MOST,
+            "fresh: decided": fresh != "undecided",
+            "fresh: decided and right": fresh == ("better" if self.margins_apart else "equivalent"),
+            "continued: decided": first(longer, margin).kind != "undecided",
         }
 
-    def limits(self) -> dict[str, tuple[float, float]]:
-        """What the share must lie between."""
+    def limits(self) -> Limits:
         return {"fresh: decided": (100 * POWER, 100.0)}
 
 
@@ -312,86 +299,91 @@ SETTINGS: list[Setting] = [
     *(Coverage(regime, seeds) for regime in REGIMES for seeds in (4, 6, 10)),
     *(Errors(plan, arms, rho) for plan in get_args(Pairing) for arms in (1, 3, 12) for rho in (-0.3, 0.0, 0.3, 0.8)),
     *(Power(seeds, arms) for arms in (1, 3) for seeds in (5, 8, 12)),
-    *(Further(spread, apart) for spread in (0.5, 0.7) for apart in (0, 1)),
+    *(Further(spread, apart) for spread in (0.6, 0.8) for apart in (0, 1)),
 ]
 
 
-def counted(setting: Setting, studies: int) -> dict[str, tuple[float, float]]:
-    """Mean and Monte Carlo standard error of all that a setting's studies give, from a stream of its own."""
-    begin, rng = time.perf_counter(), np.random.default_rng(stream(0, setting))
+class Count:
+    """The mean of what studies gave, in percent where they gave yes or no."""
+
+    def __init__(self, values: Sequence[float]) -> None:
+        self.share, self.studies = np.asarray(values).dtype == bool, len(values)
+        self.mean = float(np.mean(values)) * (100 if self.share else 1)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f} ± {self.error(self.mean):.1f}" if self.share else f"{self.mean:.2f}"
+
+    def error(self, share: float) -> float:
+        """Monte Carlo standard error where this is the true share."""
+        return float(np.sqrt(share * (100 - share) / self.studies))
+
+    def within(self, low: float, high: float) -> bool:
+        """Whether the true share may lie between these."""
+        far = [STANDARD_ERRORS * self.error(limit) for limit in (low, high)]
+        return low - far[0] <= self.mean <= high + far[1]
+
+
+def counted(setting: Setting, studies: int) -> dict[str, Count]:
+    """All that a setting's studies give, from a stream of its own."""
+    began, rng = time.process_time(), np.random.default_rng(stream(0, setting))
     values: dict[str, list[float]] = defaultdict(list)
     for _ in range(studies):
         for name, value in setting.study(rng).items():
             values[name].append(value)
-    print(f"{setting}: {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
-    return {name: (float(np.mean(all_)), float(np.std(all_) / np.sqrt(len(all_)))) for name, all_ in values.items()}
+    print(f"{time.process_time() - began:6.0f} s of CPU  {setting}", file=sys.stderr, flush=True)
+    return {name: Count(each) for name, each in values.items()}
 
 
-def shortfalls(setting: Setting, found: dict[str, tuple[float, float]]) -> list[str]:
-    """Everything that must hold and does not."""
-    return [
-        f"{setting}: {name!r} is {mean:.1f} ± {error:.1f}, must lie between {low:g} and {high:g}"
-        for name, (low, high) in setting.limits().items()
-        if name in found
-        for mean, error in [found[name]]
-        if not low - STANDARD_ERRORS * error <= mean <= high + STANDARD_ERRORS * error
-    ]
+def simulated(studies: int, jobs: int) -> dict[Setting, dict[str, Count]]:
+    """What every setting gives, the dear ones begun first; in this process where there is one job."""
+    count, dear_first = functools.partial(counted, studies=studies), SETTINGS[::-1]
+    if jobs == 1:
+        return {setting: count(setting) for setting in SETTINGS}
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the workers, which start anew
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        found = dict(zip(dear_first, pool.map(count, dear_first), strict=True))
+    return {setting: found[setting] for setting in SETTINGS}
 
 
-def rendered(found: dict[Setting, dict[str, tuple[float, float]]], command: str, studies: int) -> str:
+def rendered(found: dict[Setting, dict[str, Count]], quick: bool) -> str:
     """Every table as Markdown, below the command that makes them."""
-    lines = [
-        f"`{command}`: {studies:,} simulated studies a setting; share in percent ± its Monte Carlo standard error."
-    ]
+    form = f"{QUICK} studies a setting, `--quick`" if quick else f"{FULL:,} studies a setting, the full form"
+    lines = [f"{form}; shares in percent ± Monte Carlo standard error."]
     for kind in get_args(Setting):
-        rows = {setting: counts for setting, counts in found.items() if isinstance(setting, kind)}
-        names = list(dict.fromkeys(name for counts in rows.values() for name in counts))
-        heads = [field.name for field in dataclasses.fields(kind)] + names
-        lines += ["", f"**{kind.__name__}.** {kind.__doc__}", "", _row(heads), _row([":--", *["--:"] * (len(heads) - 1)])]
-        for setting, counts in rows.items():
-            lines.append(_row([*map(str, vars(setting).values()), *(_cell(name, counts.get(name)) for name in names)]))
+        rows = [(setting, counts) for setting, counts in found.items() if isinstance(setting, kind)]
+        names = list(dict.fromkeys(name for _, counts in rows for name in counts))
+        heads = [field.name.replace("_", " ") for field in dataclasses.fields(kind)] + names
+        table = [heads, ["--:"] * len(heads)]
+        table += [[*vars(setting).values(), *(counts.get(name, "") for name in names)] for setting, counts in rows]
+        lines += ["", f"**{kind.__name__}**: {kind.__doc__}", ""]
+        lines += [f"| {' | '.join(map(str, cells))} |" for cells in table]
     return "\n".join(lines) + "\n"
 
 
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _cell(name: str, count: tuple[float, float] | None) -> str:
-    if count is None:
-        return ""
-    return f"{count[0]:.2f}" if name in MEASURED else f"{count[0]:.1f} ± {count[1]:.1f}"
+def missed(found: dict[Setting, dict[str, Count]]) -> list[str]:
+    """Everything that must hold and does not."""
+    return [
+        f"does not hold: {setting}: {name} {counts[name]}, must lie between {low:g} and {high:g}"
+        for setting, counts in found.items()
+        for name, (low, high) in setting.limits().items()
+        if name in counts and not counts[name].within(low, high)
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Simulate, print the tables and all that does not hold."""
+    """Simulate; print the tables, and all that does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} studies a setting instead of {FULL:,}")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/statistics.md")
     parser.add_argument("--jobs", type=int, default=2, help="processes; the numbers do not depend on it")
     asked = parser.parse_args(arguments)
-    studies = QUICK if asked.quick else FULL
-    found = simulated(studies, asked.jobs)
-    command = f"python benchmarks/verdict_coverage.py{' --quick' if asked.quick else ''} --write"
-    tables = rendered(found, command, studies)
+    found = simulated(QUICK if asked.quick else FULL, asked.jobs)
+    tables = rendered(found, asked.quick)
     print(tables)
     if asked.write:
         PAGE.write_text(BLOCK.sub(lambda block: block[1] + tables + block[2], PAGE.read_text()))
-    missed = [line for setting, counts in found.items() for line in shortfalls(setting, counts)]
-    print("\n".join(missed) or "everything that must hold does")
-    return 1 if missed else 0
-
-
-def simulated(studies: int, jobs: int) -> dict[Setting, dict[str, tuple[float, float]]]:
-    """What every setting gives, the dear ones begun first; in this process where there is one job."""
-    count = functools.partial(counted, studies=studies)
-    if jobs == 1:
-        return dict(zip(SETTINGS, map(count, SETTINGS), strict=True))
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by workers, which start anew
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        dear_first = SETTINGS[::-1]
-        found = dict(zip(dear_first, pool.map(count, dear_first), strict=True))
-    return {setting: found[setting] for setting in SETTINGS}
+    print("\n".join(missed(found)) or "everything that must hold does")
+    return 1 if missed(found) else 0
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class Cell:
         """Any two arms; one that the plan does not name is a family of its own."""
         if arm.contrast is not None and other.name == self.plan.baseline:
             return arm.contrast
-        return contrasts([_sample(arm.name, arm.records)], _sample(other.name, other.records), self.plan)[0]
+        return contrasts([_sample(arm.name, arm.records, stream=1)], _sample(other.name, other.records), self.plan)[0]
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def _cell(title: str, records: list[RunRecord], plan: Plan) -> Cell:
     for name, record in zip(_arm_names(records), records, strict=True):
         members[name].append(record)
     order = sorted(members, key=lambda name: (name != plan.baseline, name))
-    samples = {name: _sample(name, members[name]) for name in order}
+    samples = {name: _sample(name, members[name], stream) for stream, name in enumerate(order)}
     others = [samples[name] for name in order if name != plan.baseline]
     found = contrasts(others, samples[plan.baseline], plan) if plan.baseline in samples else []
     against = {contrast.arm: contrast for contrast in found}
@@ -175,22 +175,22 @@ def _cell(title: str, records: list[RunRecord], plan: Plan) -> Cell:
     return Cell(title, tuple(arms), plan)
 
 
-def _sample(name: str, records: Iterable[RunRecord]) -> Sample:
+def _sample(name: str, records: Iterable[RunRecord], stream: int = 0) -> Sample:
     """What the statistics see of an arm."""
     runs = list(records)
     found = [record.predictions for record in runs]
     seeds, accuracies = tuple(r.spec["seed"] for r in runs), np.array([r.accuracy for r in runs])
     known = [predictions for predictions in found if predictions is not None]
     if len(known) < len(runs):
-        return Sample(name, seeds, accuracies)
-    return Sample(name, seeds, accuracies, np.stack([each.predicted for each in known]), known[0].labels)
+        return Sample(name, seeds, accuracies, stream=stream)
+    return Sample(name, seeds, accuracies, np.stack([each.predicted for each in known]), known[0].labels, stream)
 
 
 def _new_images(sample: Sample) -> Estimate | None:
-    draws, n = sample.draws(0), len(sample.seeds)
-    if draws is None:
+    n = len(sample.seeds)
+    if sample.draws is None:
         return None
-    return crossed(draws, float(sample.accuracies.mean()), standard_error(sample.accuracies), n - 1, n)
+    return crossed(sample.draws, float(sample.accuracies.mean()), standard_error(sample.accuracies), n - 1, n)
 
 
 def _against_pairs(cell: Cell) -> list[str]:

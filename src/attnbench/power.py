@@ -99,7 +99,7 @@ def _assurance(
     error = spread * _quantiles_of_truth(freedom) * _unit_error(seeds, seeds, pairing)
     later = _freedom(seeds, seeds, pairing)
     found = float(np.mean(_found(margin / np.maximum(error, 1e-12), later, family)))
-    return found, float(np.mean([_equivalent(margin, one, later, family) for one in error]))
+    return found, float(np.mean(_equivalent(margin, error, later, family)))
 
 
 def _quantiles_of_truth(freedom: float) -> np.ndarray:
@@ -120,13 +120,13 @@ def _found(size: float | np.ndarray, freedom: float, family: int) -> np.ndarray:
     return np.where(size < 30.0, np.nan_to_num(exact, nan=1.0), far)
 
 
-def _equivalent(margin: float, error: float, freedom: float, family: int) -> float:
+def _equivalent(margin: float, errors: np.ndarray, freedom: int, family: int) -> np.ndarray:
     """Probability that both one-sided tests reject where there is no difference, over the measured error's law."""
-    from scipy.stats import norm
+    from scipy.special import ndtr
 
-    bound, measured = _bound_and_errors(round(freedom), family)
-    room = margin / max(error, 1e-12) - bound * measured
-    return float(np.mean(np.maximum(2 * norm.cdf(room) - 1, 0.0)))
+    bound, measured = _bound_and_errors(freedom, family)
+    room = margin / np.maximum(errors, 1e-12)[:, None] - bound * measured
+    return np.maximum(2 * ndtr(room) - 1, 0.0).mean(1)
 
 
 @lru_cache(maxsize=4096)

@@ -104,7 +104,9 @@ def _regroupings(n: int, m: int) -> Iterator[np.ndarray]:
 
 @functools.lru_cache(maxsize=8)
 def _all_regroupings(n: int, m: int) -> np.ndarray:
-    first = np.array(list(itertools.combinations(range(n + m), n)), np.int8)
+    """Every choice of the first group; of equal groups only one of two mirror images, which lie equally far apart."""
+    kept = range(1, n + m) if n == m else range(n + m)
+    first = np.array([(0, *rest) if n == m else rest for rest in itertools.combinations(kept, n - (n == m))], np.int8)
     chosen = np.zeros((len(first), n + m), bool)
     np.put_along_axis(chosen, first.astype(np.intp), True, 1)
     return np.argsort(~chosen, axis=1, kind="stable").astype(np.int8)

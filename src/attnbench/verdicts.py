@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -58,18 +59,21 @@ class Sample:
     """S x N classes; None where predictions are missing."""
     labels: np.ndarray | None = None
     """N classes."""
+    stream: int = 0
+    """Which seeds the bootstrap draws: arms with the same stream have theirs drawn together."""
 
     def at(self, seeds: Sequence[int]) -> "Sample":
-        """The runs of some of its seeds."""
+        """The runs of some of its seeds, to be drawn together with those of another arm."""
         rows = [self.seeds.index(seed) for seed in seeds]
         kept = None if self.predicted is None else self.predicted[rows]
         return Sample(self.name, tuple(seeds), self.accuracies[rows], kept, self.labels)
 
-    def draws(self, stream: int) -> np.ndarray | None:
+    @cached_property
+    def draws(self) -> np.ndarray | None:
         """Bootstrap means over seeds and images; None where predictions are missing or one seed cannot tell."""
         if self.predicted is None or len(self.seeds) < 2:
             return None
-        return crossed_draws(100.0 * (self.predicted == self.labels), stream)
+        return crossed_draws(100.0 * (self.predicted == self.labels), self.stream)
 
 
 @dataclass(frozen=True)
@@ -124,13 +128,13 @@ def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan) -> list[Contras
             arm=one.name,
             other=two.name,
             difference=gap,
-            new_images=_new_images(one, two, plan.pairing, place),
+            new_images=_new_images(one, two, plan.pairing),
             verdict=_verdict(one, two, gap, p, same, plan, len(pairs)),
             pairing=plan.pairing,
             correlation=correlation(*(sample.accuracies for sample in _paired(one, two))),
             churn=_churn(*_paired(one, two)),
         )
-        for place, ((one, two), gap, p, same) in enumerate(zip(pairs, gaps, adjusted, equal, strict=True), start=1)
+        for (one, two), gap, p, same in zip(pairs, gaps, adjusted, equal, strict=True)
     ]
 
 
@@ -140,13 +144,12 @@ def _paired(one: Sample, two: Sample) -> tuple[Sample, Sample]:
     return one.at(shared), two.at(shared)
 
 
-def _new_images(one: Sample, two: Sample, pairing: Pairing, stream: int) -> Estimate | None:
-    """The difference for seeds and images like these; the seeds of pairs are drawn together."""
-    above, below = one.draws(0 if pairing == "paired" else stream), two.draws(0)
-    if above is None or below is None:
+def _new_images(one: Sample, two: Sample, pairing: Pairing) -> Estimate | None:
+    """The difference for seeds and images like these."""
+    if one.draws is None or two.draws is None:
         return None
     return crossed(
-        above - below, *contrast(one.accuracies, two.accuracies, pairing), min(len(one.seeds), len(two.seeds))
+        one.draws - two.draws, *contrast(one.accuracies, two.accuracies, pairing), min(len(one.seeds), len(two.seeds))
     )
 
 

@@ -10,12 +10,14 @@ PALETTE = ["#3b82c4", "#e07b28", "#2a9d6f", "#c75f9b", "#b58b00", "#7a6fd0", "#c
 """Told apart by most eyes, on light and on dark ground."""
 INK = "currentColor"
 
+MOST_BANDS = 6
+
 Rows = Sequence[dict[str, Any]]
+Spec = dict[str, Any]
+_ROWS = alt.Chart(alt.NamedData("rows"))
 
 
-def intervals(
-    rows: Rows, row: str, order: list[str], title: str, marks: Sequence[float] = (), by: str = ""
-) -> alt.LayerChart:
+def intervals(rows: Rows, row: str, order: list[str], title: str, marks: Sequence[float] = (), by: str = "") -> Spec:
     """Points with intervals, one line each: `mean`, `low`, `high` of every `row`, beside each other by `by`.
 
     Args:
@@ -26,41 +28,46 @@ def intervals(
     if by:
         y["yOffset"] = alt.YOffset(field=by, type="nominal", sort=groups)
     colour = _colour(by, groups) if by else alt.value(PALETTE[0])
-    base = alt.Chart(_data(rows)).encode(color=colour, tooltip=_tooltip(rows), **y)
+    base = _ROWS.encode(color=colour, tooltip=_tooltip(rows), **y)
     spans = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q")
     dots = base.mark_point(filled=True, size=60, opacity=1).encode(x="mean:Q")
-    upright = [_line_at(0.0).mark_rule(opacity=0.9)]
-    upright += [_line_at(place).mark_rule(strokeDash=[4, 4], opacity=0.6) for place in marks]
-    stand = [line.encode(x="at:Q", color=alt.value(INK)) for line in upright]
+    zero = alt.Chart(alt.NamedData("zero")).mark_rule(opacity=0.9).encode(x="at:Q", color=alt.value(INK))
+    dashed = alt.Chart(alt.NamedData("marks")).mark_rule(strokeDash=[4, 4], opacity=0.6)
+    upright = [zero, *([dashed.encode(x="at:Q", color=alt.value(INK))] if marks else [])]
     each = (16 if len(groups) < 4 else 9) * max(1, len(groups)) + 12
-    return _styled(alt.layer(*stand, spans, dots), 30 + each * len({row_[row] for row_ in rows}))
+    return _styled(
+        alt.layer(*upright, spans, dots),
+        30 + each * len({one[row] for one in rows}),
+        rows=rows,
+        zero=[{"at": 0.0}],
+        marks=[{"at": place} for place in marks],
+    )
 
 
-def strip(rows: Rows, means: Rows, order: list[str], title: str) -> alt.LayerChart:
+def strip(rows: Rows, means: Rows, order: list[str], title: str) -> Spec:
     """Every `value` of an `arm` as a point, and a line at each arm's `mean`."""
     y = alt.Y("arm:N", title=None, sort=order)
-    dots = (
-        alt.Chart(_data(rows))
-        .mark_point(filled=True, size=45, opacity=0.6)
-        .encode(
-            x=alt.X("value:Q", title=title, scale=alt.Scale(zero=False)),
-            y=y,
-            color=_colour("arm", order, legend=False),
-            tooltip=_tooltip(rows),
-        )
+    dots = _ROWS.mark_point(filled=True, size=45, opacity=0.6).encode(
+        x=alt.X("value:Q", title=title, scale=alt.Scale(zero=False)),
+        y=y,
+        color=_colour("arm", order, legend=False),
+        tooltip=_tooltip(rows),
     )
     ticks = (
-        alt.Chart(_data(means))
+        alt.Chart(alt.NamedData("means"))
         .mark_tick(thickness=2, size=22)
         .encode(x="mean:Q", y=y, color=alt.value(INK), tooltip=_tooltip(means))
     )
-    return _styled(alt.layer(dots, ticks), 30 + 30 * len(order))
+    return _styled(alt.layer(dots, ticks), 30 + 30 * len(order), rows=rows, means=means)
 
 
-def lines(rows: Rows, order: list[str], title: str) -> alt.LayerChart:
-    """`mean` over `epoch` of each `arm` with a band from `low` to `high`; `split` (train, val) tells lines apart."""
+def lines(rows: Rows, order: list[str], title: str) -> Spec:
+    """`mean` over `epoch` of each `arm`; `split` (train, val) tells lines apart.
+
+    A band goes from `low` to `high` where there are few enough arms to tell bands apart.
+    """
     scale = alt.Scale(zero=False)
-    base = alt.Chart(_data(rows)).encode(
+    base = _ROWS.encode(
         x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d")), color=_colour("arm", order)
     )
     dash = alt.StrokeDash("split:N", sort=["train", "val"], legend=_legend() if _several(rows, "split") else None)
@@ -70,50 +77,40 @@ def lines(rows: Rows, order: list[str], title: str) -> alt.LayerChart:
     )
     middle = base.mark_line().encode(y=y, strokeDash=dash)
     dots = base.mark_point(filled=True, size=22, opacity=1).encode(y=y, tooltip=_tooltip(rows))
-    return _styled(alt.layer(band, middle, dots), 230)
+    return _styled(alt.layer(*([band] if len(order) <= MOST_BANDS else []), middle, dots), 230, rows=rows)
 
 
-def front(rows: Rows, order: list[str]) -> alt.LayerChart:
+def front(rows: Rows, order: list[str]) -> Spec:
     """`accuracy` (with `low`, `high`) against `seconds`, and a line through those that are `front`."""
     x = alt.X("seconds:Q", title="measured training time (s)", scale=alt.Scale(zero=False, padding=12))
     scale = alt.Scale(zero=False, padding=8)
-    base = alt.Chart(_data(rows)).encode(x=x, color=_colour("arm", order), tooltip=_tooltip(rows))
-    best = alt.Chart(_data([row for row in rows if row["front"]])).mark_line(opacity=0.6, strokeDash=[2, 3])
+    base = _ROWS.encode(x=x, color=_colour("arm", order), tooltip=_tooltip(rows))
+    best = alt.Chart(alt.NamedData("front")).mark_line(opacity=0.6, strokeDash=[2, 3])
     path = best.encode(x=x, y=alt.Y("accuracy:Q", scale=scale), color=alt.value(INK))
     spans = base.mark_rule(opacity=0.7).encode(y=alt.Y("low:Q", title="test accuracy (%)", scale=scale), y2="high:Q")
     dots = base.mark_point(filled=True, size=80, opacity=1).encode(y=alt.Y("accuracy:Q", scale=scale))
-    return _styled(alt.layer(path, spans, dots), 260)
+    return _styled(alt.layer(path, spans, dots), 260, rows=rows, front=[row for row in rows if row["front"]])
 
 
-def reliability(rows: Rows, order: list[str]) -> alt.LayerChart:
+def reliability(rows: Rows, order: list[str]) -> Spec:
     """`accuracy` against `confidence` in each bin of each arm, both in percent; the diagonal is perfect calibration."""
     ends = [{"confidence": at, "accuracy": at} for at in (0, 100)]
     x = alt.X("confidence:Q", title="mean confidence (%)", scale=alt.Scale(domain=[0, 100]))
     y = alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(domain=[0, 100]))
-    ideal = alt.Chart(_data(ends)).mark_line(strokeDash=[4, 4], opacity=0.6).encode(x=x, y=y, color=alt.value(INK))
-    base = alt.Chart(_data(rows)).encode(x=x, y=y, color=_colour("arm", order), tooltip=_tooltip(rows))
+    ideal = (
+        alt.Chart(alt.NamedData("ends"))
+        .mark_line(strokeDash=[4, 4], opacity=0.6)
+        .encode(x=x, y=y, color=alt.value(INK))
+    )
+    base = _ROWS.encode(x=x, y=y, color=_colour("arm", order), tooltip=_tooltip(rows))
     dots = base.mark_point(filled=True, size=30, opacity=1)
-    return _styled(alt.layer(ideal, base.mark_line(), dots), 280)
+    return _styled(alt.layer(ideal, base.mark_line(), dots), 280, rows=rows, ends=ends)
 
 
-def static(chart: alt.LayerChart, width: int = 640) -> tuple[str, bytes]:
+def static(spec: Spec, width: int = 640) -> tuple[str, bytes]:
     """The same chart as SVG and as PNG, on white."""
-    spec = chart.properties(width=width, background="white").to_dict()
-    svg: str = vl_convert.vegalite_to_svg(spec)
-    return svg, vl_convert.svg_to_png(svg.replace(INK, "black"), scale=2)
-
-
-def _data(rows: Rows) -> alt.InlineData:
-    """Rows with numbers of a length that is read; what a page shows to two decimals needs no sixteen."""
-    return alt.InlineData(values=[{name: _short(value) for name, value in row.items()} for row in rows])
-
-
-def _short(value: object) -> object:
-    return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
-def _line_at(place: float) -> alt.Chart:
-    return alt.Chart(_data([{"at": place}]))
+    svg: str = vl_convert.vegalite_to_svg({**spec, "width": width, "background": "white"})
+    return svg, vl_convert.svg_to_png(svg.replace(INK, "black"), scale=1.5)
 
 
 def _tooltip(rows: Rows) -> list[alt.Tooltip]:
@@ -142,15 +139,21 @@ def _several(rows: Rows, name: str) -> bool:
     return len({row[name] for row in rows}) > 1
 
 
-def _styled(chart: alt.LayerChart | alt.FacetChart, height: int) -> alt.LayerChart:
-    """As wide as the page lets it be, without a ground of its own, in the page's colour of text."""
+def _styled(chart: alt.LayerChart | alt.FacetChart, height: int, **data: Rows) -> Spec:
+    """As wide as the page lets it be, without a ground of its own, in the page's colour of text; the data once."""
     text = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
     lines = {"gridOpacity": 0.15, "gridColor": INK, "domainColor": INK, "tickColor": INK, "labelLimit": 170}
-    styled: alt.LayerChart = (
-        chart.properties(width="container", height=height, background="transparent")
-        .configure(font="system-ui, sans-serif")
-        .configure_axis(**text, **lines)
-        .configure_legend(labelColor=INK, titleColor=INK, labelFontSize=12)
-        .configure_view(stroke=None)
-    )
-    return styled
+    spec: Spec = chart.properties(height=height).to_dict(validate=False)
+    config = {
+        "font": "system-ui, sans-serif",
+        "axis": {**text, **lines},
+        "legend": {"labelColor": INK, "titleColor": INK, "labelFontSize": 12},
+        "view": {"stroke": None},
+    }
+    datasets = {name: [_short(row) for row in rows] for name, rows in data.items()}
+    return {**spec, "width": "container", "background": "transparent", "config": config, "datasets": datasets}
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    """Numbers of a length that is read: what a page shows to two decimals needs no sixteen."""
+    return {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in row.items()}

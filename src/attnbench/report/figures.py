@@ -3,17 +3,14 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attnbench.comparison import Cell
 from attnbench.report.evidence import Quality, class_differences, costs, curves, decomposition, reliability_rows
 from attnbench.report.text import interval, points, signed
 
-if TYPE_CHECKING:
-    import altair as alt
-
-MOST_CLASSES = 24
-"""Where there are more classes, only the lowest and the highest differences are drawn."""
+MOST_ROWS = 96
+"""Where classes times mechanisms are more, only the classes with the largest differences are drawn."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,8 @@ class Figure:
     """What varied, which estimand, and n."""
     words: str
     """The figure as text."""
-    chart: "alt.LayerChart"
+    chart: dict[str, Any]
+    """A Vega-Lite specification."""
 
 
 def figures(cell: Cell, qualities: Sequence[Quality], place: int) -> list[Figure]:
@@ -171,7 +169,8 @@ def _classes(cell: Cell, qualities: Sequence[Quality]) -> list[Figure]:
     extent: dict[str, float] = {}
     for row in rows:
         extent[row["class"]] = max(extent.get(row["class"], 0.0), abs(row["mean"]))
-    furthest = sorted(extent, key=lambda name: -extent[name])[:MOST_CLASSES]
+    room = max(4, MOST_ROWS // len({row["arm"] for row in rows}))
+    furthest = sorted(extent, key=lambda name: -extent[name])[:room]
     order, few = [name for name in extent if name in furthest], ""
     if len(order) < len(extent):
         few = f" Of {len(extent)} classes the {len(order)} furthest out: among so many some are far out by chance."

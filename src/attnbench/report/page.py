@@ -36,7 +36,7 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
         caption=caption(comparison),
         cells=cells,
         across=_across(comparison),
-        specs={figure.name: figure.chart.to_dict() for drawn in figures for figure in drawn},
+        specs={figure.name: figure.chart for drawn in figures for figure in drawn},
         style=(HERE / "page.css").read_text(),
         script=(HERE / "page.js").read_text(),
         vega=vl_convert.javascript_bundle(),  # type: ignore[call-arg]
