@@ -239,6 +239,15 @@ class Errors:
         return dict.fromkeys(names, (0.0, 100 * ALPHA)) if promised else {}
 
 
+@functools.cache
+def planned(seeds: int, family: int) -> tuple[float, float]:
+    """The difference that a plan calls detectable, in standard deviations between seeds and in points."""
+    size, gap = detectable(seeds, seeds, family), 0.0
+    for _ in range(20):  # the better arm's spread is a little smaller
+        gap = size * float(np.hypot(USUAL.run_spread(LEVEL), USUAL.run_spread(LEVEL + gap))) / np.sqrt(2)
+    return size, gap
+
+
 @dataclass(frozen=True)
 class Power:
     """How often is an arm found better whose difference is the detectable one, beside others that have none?"""
@@ -247,17 +256,9 @@ class Power:
     arms: int
 
     def study(self, rng: np.random.Generator) -> Outcome:
-        size, gap = self.difference()
+        size, gap = planned(self.seeds, self.arms)
         right = study(USUAL, [LEVEL, LEVEL + gap, *[LEVEL] * (self.arms - 1)], self.seeds, rng)
         return {"detectable: deviations": size, "points": gap, "better": first(right).kind == "better"}
-
-    @functools.cache  # noqa: B019
-    def difference(self) -> tuple[float, float]:
-        """What such a plan detects, in standard deviations between seeds and in points."""
-        size, gap = detectable(self.seeds, self.seeds, self.arms), 0.0
-        for _ in range(20):  # the better arm's spread is a little smaller
-            gap = size * float(np.hypot(USUAL.run_spread(LEVEL), USUAL.run_spread(LEVEL + gap))) / np.sqrt(2)
-        return size, gap
 
     def limits(self) -> Limits:
         return {"better": (100 * POWER - TOLERANCE, 100 * POWER + TOLERANCE)}

@@ -1,6 +1,6 @@
-"""Fill the tables of README.md and docs/ from the records under results/; `--check` only says whether they are true.
+"""Fill verdicts and tables of README.md and docs/ from records under results/; `--check` only says whether they are true.
 
-A table stands between `<!-- report FOLDER -->` and `<!-- end -->`, where FOLDER holds the records.
+They stand between `<!-- report NAME -->` and `<!-- end -->`: the study studies/NAME.yaml, its records in results/NAME.
 """
 
 import re
@@ -8,16 +8,22 @@ import sys
 from pathlib import Path
 
 from attnbench.comparison import compare
-from attnbench.report.tables import tables
+from attnbench.report.tables import body
 from attnbench.store import Store
+from attnbench.study import Study
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"(<!-- report (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def rendered(text: str) -> str:
-    """The text with every table made anew."""
-    return BLOCK.sub(lambda block: f"{block[1]}{tables(compare(Store(ROOT / block[2]).records()))}{block[3]}", text)
+    """The text with everything between the marks made anew."""
+    return BLOCK.sub(lambda block: f"{block[1]}{_report(block[2])}{block[3]}", text)
+
+
+def _report(name: str) -> str:
+    study = Study.load(ROOT / "studies" / f"{name}.yaml")
+    return body(compare(study, Store(ROOT / "results" / name)))
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ def test_arms_go_together_over_seeds_less_than_their_seed_effects_do(world):
 
 
 def test_a_difference_called_detectable_is_that_many_standard_deviations(benchmark):
-    size, points = benchmark.Power(8, 3).difference()
+    size, points = benchmark.planned(8, 3)
     assert points / benchmark.USUAL.run_spread(benchmark.LEVEL) == pytest.approx(size, rel=0.1)
 
 

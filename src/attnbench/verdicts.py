@@ -22,6 +22,7 @@ from attnbench.stats import (
     difference,
     equivalence_p,
     holm,
+    superiority,
 )
 
 
@@ -113,6 +114,8 @@ class Contrast:
     pairing: Pairing
     correlation: Correlation
     """Over the seeds that both have."""
+    superiority: Estimate
+    """P(a run of the arm beats a run of the other); here `n` is 1, the one data set."""
     churn: Estimate | None
     """Share of images, in percent, on which the two disagree at equal seeds; None where predictions are missing."""
 
@@ -132,6 +135,7 @@ def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan) -> list[Contras
             verdict=_verdict(one, two, gap, p, same, plan, len(pairs)),
             pairing=plan.pairing,
             correlation=correlation(*(sample.accuracies for sample in _paired(one, two))),
+            superiority=superiority([(one.accuracies, two.accuracies)]),
             churn=_churn(*_paired(one, two)),
         )
         for (one, two), gap, p, same in zip(pairs, gaps, adjusted, equal, strict=True)

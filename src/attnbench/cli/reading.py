@@ -1,5 +1,6 @@
 """Verbs on what is there already: report, compare, evaluate, reproduce, sync, ui."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -141,7 +142,8 @@ def _compared(source: Path, store: str | None) -> tuple["Comparison", str]:
     from attnbench.study import Study
 
     if source.is_dir():
-        found, slug = compared(Store(source).records()), source.resolve().name
+        slug = source.resolve().name
+        found = dataclasses.replace(compared(Store(source).records()), name=slug)
     else:
         plan = Study.load(source)
         found, slug = compared(plan, Store(store) if store else Store.default()), plan.slug

@@ -123,6 +123,7 @@ def _pairs(arm: Arm) -> list[str]:
     found, churn = arm.contrast.correlation, arm.contrast.churn
     return [
         f"{arm.name} - {arm.contrast.other}",
+        _with_interval(arm.contrast.superiority),
         str(found.n),
         f"{signed(found.r)} {interval(found.low, found.high, plus=True)}",
         f"{found.saved:.2f} {interval(found.saved_low, found.saved_high)}",

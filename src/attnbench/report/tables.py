@@ -33,14 +33,17 @@ def write_csv(comparison: Comparison, qualities: Sequence[Sequence[Quality]], fo
 
 def markdown(comparison: Comparison) -> str:
     """The whole report as one page."""
-    parts = [f"# {_plain(comparison.name)}\n"]
-    if found := verdicts(comparison):
-        parts.append("".join(f"* {_plain(verdict)}\n" for verdict in found))
-    parts.append(tables(comparison))
+    parts = [f"# {_plain(comparison.name)}\n", body(comparison)]
     if comparison.missing:
         parts.append(f"**{comparison.missing} runs of this study are not done yet.**\n")
     parts += [f"**Warning:** {_plain(warning)}.\n" for warning in comparison.warnings]
     return "\n".join(parts)
+
+
+def body(comparison: Comparison) -> str:
+    """The verdicts in sentences, then the tables."""
+    found = "".join(f"* {_plain(verdict)}\n" for verdict in verdicts(comparison))
+    return "\n".join([*([found] if found else []), tables(comparison)])
 
 
 def tables(comparison: Comparison) -> str:

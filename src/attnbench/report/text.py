@@ -89,7 +89,7 @@ def _answer(contrast: Contrast) -> str:
     if verdict.kind == "equivalent":
         return f"{arm} and {other} are equivalent within {within}"
     if verdict.kind == "undecided":
-        return f"whether {arm} is better or worse than {other}, or equivalent within {within}, is undecided"
+        return f"{arm} against {other} is undecided"
     return f"{arm} is {verdict.kind} than {other}" + (
         f", but within the margin of {within}" if verdict.within_margin else ""
     )
