@@ -143,10 +143,12 @@ def _styled(chart: alt.LayerChart | alt.FacetChart, height: int, **data: Rows) -
     """As wide as the page lets it be, without a ground of its own, in the page's colour of text; the data once."""
     text = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
     lines = {"gridOpacity": 0.15, "gridColor": INK, "domainColor": INK, "tickColor": INK, "labelLimit": 170}
+    fitting = {"labelOverlap": "greedy", "labelFlush": False, "labelSeparation": 8}
     spec: Spec = chart.properties(height=height).to_dict(validate=False)
     config = {
         "font": "system-ui, sans-serif",
         "axis": {**text, **lines},
+        "axisQuantitative": fitting,
         "legend": {"labelColor": INK, "titleColor": INK, "labelFontSize": 12},
         "view": {"stroke": None},
     }

@@ -1,0 +1,328 @@
+"""A trained run with other gates than its own: what is computed, what is kept, and what is refused."""
+
+import json
+import os
+import shutil
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+from PIL import Image
+from scipy import stats as oracle
+from torch import Tensor, nn
+
+import attnbench
+from attnbench import RunSpec, Runtime, Store, build_attention, cli, compare, network
+from attnbench.data.splits import Split, load_splits
+from attnbench.evaluate import _gated, _network, _swap, evaluate
+from attnbench.registry import ATTENTION
+from attnbench.report.evidence import decomposition
+from attnbench.seeding import stream
+from attnbench.store import RunRecord
+
+LEARNT = {"epochs": 4, "train_limit": 200, "lr": 0.02, "test_limit": 257}
+"""Enough for gates that differ; the last batch of the test images, of 256 each, has one image."""
+
+GATES = pytest.mark.parametrize("gate", ["shuffled", "mean"])
+SITES = 9  # the blocks of a resnet20
+LOOKING = ["se", 'cbam(variant="official")', "cbam", "random", "test_evaluate:Nested"]
+HAVING = [entry.name for entry in ATTENTION if callable(getattr(type(build_attention(entry.name, 8)), "gate", None))]
+
+
+class Nested(nn.Module):
+    """A gate that runs another gated mechanism to find its own."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.inner = build_attention("se", channels)
+
+    def gate(self, x: Tensor) -> Tensor:
+        return self.inner(x).mean((2, 3), keepdim=True).sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x)
+
+
+class Layer(nn.Module):
+    """A mechanism with a layer that happens to be called gate; there is no gate(x) to be swapped."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gate = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.gate(x)
+
+
+@pytest.fixture(scope="module")
+def trained(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RunRecord]:
+    """Train a run on the digits once for all tests of this file."""
+    store = str(tmp_path_factory.mktemp("trained"))
+
+    def run(attention: str, **fields: object) -> RunRecord:
+        spec = RunSpec(**{**TINY, "attention": attention, **fields})
+        return attnbench.run(spec, Runtime(device="cpu", data_dir=str(data_dir), store=store, tracker="none"))
+
+    return run
+
+
+@pytest.fixture
+def run(trained: Callable[..., RunRecord]) -> Callable[..., RunRecord]:
+    """A trained run in the test's own store, `runs/`."""
+
+    def copied(attention: str, **fields: object) -> RunRecord:
+        found = trained(attention, **fields)
+        shutil.copytree(found.folder, f"runs/{found.id}", dirs_exist_ok=True)
+        return Store("runs").find(found.id)
+
+    return copied
+
+
+@pytest.fixture
+def runtime(data_dir: Path) -> Runtime:
+    return Runtime(device="cpu", data_dir=str(data_dir), store="runs", tracker="none")
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], data_dir: Path) -> Callable[..., tuple]:
+    """Exit code, stdout and stderr of a verb; anything but SystemExit is a traceback."""
+    monkeypatch.setattr(sys, "path", sys.path.copy())  # main puts the working folder there
+    monkeypatch.setenv("ATTNBENCH_DATA_DIR", str(data_dir))
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(list(map(str, arguments)))
+        return ended.value.code, *capsys.readouterr()
+
+    return call
+
+
+def refused(answer: tuple[int, str, str], *parts: str) -> None:
+    """One line on stderr, with these words in it, and exit code 2."""
+    code, out, err = answer
+    assert (code, out, err.count("\n"), err[:11]) == (2, "", 1, "attnbench: "), err
+    assert all(part in err for part in parts), err
+
+
+def arrays(record: RunRecord, name: str) -> dict[str, np.ndarray]:
+    return dict(np.load(Path(record.folder) / name))
+
+
+def contents(record: RunRecord) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in Path(record.folder).iterdir()}
+
+
+# --- the same by hand ---------------------------------------------------------------------------------------------
+
+
+def mlp(w: dict[str, Tensor], at: str, x: Tensor) -> Tensor:
+    hidden, out = w[f"{at}.0.weight"].flatten(1), w[f"{at}.2.weight"].flatten(1)
+    return (x @ hidden.T + w.get(f"{at}.0.bias", 0)).relu() @ out.T + w.get(f"{at}.2.bias", 0)
+
+
+def se_gate(module: nn.Module, x: Tensor) -> Tensor:
+    return mlp(module.state_dict(), "fc", x.mean((2, 3))).sigmoid()[:, :, None, None]
+
+
+def cbam_gate(module: nn.Module, x: Tensor) -> Tensor:
+    w = module.state_dict()
+    channel = (mlp(w, "ca.fc", x.mean((2, 3))) + mlp(w, "ca.fc", x.amax((2, 3)))).sigmoid()[:, :, None, None]
+    planes = torch.stack([(x * channel).mean(1), (x * channel).amax(1)], 1)
+    logits = nn.functional.conv2d(planes, w["sa.conv1.weight"], padding=3)
+    if "sa.norm.weight" in w:  # with the statistics of training
+        scale = w["sa.norm.weight"] / (w["sa.norm.running_var"] + 1e-5).sqrt()
+        logits = (logits - w["sa.norm.running_mean"]) * scale + w["sa.norm.bias"]
+    return channel * logits.sigmoid()
+
+
+FORMULAS = {"SE": se_gate, "CBAM": cbam_gate, "Nested": lambda module, x: module.gate(x)}
+
+
+class ByHand:
+    """A stored run's network with plain forward hooks at its sites."""
+
+    def __init__(self, record: RunRecord) -> None:
+        self.model = attnbench.load(record)
+        named = "Nested" if "Nested" in record.spec["attention"] else "SE"
+        self.sites = [module for module in self.model.modules() if type(module).__name__ in (named, "CBAM")]
+
+    def _with(self, images: Tensor, hooks: list[Callable[..., Tensor | None]]) -> Tensor:
+        handles = [site.register_forward_hook(hook) for site, hook in zip(self.sites, hooks, strict=True)]
+        with torch.no_grad():
+            logits = self.model(images)
+        for handle in handles:
+            handle.remove()
+        return logits
+
+    def own(self, images: Tensor) -> list[Tensor]:
+        """Each site's gates while the network runs as trained."""
+        found: list[Tensor] = []
+        self._with(images, [lambda m, x, _: found.append(FORMULAS[type(m).__name__](m, x[0]))] * len(self.sites))
+        return found
+
+    def given(self, images: Tensor, gates: list[Tensor]) -> Tensor:
+        """Logits with these gates in place of its own."""
+        return self._with(images, [lambda _m, x, _out, gate=gate: x[0] * gate for gate in gates])
+
+    def mean(self, train: Tensor, test: Tensor) -> Tensor:
+        return self.given(test, [gates.double().mean(0, keepdim=True).float() for gates in self.own(train)])
+
+    def shuffled(self, test: Tensor, seed: int) -> Tensor:
+        order = np.random.default_rng(stream(seed, "gate")).permutation(len(test))
+        logits = torch.empty(len(test), 10)
+        for places in np.split(order, range(256, len(test), 256)):
+            logits[places] = self.given(test[places], [gates.roll(1, 0) for gates in self.own(test[places])])
+        return logits
+
+
+def raw(split: Split) -> Tensor:
+    return torch.from_numpy(split.source.images[split.indices]).permute(0, 3, 1, 2)
+
+
+@GATES
+@pytest.mark.parametrize("attention", LOOKING)
+def test_another_gate_gives_what_hooks_written_by_hand_give(run, runtime, attention, gate):
+    record = run(attention, **LEARNT)
+    found, stored = evaluate(record.id, gate, runtime), arrays(record, f"gate-{gate}.npz")
+    splits, hand = load_splits(RunSpec.of(record.spec), runtime.data_dir), ByHand(record)
+    train, test = raw(splits.train), raw(splits.test)
+    logits = hand.shuffled(test, record.spec["seed"]) if gate == "shuffled" else hand.mean(train, test)
+    labels = torch.from_numpy(splits.test.labels)
+    np.testing.assert_allclose(stored["logits"], logits, rtol=2e-3, atol=2e-3)  # kept in half precision
+    assert np.abs(stored["logits"] - arrays(record, "predictions.npz")["logits"]).max() > 0.02, "its own gates"
+    assert found["accuracy"] == 100 * int((logits.argmax(1) == labels).sum()) / 257
+    assert found["loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, labels)), abs=1e-4)
+    assert (found["gate"], found["images"], found["sites"]) == (gate, 257, SITES)
+
+
+@GATES
+def test_the_predictions_are_in_the_order_of_the_test_images_and_give_the_accuracy(run, runtime, gate):
+    record = run("se", **LEARNT)
+    accuracy = evaluate(record.id, gate, runtime)["accuracy"]
+    ours, own = arrays(record, f"gate-{gate}.npz"), arrays(record, "predictions.npz")
+    assert ours["labels"].tolist() == own["labels"].tolist()
+    assert accuracy == 100 * int((ours["predicted"] == ours["labels"]).sum()) / 257
+    assert ours["logits"].dtype == np.float16
+    assert accuracy > 50, "the run has learnt too little for this test"
+
+
+@GATES
+@pytest.mark.parametrize("attention", ["constant", "static"])
+def test_a_gate_that_does_not_look_at_the_image_stays_as_it_is(run, runtime, attention, gate):
+    record = run(attention, **LEARNT)
+    found = evaluate(record.id, gate, runtime)
+    assert (found["accuracy"], found["sites"]) == (record.accuracy, SITES)
+    assert found["loss"] == pytest.approx(record.test["loss"], abs=1e-5)
+
+
+def test_the_one_image_of_a_last_batch_keeps_its_gates(run, runtime):
+    record = run("se", **LEARNT)
+    evaluate(record.id, "shuffled", runtime)
+    alone = np.random.default_rng(stream(0, "gate")).permutation(257)[256]
+    ours, own = (arrays(record, name)["logits"] for name in ("gate-shuffled.npz", "predictions.npz"))
+    np.testing.assert_allclose(ours[alone], own[alone], rtol=2e-3, atol=2e-3)
+    assert (ours == own).all(1).sum() < 10, "the others have another's"
+
+
+@pytest.mark.parametrize("attention", [*LOOKING, "static"])
+def test_a_runs_own_gates_put_back_give_its_own_accuracy(run, runtime, attention):
+    record = run(attention, **LEARNT)
+    model, test = _network(record), load_splits(RunSpec.of(record.spec), runtime.data_dir).test
+    sites = _gated(model, record)
+    _swap(sites, [lambda gates: gates] * len(sites))
+    mean, std = (torch.tensor(values)[:, None, None] for values in record.input["normalise"])
+    with torch.no_grad():
+        predicted = model((raw(test) / 255 - mean) / std).argmax(1).numpy()
+    assert 100 * int((predicted == test.labels).sum()) / 257 == record.accuracy
+
+
+@pytest.mark.parametrize("attention", [*HAVING, *LOOKING])
+def test_every_mechanism_with_a_gate_multiplies_by_it_at_every_site(trained, attention):
+    model = network(TINY["backbone"], attention, 10, 0, 1, 8).eval()
+    generator, images = torch.Generator().manual_seed(0), torch.randn(4, 1, 8, 8)
+    for parameter in model.parameters():  # many start at a value that hides what they do
+        parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
+    own, sites = model(images), _gated(model, trained("se"))
+    _swap(sites, [lambda gates: gates] * len(sites))
+    torch.testing.assert_close(model(images), own, rtol=1e-4, atol=1e-5)
+    _swap(sites, [lambda gates: gates + 0.5] * len(sites))
+    assert len(sites) == SITES
+    assert not torch.allclose(model(images), own, rtol=1e-2), "nothing was swapped"
+
+
+# --- what is kept -------------------------------------------------------------------------------------------------
+
+
+@GATES
+def test_what_the_run_left_is_untouched_and_the_reading_is_in_the_journal(run, runtime, gate):
+    record = run("cbam")
+    before, lines = contents(record), Store("runs").journal(record.id)
+    evaluate(record.id, gate, runtime)
+    after, (*old, read) = contents(record), Store("runs").journal(record.id)
+    assert {name for name in after if after[name] != before.get(name)} == {
+        "journal.jsonl", f"gate-{gate}.json", f"gate-{gate}.npz",
+    }  # fmt: skip
+    assert before.keys() < after.keys()
+    assert old == lines
+    assert (read["event"], read["reading"], read["images"]) == ("test", f"gate {gate}", 50)
+
+
+@GATES
+def test_a_second_call_reads_no_image_and_says_the_same(run, runtime, said, monkeypatch, gate):
+    record = run("se")
+    first, printed = evaluate(record.id, gate, runtime), said("evaluate", record.id, "--gate", gate)
+    times = {file.name: file.stat().st_mtime_ns for file in Path(record.folder).iterdir()}
+    for name in ("load", "load_splits", "predictions"):
+        monkeypatch.setattr(f"attnbench.evaluate.{name}", lambda *_: pytest.fail("evaluated again"))
+    assert evaluate(record.id, gate, runtime) == first == Store("runs").find(record.id).gates[gate]
+    assert said("evaluate", record.id, "--gate", gate) == printed
+    assert times == {file.name: file.stat().st_mtime_ns for file in Path(record.folder).iterdir()}
+    line = f"test accuracy {first['accuracy']:.2f} % with {gate} gates at 9 sites, {record.accuracy:.2f} % with its own"
+    assert printed == (0, f"{line} ({first['accuracy'] - record.accuracy:+.2f}, 50 images)\n", "")
+
+
+@pytest.mark.parametrize("asked", ["{}", "{:.5}", "runs/{}", "runs/{}/", "../runs/{}", "."])
+def test_a_run_is_named_by_its_id_its_beginning_or_its_folder(run, said, asked):
+    record = run("se")
+    asked = asked.format(record.id)
+    os.chdir({"../": "runs", ".": record.folder}.get(asked[:3], "."))
+    code, out, err = said("evaluate", asked, "--gate", "mean")
+    assert (code, out[:14], err) == (0, "test accuracy ", "")
+    assert (Path(record.folder) if asked == "x" else next(Path("/").glob("."))).exists()
+
+
+def test_another_training_of_the_run_forgets_the_gates_of_the_first(run, runtime):
+    record = run("se")
+    evaluate(record.id, "mean", runtime)
+    (Path(record.folder) / "record.json").unlink()  # what a damaged record's message advises
+    assert attnbench.run(RunSpec.of(record.spec), runtime).gates == {}
+
+
+# --- what is refused ----------------------------------------------------------------------------------------------
+
+
+@GATES
+@pytest.mark.parametrize("attention", ["none", "test_evaluate:Layer"])
+def test_a_run_without_gates_is_refused_in_one_line(run, said, attention, gate):
+    record = run(attention)
+    before = contents(record)
+    refused(said("evaluate", record.id, "--gate", gate), record.id, attention, "no gate(x)")
+    assert contents(record) == before
+
+
+@pytest.mark.parametrize("asked", ["nope", "runs/nope", ""])
+def test_a_run_that_is_not_there_is_refused_in_one_line(run, said, asked):
+    run("se")
+    refused(said("evaluate", asked, "--gate", "mean"), "no run begins with", "runs/")
+
+
+def test_a_run_that_failed_is_refused_in_one_line(run, said):
+    record = run("se")
+    file = Path(record.folder) / "record.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "status": "failed", "error": "the loss is nan"}))
+    refused(said("evaluate", record.id, "--gate", "mean"), f"run {record.id} failed: the loss is nan")
