@@ -44,8 +44,8 @@ LEVEL = 75.0
 """Expected accuracy of the baseline, in percent."""
 WIDE = 50.0
 """A margin that every comparison passes, where equivalence is not what is counted."""
-TOLERANCE = 5.0
-"""Points by which the share found may lie off the planned power: the permutation test is discrete."""
+TOLERANCE = {5: 8.0, 8: 4.0, 12: 4.0}
+"""By seeds an arm: points by which the share found may lie off the planned power, a t test's, as measured."""
 MOST = 60
 """More further seeds than this are not simulated."""
 Outcome = dict[str, float]
@@ -261,7 +261,7 @@ class Power:
         return {"detectable: deviations": size, "points": gap, "better": first(right).kind == "better"}
 
     def limits(self) -> Limits:
-        return {"better": (100 * POWER - TOLERANCE, 100 * POWER + TOLERANCE)}
+        return {"better": (100 * POWER - TOLERANCE[self.seeds], 100 * POWER + TOLERANCE[self.seeds])}
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,8 @@ def _row(arm: Arm) -> list[str]:
         gap, verdict = found.difference, found.verdict
         compared = [signed(gap.mean), interval(gap.low, gap.high, plus=True), spread(found.new_images, plus=True)]
         compared += [p_text(verdict.p_value), p_text(verdict.equivalence_p), verdict.kind]
-    return [tex(text) for text in [*row, *compared]]
+    first, *numbers = [tex(text) for text in [*row, *compared]]
+    return [first, *(number.replace("-", "$-$") for number in numbers)]
 
 
 def _arms(cells: Iterable[Cell]) -> Iterable[Arm]:
