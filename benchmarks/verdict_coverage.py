@@ -3,8 +3,7 @@
     python benchmarks/verdict_coverage.py --quick           # minutes; 300 studies a setting
     python benchmarks/verdict_coverage.py --write           # 2,000 studies a setting, tables into docs/statistics.md
 
-A run's answer to an image is right where ability + seed effect + image effect + noise > 0, all of them normal, the
-noise of unit variance (a probit with crossed effects). Exit code 1 where something that must hold does not.
+Exit code 1 where something that must hold does not.
 """
 
 import argparse
@@ -20,20 +19,15 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from simulated_studies import World, analysed, first, study
 
-from attnbench import compare
-from attnbench.comparison import Cell
 from attnbench.power import POWER, can_decide, detectable
 from attnbench.resampling import Pairing, crossed_draws
 from attnbench.seeding import stream
 from attnbench.stats import ALPHA
-from attnbench.store import RunRecord
-from attnbench.verdicts import Plan, Verdict
 
 PAGE = Path(__file__).parent.parent / "docs" / "statistics.md"
 BLOCK = re.compile(r"(<!-- coverage -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -42,8 +36,6 @@ STANDARD_ERRORS = 3.0
 """A limit is missed where a share lies beyond it by more than this many Monte Carlo standard errors."""
 LEVEL = 75.0
 """Expected accuracy of the baseline, in percent."""
-WIDE = 50.0
-"""A margin that every comparison passes, where equivalence is not what is counted."""
 TOLERANCE = {5: 8.0, 8: 4.0, 12: 4.0}
 """By seeds an arm: points by which the share found may lie off the planned power, a t test's, as measured."""
 MOST = 60
@@ -52,133 +44,12 @@ Outcome = dict[str, float]
 """What a study is counted by: yes or no, or a number whose mean is of interest."""
 Limits = dict[str, tuple[float, float]]
 """What shares must lie between, in percent."""
-NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(41)
-
-
-@dataclass(frozen=True)
-class World:
-    """Spreads of the effects, in standard deviations of the noise, and how they go together."""
-
-    seeds: float
-    images: float = 1.5
-    rho: float = 0.0
-    """Correlation of an arm's seed effects with the baseline's, at equal seeds."""
-    shared: float = 0.8
-    """The share of the variance of the image effects that all arms have in common."""
-    size: int = 500
-
-    def image_effects(self, arms: int, rng: np.random.Generator) -> np.ndarray:
-        """Arms x N."""
-        common, own = rng.standard_normal(self.size), rng.standard_normal((arms, self.size))
-        return self.images * (np.sqrt(self.shared) * common + np.sqrt(1 - self.shared) * own)
-
-    def right(self, ability: np.ndarray, effects: np.ndarray, runs: int, rng: np.random.Generator) -> np.ndarray:
-        """Whether the run of each arm and seed is right about each image: arms x S x N."""
-        seed = rng.standard_normal((len(ability), runs))
-        seed[1:] = self.rho * seed[0] + np.sqrt(1 - self.rho**2) * seed[1:]
-        noise = rng.standard_normal((len(ability), runs, self.size), np.float32)
-        known = ability[:, None] + self.seeds * seed
-        found: np.ndarray = noise > -(known[..., None] + effects[:, None])
-        return found
-
-    def on_these(self, ability: np.ndarray, effects: np.ndarray) -> np.ndarray:
-        """Truth of *this test set*: each arm's expected accuracy over seeds on images of these effects, in percent."""
-        return 100 * ndtr((ability[:, None] + effects) / np.hypot(1, self.seeds)).mean(1)
-
-    def on_new(self, ability: np.ndarray) -> np.ndarray:
-        """Truth of *new images*: the same over images too."""
-        return 100 * ndtr(ability / self._spread)
-
-    def ability_on_new(self, levels: Sequence[float]) -> np.ndarray:
-        """The abilities whose accuracies on new images are these."""
-        return ndtri(np.asarray(levels) / 100) * self._spread
-
-    def ability_on_these(self, levels: Sequence[float], effects: np.ndarray) -> np.ndarray:
-        """The abilities whose expected accuracies on these very images are these, by Newton's method."""
-        ability, scale = self.ability_on_new(levels), np.hypot(1, self.seeds)
-        for _ in range(5):
-            slope = (
-                100 * np.exp(-(((ability[:, None] + effects) / scale) ** 2) / 2).mean(1) / np.sqrt(2 * np.pi) / scale
-            )
-            ability = ability + (np.asarray(levels) - self.on_these(ability, effects)) / slope
-        return ability
-
-    def run_spread(self, level: float) -> float:
-        """Standard deviation of accuracy between seeds on one test set, in points, the binomial part included."""
-        chance = self._chances(level)  # seeds x images
-        by_seed = _mean(chance.T)
-        return 100 * float(np.sqrt(_variance(by_seed) + _mean(_mean((chance * (1 - chance)).T)) / self.size))
-
-    def image_spread(self, level: float) -> float:
-        """Standard deviation of expected accuracy between test sets, in points."""
-        return 100 * float(np.sqrt(_variance(_mean(self._chances(level))) / self.size))
-
-    @property
-    def _spread(self) -> float:
-        return float(np.sqrt(1 + self.seeds**2 + self.images**2))
-
-    def _chances(self, level: float) -> np.ndarray:
-        """Chance to be right, by seed effect and image effect, at the nodes of a quadrature."""
-        return ndtr(self.ability_on_new([level]) + self.seeds * NODES[:, None] + self.images * NODES)
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over a normal effect, whose nodes are the first axis."""
-    return WEIGHTS @ values / WEIGHTS.sum()
-
-
-def _variance(values: np.ndarray) -> float:
-    return float(_mean(values**2) - _mean(values) ** 2)
 
 
 REGIMES = {"small": World(0.02, images=3.0), "equal": World(0.16), "large": World(0.45)}
 """By the seeds' part of the error of an arm's mean beside the images' part, at six seeds."""
 PAIRED, USUAL = World(0.2), World(0.1)
 """Pairs matter where most of the spread is the seeds'."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Simulated(RunRecord):
-    """A record whose predictions lie in memory."""
-
-    said: SimpleNamespace | None = None
-
-    @property
-    def predictions(self) -> SimpleNamespace | None:  # type: ignore[override]
-        """What it said of each image; None where only accuracies are analysed."""
-        return self.said
-
-
-@functools.cache
-def _template(arm: int, seed: int) -> Simulated:
-    form = {"dataset": "simulated", "backbone": "probit", "attention": f"arm{arm:02}" if arm else "none"}
-    form |= {"site": None, "stages": None, "seed": seed, "versions": {"attention": 1, "backbone": 1, "dataset": 1}}
-    return Simulated(id="simulated", spec={"seed": seed}, canonical=form, status="done", cards={"attention": {}})
-
-
-def analysed(right: np.ndarray, margin: float = WIDE, pairing: Pairing = "independent", whole: bool = False) -> Cell:
-    """What `attnbench.compare` makes of a simulated study: arms x S x N, the baseline first; `whole` with images."""
-    labels = np.zeros(right.shape[2], np.int64)
-    records = []
-    for arm, runs in enumerate(right):
-        for seed, one in enumerate(runs):
-            said = SimpleNamespace(labels=labels, predicted=np.where(one, 0, 1), correct=one) if whole else None
-            test = {"accuracy": 100 * float(one.mean()), "images": len(one)}
-            records.append(dataclasses.replace(_template(arm, seed), test=test, said=said))
-    return compare(records, plan=Plan(margin=margin, pairing=pairing)).cells[0]
-
-
-def study(world: World, levels: Sequence[float], runs: int, rng: np.random.Generator) -> np.ndarray:
-    """Arms x S x N, right or not, of arms whose expected accuracies on these very images are the levels."""
-    effects = world.image_effects(len(levels), rng)
-    return world.right(world.ability_on_these(levels, effects), effects, runs, rng)
-
-
-def first(right: np.ndarray, margin: float = WIDE) -> Verdict:
-    """The verdict on the first arm beside the baseline."""
-    contrast = analysed(right, margin).arms[1].contrast
-    assert contrast is not None
-    return contrast.verdict
 
 
 @dataclass(frozen=True)

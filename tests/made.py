@@ -1,0 +1,170 @@
+"""Runs made by hand: records and predictions as the runner writes them, of accuracies that were chosen, and a page read
+back as a tree.
+"""
+
+import dataclasses
+import json
+import zlib
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from attnbench import RunSpec, Study
+from attnbench.registry import ATTENTION, BACKBONES, DATASETS
+from attnbench.spec import canonical
+from attnbench.store import RunRecord
+
+ARMS = ["none", "se", "cbam", "constant", "static", "random", 'random(of="cbam")']
+PLAN: dict[str, Any] = {
+    "base": {"epochs": 3, "backbone": "resnet20"},
+    "grid": {"dataset": ["digits", "fashionmnist"], "attention": ARMS},
+    "where": [{"if": {"dataset": "fashionmnist"}, "set": {"val_fraction": 0.1}}],
+    "seeds": 6,
+}
+GAINS = {
+    "digits": {"none": (85.0, 0.25), "se": (88.0, 0.5), "cbam": (85.3, 0.9), "constant": (82.0, 0.5),
+               "static": (85.0, 0.25), "random": (85.7, 0.6), 'random(of="cbam")': (84.5, 0.6)},
+    "fashionmnist": {"none": (70.0, 0.12), "se": (70.75, 0.12), "cbam": (70.5, 1.5), "constant": (70.0, 0.3),
+                     "static": (69.8, 0.6), "random": (67.0, 0.9), 'random(of="cbam")': (71.0, 1.2)},
+}  # fmt: skip
+"""Mean and spread over seeds of each arm's accuracy in percent: every kind of verdict comes out of them."""
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+def study(name: str = "made", **changed: Any) -> Study:
+    """Two data sets, every mechanism and every control, six seeds; the second data set has validation images."""
+    return Study(name=name, **{**PLAN, **changed})
+
+
+def fill(store: Path, plan: Study, gains: Mapping[str, Any] = GAINS, **images: Any) -> list[RunRecord]:
+    """Every run of a study, with the accuracies that `gains` asks for; the seeds of a data set share a part."""
+    made = []
+    for spec in plan.runs():
+        mean, spread = gains.get(spec.dataset, GAINS["digits"]).get(spec.attention, (85.0, 0.5))
+        shared, own = (_rng(*of).normal() for of in ((spec.dataset, spec.seed), (spec.dataset, spec.attention, spec.seed)))
+        made.append(run(store, spec, mean + spread * (0.5 * shared + 0.87 * own), **images))
+    return made
+
+
+def run(
+    store: Path, spec: RunSpec, accuracy: float, *, images: int = 600, names: tuple[str, ...] = (), error: str = ""
+) -> RunRecord:
+    """One run's folder: `accuracy` to the nearest image. The last class has no test image, so the mean skips it."""
+    classes = len(names) or 10
+    labels = _rng("labels", spec.dataset).integers(0, classes - 1, images)
+    difficulty = _rng("images", spec.dataset).normal(size=images)
+    rng = _rng(spec.dataset, spec.attention, spec.seed, "run")
+    order = np.argsort(difficulty + 0.5 * rng.normal(size=images))
+    right = np.zeros(images, bool)
+    right[order[: round(images * accuracy / 100)]] = True
+    logits = _logits(labels, right, classes, rng)
+    record = dataclasses.replace(
+        _record(spec, rng, names or tuple(f"class {place}" for place in range(classes))),
+        **({"status": "failed", "error": error} if error else {"status": "done"}),
+        test={} if error else {"accuracy": 100 * float(right.mean()), "loss": 0.5, "images": images},
+    )
+    folder = store / record.id
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "record.json").write_text(record.to_json())
+    half = logits.astype(np.float16)
+    np.savez_compressed(folder / "predictions.npz", logits=half, labels=labels, predicted=logits.argmax(1))
+    return record
+
+
+def gate(store: Path, record: RunRecord, name: str, change: float) -> None:
+    """What `evaluate` leaves beside a run: its accuracy with other gates."""
+    found = {"gate": name, "accuracy": record.accuracy + change, "loss": 0.7, "images": 600, "sites": 9, "numerics": {}}
+    (store / record.id / f"gate-{name}.json").write_text(json.dumps(found))
+
+
+def text(element: ElementTree.Element) -> str:
+    """What a reader sees of an element, each run of spaces as one."""
+    return " ".join("".join(element.itertext()).split())
+
+
+def tree(html: str) -> ElementTree.Element:
+    """The page as a tree; an element that is closed in the wrong place is an error."""
+    reader = _Reader()
+    reader.feed(html)
+    reader.close()
+    assert not reader.open, f"never closed: {reader.open}"
+    return reader.builder.close()
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.builder, self.open = ElementTree.TreeBuilder(), list[str]()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len(dict(attrs)) == len(attrs), f"{tag} has an attribute twice: {attrs}"
+        self.builder.start(tag, {name: value or "" for name, value in attrs})
+        self.open.append(tag)
+        if tag in VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes another element"
+        self.builder.end(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.builder.data(data)
+
+
+def _rng(*names: object) -> np.random.Generator:
+    return np.random.default_rng(zlib.crc32(repr(names).encode()))
+
+
+def _logits(labels: np.ndarray, right: np.ndarray, classes: int, rng: np.random.Generator) -> np.ndarray:
+    """Float32 N x K, whose largest is the true class exactly where it is to be right.
+
+    In a few of those, class 0 is so near that in half precision it comes out as large, and as the first.
+    """
+    made = (2.5 * rng.standard_normal((len(labels), classes))).astype(np.float32)
+    rows, wrong = np.arange(len(labels)), np.flatnonzero(~right)
+    _swap(made, rows, made.argmax(1), labels)
+    _swap(made, wrong, labels[wrong], (labels[wrong] + rng.integers(1, classes, len(wrong))) % classes)
+    near = np.flatnonzero(right & (labels > 0))[:5]
+    made[near, 0] = np.nextafter(made[near, labels[near]], np.float32(-np.inf))
+    return made
+
+
+def _swap(made: np.ndarray, rows: np.ndarray, one: np.ndarray, two: np.ndarray) -> None:
+    made[rows, one], made[rows, two] = made[rows, two], made[rows, one]
+
+
+def _record(spec: RunSpec, rng: np.random.Generator, names: tuple[str, ...]) -> RunRecord:
+    named = (("attention", ATTENTION), ("backbone", BACKBONES), ("dataset", DATASETS))
+    entries = {name: registry.resolve(getattr(spec, name))[0] for name, registry in named}
+    size = zlib.crc32(spec.attention.encode()) % 900 if spec.attention != "none" else 0
+    return RunRecord(
+        id=spec.id,
+        spec=dataclasses.asdict(spec),
+        canonical=canonical(spec),
+        status="done",
+        recipe="classic",
+        selected={"rule": "last", "epoch": spec.epochs},
+        curves=[_point(epoch, spec, rng) for epoch in range(1, spec.epochs + 1)],
+        input={"classes": len(names), "channels": 3, "image_size": 8, "normalise": [[0.5] * 3] * 2, "names": names},
+        weights_sha256=f"{rng.integers(2**32):064x}",
+        data_fingerprint=f"data of {spec.dataset}",
+        split_fingerprint=f"split of {spec.dataset}",
+        numerics={"device": "cpu", "threads": 1},
+        environment={"code": "one", "python": "3.11.2", "packages": {"numpy": "2.1.0"}},
+        cards={name: {"name": entry.name, **dataclasses.asdict(entry.card)} for name, entry in entries.items()},
+        cost={"parameters": 270_000 + size, "macs": 41_000_000 + 7 * size},
+        timings={"prepare": 0.1, "train": 60 + 20 * float(rng.random()) + size / 50, "test": 0.2},
+        resumed=int(spec.seed == 1),
+    )
+
+
+def _point(epoch: int, spec: RunSpec, rng: np.random.Generator) -> dict[str, float]:
+    splits = ("train", "val") if spec.val_fraction else ("train",)
+    point = {"epoch": epoch, "lr": 0.1}
+    for split in splits:
+        point |= {f"{split}_loss": 2 / epoch + 0.2 * rng.random(), f"{split}_accuracy": 60 + 5 * epoch + rng.random()}
+    return point
