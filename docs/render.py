@@ -1,4 +1,4 @@
-"""Fill verdicts and tables of README.md and docs/ from records under results/; `--check` only says whether they are true.
+"""Fill verdicts and tables of README.md and docs/ from the records under results/; `--check` only compares.
 
 They stand between `<!-- report NAME -->` and `<!-- end -->`: the study studies/NAME.yaml, its records in results/NAME.
 """
@@ -7,12 +7,15 @@ import re
 import sys
 from pathlib import Path
 
-from attnbench.comparison import compare
+from attnbench.comparison import Comparison, compare
+from attnbench.report import html
 from attnbench.report.tables import body
 from attnbench.store import Store
 from attnbench.study import Study
 
 ROOT = Path(__file__).parent.parent
+PAGES = ("controls",)
+"""Studies whose whole page lies under docs/reports/."""
 BLOCK = re.compile(r"(<!-- report (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -22,8 +25,11 @@ def rendered(text: str) -> str:
 
 
 def _report(name: str) -> str:
-    study = Study.load(ROOT / "studies" / f"{name}.yaml")
-    return body(compare(study, Store(ROOT / "results" / name)))
+    return body(_comparison(name))
+
+
+def _comparison(name: str) -> Comparison:
+    return compare(Study.load(ROOT / "studies" / f"{name}.yaml"), Store(ROOT / "results" / name))
 
 
 def main() -> None:
@@ -36,6 +42,9 @@ def main() -> None:
             stale.append(str(page.relative_to(ROOT)))
             if "--check" not in sys.argv:
                 page.write_text(after)
+    if "--check" not in sys.argv:
+        for name in PAGES:
+            (ROOT / "docs" / "reports" / f"{name}.html").write_text(html(_comparison(name)))
     print("\n".join(stale) or "every table is what its records say")
     sys.exit(1 if stale and "--check" in sys.argv else 0)
 

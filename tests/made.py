@@ -1,6 +1,4 @@
-"""Runs made by hand: records and predictions as the runner writes them, of accuracies that were chosen, and a page read
-back as a tree.
-"""
+"""Runs made by hand, of accuracies that were chosen, as the runner writes them; and runs and pages read back."""
 
 import dataclasses
 import json
@@ -32,6 +30,8 @@ GAINS = {
                      "static": (69.8, 0.6), "random": (67.0, 0.9), 'random(of="cbam")': (71.0, 1.2)},
 }  # fmt: skip
 """Mean and spread over seeds of each arm's accuracy in percent: every kind of verdict comes out of them."""
+NAMES = {"digits": "digits", "fashionmnist": "FashionMNIST"}
+"""The data sets as they are asked for, and as they are called."""
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
@@ -45,7 +45,9 @@ def fill(store: Path, plan: Study, gains: Mapping[str, Any] = GAINS, **images: A
     made = []
     for spec in plan.runs():
         mean, spread = gains.get(spec.dataset, GAINS["digits"]).get(spec.attention, (85.0, 0.5))
-        shared, own = (_rng(*of).normal() for of in ((spec.dataset, spec.seed), (spec.dataset, spec.attention, spec.seed)))
+        shared, own = (
+            _rng(*of).normal() for of in ((spec.dataset, spec.seed), (spec.dataset, spec.attention, spec.seed))
+        )
         made.append(run(store, spec, mean + spread * (0.5 * shared + 0.87 * own), **images))
     return made
 
@@ -79,6 +81,98 @@ def gate(store: Path, record: RunRecord, name: str, change: float) -> None:
     """What `evaluate` leaves beside a run: its accuracy with other gates."""
     found = {"gate": name, "accuracy": record.accuracy + change, "loss": 0.7, "images": 600, "sites": 9, "numerics": {}}
     (store / record.id / f"gate-{name}.json").write_text(json.dumps(found))
+
+
+@dataclasses.dataclass
+class Arm:
+    """One arm's files as arrays, in the order of the seeds."""
+
+    name: str
+    records: list[dict]
+    gates: list[dict[str, float]]
+    accuracy: np.ndarray
+    predicted: np.ndarray
+    logits: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def seeds(self) -> list[int]:
+        return [record["spec"]["seed"] for record in self.records]
+
+    @property
+    def right(self) -> np.ndarray:
+        return 100.0 * (self.predicted == self.labels)
+
+
+@dataclasses.dataclass
+class Shown:
+    """A page, what it is about, and the files behind it."""
+
+    root: ElementTree.Element
+    specs: dict
+    pairing: str
+    margin: float
+    cells: list[dict[str, Arm]]
+
+    @classmethod
+    def of(cls, html: str, pairing: str, margin: float, cells: list[dict[str, Arm]]) -> "Shown":
+        root = tree(html)
+        specs = json.loads(root.find(".//script[@id='specs']").text, parse_constant=_no_number)
+        return cls(root, specs, pairing, margin, cells)
+
+    def section(self, place: int) -> ElementTree.Element:
+        found = self.root.find(f".//section[@id='cell-{place}']")
+        assert found is not None
+        return found
+
+    def table(self, place: int | None, begins: str) -> list[list[str]]:
+        """The rows of the table of a cell whose caption begins so; without a place, of the whole page."""
+        for table in (self.root if place is None else self.section(place)).iter("table"):
+            if text(table.find("caption")).startswith(begins):
+                return [[text(one) for one in row] for row in table.find("tbody")]
+        return []
+
+    def pair(self, arm: Arm, other: Arm, pairing: str = "") -> tuple[np.ndarray, np.ndarray]:
+        """Accuracies as they are analysed: all, or those of the seeds that both have."""
+        if (pairing or self.pairing) == "independent":
+            return arm.accuracy, other.accuracy
+        one, two = shared(arm, other)
+        return arm.accuracy[one], other.accuracy[two]
+
+
+def shared(arm: Arm, other: Arm) -> tuple[list[int], list[int]]:
+    both = [seed for seed in arm.seeds if seed in other.seeds]
+    return [arm.seeds.index(seed) for seed in both], [other.seeds.index(seed) for seed in both]
+
+
+def read(store: Path) -> list[dict[str, Arm]]:
+    """Cells in the order of the page, and in each the arms, the baseline first."""
+    found: dict[tuple[str, str], list[Path]] = {}
+    for file in store.glob("*/record.json"):
+        spec = json.loads(file.read_text())["spec"]
+        found.setdefault((spec["dataset"], spec["attention"]), []).append(file)
+    arms = {of: _arm(of[1], files) for of, files in found.items()}
+    return [
+        {name: arms[dataset, name] for name in ["none", *sorted({n for d, n in arms if d == dataset} - {"none"})]}
+        for dataset in NAMES
+    ]
+
+
+def _arm(name: str, files: list[Path]) -> Arm:
+    kept = sorted(((json.loads(file.read_text()), file) for file in files), key=lambda one: one[0]["spec"]["seed"])
+    gates = [
+        {g["gate"]: g["accuracy"] for g in map(json.loads, map(Path.read_text, file.parent.glob("gate-*.json")))}
+        for _, file in kept
+    ]
+    with_arrays = [dict(np.load(file.with_name("predictions.npz"))) for _, file in kept]
+    predicted, logits = (np.stack([each[what] for each in with_arrays]) for what in ("predicted", "logits"))
+    accuracy = 100 * (predicted == with_arrays[0]["labels"]).mean(1)
+    assert np.allclose(accuracy, [record["test"]["accuracy"] for record, _ in kept])
+    return Arm(name, [record for record, _ in kept], gates, accuracy, predicted, logits, with_arrays[0]["labels"])
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no JSON: a browser reads no figure at all")
 
 
 def text(element: ElementTree.Element) -> str:

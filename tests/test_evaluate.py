@@ -24,8 +24,7 @@ from attnbench.report.evidence import decomposition
 from attnbench.seeding import stream
 from attnbench.store import RunRecord
 
-LEARNT = {"epochs": 4, "train_limit": 200, "lr": 0.02, "test_limit": 257}
-"""Enough for gates that differ; of the test images' batches of 256 the last has one image."""
+LEARNT = {"epochs": 4, "train_limit": 200, "lr": 0.02, "test_limit": 257}  # the last batch is one image of 256 + 1
 FORMULAS = {
     "SE": lambda se, x: se.fc(x.mean((2, 3))).sigmoid()[:, :, None, None],
     "CBAM": lambda cbam, x: cbam.ca(x) * cbam.sa(x * cbam.ca(x)),
@@ -68,8 +67,7 @@ def runtime(data_dir: Path) -> Runtime:
 @pytest.fixture(scope="module")
 def trained(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RunRecord]:
     """Train a run on the digits, once for all tests of this file."""
-    store = str(tmp_path_factory.mktemp("trained"))
-    where = Runtime(device="cpu", data_dir=str(data_dir), store=store, tracker="none")
+    where = Runtime(device="cpu", data_dir=str(data_dir), store=str(tmp_path_factory.mktemp("trained")), tracker="none")
     return lambda attention, **fields: attnbench.run(RunSpec(**{**TINY, "attention": attention, **fields}), where)
 
 
@@ -180,9 +178,9 @@ def test_a_gate_that_does_not_look_at_the_image_stays_as_it_is(run, runtime, att
 def test_the_one_image_of_a_last_batch_keeps_its_gates(run, runtime):
     record = run("se", **LEARNT)
     evaluate(record.id, "shuffled", runtime)
-    alone = np.random.default_rng(stream(0, "gate")).permutation(257)[256]
     ours, own = (arrays(record, name)["logits"] for name in ("gate-shuffled.npz", "predictions.npz"))
-    assert np.isclose(ours, own, rtol=2e-3, atol=2e-3).all(1).nonzero()[0].tolist() == [alone]
+    close = np.isclose(ours, own, rtol=2e-3, atol=2e-3).all(1)
+    assert (close[np.random.default_rng(stream(0, "gate")).permutation(257)[256]], close.sum() < 5) == (True, True)
 
 
 @LOOKING
@@ -292,9 +290,11 @@ def test_images_that_changed_are_refused_in_one_line(said):
     assert not list(Path(record.folder).glob("gate-*"))
 
 
+@GATES
 @pytest.mark.parametrize("text", ['{"gate": "mean", "accur', "[]"], ids=["truncated", "a list"])
-@pytest.mark.parametrize("verb", ["evaluate {} --gate mean", "evaluate {} --gate shuffled", "report runs"])
-def test_a_damaged_file_of_gates_is_one_clear_line(run, said, verb, text):
+@pytest.mark.parametrize("file", ["gate-mean.json", "weights.safetensors"])
+def test_a_damaged_file_is_one_clear_line_for_every_verb_that_reads_it(run, said, file, text, gate):
     record = run("se")
-    (Path(record.folder) / "gate-mean.json").write_text(text)
-    refused(said(*verb.format(record.id).split()), "gate-mean.json", "cannot be read")
+    (Path(record.folder) / file).write_text(text)
+    for call in (["evaluate", record.id, "--gate", gate], ["report", "runs"])[: 2 if "gate" in file else 1]:
+        refused(said(*call), file, "cannot be read")

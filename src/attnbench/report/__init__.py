@@ -5,13 +5,19 @@ from pathlib import Path
 
 from attnbench.comparison import Comparison
 from attnbench.errors import StoreProblem
-from attnbench.report.evidence import quality
+from attnbench.report.evidence import Quality, quality
 from attnbench.report.figures import Figure, figures
 from attnbench.report.latex import bibliography, table
 from attnbench.report.page import page
 from attnbench.report.tables import markdown, write_csv
 
-__all__ = ["markdown", "write"]
+__all__ = ["html", "markdown", "write"]
+
+
+def html(comparison: Comparison) -> str:
+    """The page alone."""
+    qualities, drawn = _evidence(comparison)
+    return page(comparison, qualities, drawn)
 
 
 def write(comparison: Comparison, folder: Path) -> list[Path]:
@@ -20,11 +26,7 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
     Raises:
         StoreProblem: the folder cannot be written, or predictions cannot be read.
     """
-    qualities = [quality(cell) for cell in comparison.cells]
-    drawn = [
-        figures(cell, own, place)
-        for place, (cell, own) in enumerate(zip(comparison.cells, qualities, strict=True), start=1)
-    ]
+    qualities, drawn = _evidence(comparison)
     texts = {
         "index.html": page(comparison, qualities, drawn),
         "table.md": markdown(comparison),
@@ -40,6 +42,13 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
     except OSError as problem:
         raise StoreProblem(f"the report cannot be written to {folder}/: {problem.strerror or problem}") from None
     return [*(folder / name for name in texts), *tables, *pictures]
+
+
+def _evidence(comparison: Comparison) -> tuple[list[list[Quality]], list[list[Figure]]]:
+    """What stands behind the verdicts, and its figures, cell by cell."""
+    qualities = [quality(cell) for cell in comparison.cells]
+    numbered = enumerate(zip(comparison.cells, qualities, strict=True), start=1)
+    return qualities, [figures(cell, own, place) for place, (cell, own) in numbered]
 
 
 def _pictures(drawn: Sequence[Figure], folder: Path) -> list[Path]:

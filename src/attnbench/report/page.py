@@ -9,7 +9,7 @@ from typing import Any
 from attnbench.comparison import Arm, Cell, Comparison, across
 from attnbench.report.evidence import QUALITY, Quality, costs, decomposition
 from attnbench.report.figures import Figure
-from attnbench.report.tables import caption
+from attnbench.report.tables import WHY, caption
 from attnbench.report.text import about, interval, p_text, sentence, signed, spread
 from attnbench.stats import Estimate
 
@@ -34,6 +34,7 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
     return templates.get_template("page.html").render(
         comparison=comparison,
         caption=caption(comparison),
+        why=WHY,
         cells=cells,
         across=_across(comparison),
         specs={figure.name: figure.chart for drawn in figures for figure in drawn},

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from attnbench.comparison import Arm, Cell, Comparison
-from attnbench.report.evidence import QUALITY, Quality
+from attnbench.report.evidence import QUALITY, Quality, decomposition
 from attnbench.report.text import about, interval, p_text, points, sentence, signed, spread
 from attnbench.stats import Difference, Estimate
 from attnbench.verdicts import Contrast
@@ -16,6 +16,10 @@ CAPTION = (
     "{t}) and for new images like these (crossed bootstrap over seeds and images). p: {test}, with Holm's "
     "correction over the rows of a table; equivalence: p of two one-sided t tests for a margin of "
     "{margin}, with the same correction."
+)
+WHY = (
+    "What the controls say, in points of accuracy on this test set, intervals not corrected for their number; scale, "
+    "parameters and input dependence add up to the gain."
 )
 _TESTS = {
     "independent": ("Student's t, for differences Welch's", "exact studentised permutation test of independent arms"),
@@ -48,7 +52,7 @@ def body(comparison: Comparison) -> str:
 
 def tables(comparison: Comparison) -> str:
     """A table per cell, with a caption that says what varied, which estimand and n."""
-    lines = [line for cell in comparison.cells for line in _table(cell, comparison.baseline)]
+    lines = [line for cell in comparison.cells for line in [*_table(cell, comparison.baseline), *_why(cell)]]
     return "\n".join([*lines, _plain(caption(comparison)), ""])
 
 
@@ -72,6 +76,20 @@ def _table(cell: Cell, baseline: str) -> list[str]:
         "|:--|--:|--:|:--|:--|--:|:--|:--|--:|--:|:--|--:|",
     ]
     return [*lines, *(f"| {' | '.join(_row(arm))} |" for arm in cell.arms), ""]
+
+
+def _why(cell: Cell) -> list[str]:
+    """What the controls and the other gates say, where any were run."""
+    steps = decomposition(cell)
+    if not steps:
+        return []
+    lines = [WHY, "", "| attention | part | compared | n | points | 95 % interval |", "|:--|:--|:--|--:|--:|:--|"]
+    lines += [
+        f"| {_plain(step.arm)} | {step.part} | {_plain(step.what)} | {step.estimate.n} | {signed(step.estimate.mean)} "
+        f"| {spread(step.estimate, plus=True)} |"
+        for step in steps
+    ]
+    return [*lines, ""]
 
 
 def _row(arm: Arm) -> list[str]:
