@@ -11,8 +11,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from attnbench import RunSpec, Study
+from attnbench import RunSpec, Store, Study, compare
 from attnbench.registry import ATTENTION, BACKBONES, DATASETS
+from attnbench.report.evidence import quality
+from attnbench.report.figures import figures
+from attnbench.report.page import page
 from attnbench.spec import canonical
 from attnbench.store import RunRecord
 
@@ -173,6 +176,15 @@ def _arm(name: str, files: list[Path]) -> Arm:
 
 def _no_number(word: str) -> None:
     raise ValueError(f"{word} is no JSON: a browser reads no figure at all")
+
+
+def rendered(study: Study, store: Path) -> str:
+    """The page alone: its figures are not drawn as files."""
+    found = compare(study, Store(store))
+    own = [quality(cell) for cell in found.cells]
+    return page(
+        found, own, [figures(cell, one, n) for n, (cell, one) in enumerate(zip(found.cells, own, strict=True), 1)]
+    )
 
 
 def text(element: ElementTree.Element) -> str:

@@ -14,7 +14,7 @@ from conftest import TINY
 from attnbench import RunSpec, Runtime, __version__, cli, runner
 from attnbench.store import RunRecord
 
-VERBS = ("run", "study", "report", "compare", "list", "show", "data", "reproduce", "sync", "ui")
+VERBS = ("run", "study", "report", "compare", "list", "show", "data", "evaluate", "reproduce", "sync", "ui")
 HEAVY = {"torch", "torchvision", "mlflow", "pandas", "scipy", "sklearn", "altair"}
 GIVEN: dict[str, Any] = {
     "dataset": "CIFAR100", "attention": "se(reduction=8)", "backbone": "resnet56", "site": "stage", "stages": (2, 3),

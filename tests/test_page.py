@@ -19,9 +19,7 @@ from sklearn import metrics
 
 from attnbench import Store, Study, compare
 from attnbench.report import write
-from attnbench.report.evidence import decomposition, quality
-from attnbench.report.figures import figures
-from attnbench.report.page import page
+from attnbench.report.evidence import decomposition
 
 pytestmark = pytest.mark.filterwarnings("ignore:Precision loss")  # of regroupings whose values are all equal
 MONTE_CARLO = 5 * math.sqrt(2 / 2_000) / 2
@@ -44,19 +42,10 @@ def store(tmp_path_factory) -> Path:
     return folder
 
 
-def rendered(study, store: Path | str) -> str:
-    """The page alone: its figures are not drawn as files."""
-    found = compare(study, Store(store))
-    own = [quality(cell) for cell in found.cells]
-    return page(
-        found, own, [figures(cell, one, n) for n, (cell, one) in enumerate(zip(found.cells, own, strict=True), 1)]
-    )
-
-
 @pytest.fixture(scope="module", params=[("independent", 1.0), ("paired", 2.0)], ids=["independent", "paired"])
 def shown(request, store) -> Shown:
     pairing, margin = request.param
-    return Shown.of(rendered(made.study(pairing=pairing, margin=margin), store), pairing, margin, made.read(store))
+    return Shown.of(made.rendered(made.study(pairing=pairing, margin=margin), store), pairing, margin, made.read(store))
 
 
 # Statistics by numpy, scipy and scikit-learn
@@ -195,6 +184,10 @@ def shows(said: str, *expected: float, places: int = 2) -> None:
     assert values == pytest.approx(expected, abs=0.5001 * 10**-places), said
 
 
+def says_p(said: str, p: float) -> bool:
+    return said == ("< 0.001" if p < 0.001 else f"{p:.3f}")
+
+
 def same(found: list[dict], expected: list[dict]) -> None:
     """Rows of a figure, whose numbers have six digits."""
     assert len(found) == len(expected)
@@ -232,16 +225,16 @@ def test_the_main_table_holds_the_numbers_of_the_files(shown):
         half = mean - float(keys[8])
         assert (mean, half) == pytest.approx(new_images(arm, cell["none"], shown.pairing), rel=MONTE_CARLO)
         shows(" ".join(said[6:9]), mean, low, high, mean - half, mean + half)
-        for words, p in zip(said[9:11], ps, strict=True):
-            assert words == "< 0.001" if p < 0.001 else not shows(words, p, places=3)
+        assert all(says_p(words, p) for words, p in zip(said[9:11], ps, strict=True))
         kind, close = verdict(shown, cell, arm.name)
         assert (said[11], keys[11]) == (kind + ", within the margin" * (close and kind in ("better", "worse")), kind)
 
 
 SENTENCE = re.compile(
-    r"(?P<kind>\w+) .+ \(recipe classic, 3 epochs\): (?P<answer>.+) \((?P<gap>\S+ points), 95 % interval (?P<ends>\[.+?\])"
-    r", n = (?P<n>.+?); (?:Welch's interval, exact permutation|paired t interval, exact sign-flip) test: p (?P<p>[\d.]+)"
-    r"(?:, two one-sided t tests: p (?P<same>[\d.]+))?, Holm's correction in a family of (?P<family>\d+)\)"
+    r"(?P<kind>\w+) .+ \(recipe classic, 3 epochs\): (?P<answer>.+) \((?P<gap>\S+ points), 95 % interval "
+    r"(?P<ends>\[.+?\]), n = (?P<n>.+?); "
+    r"(?:Welch's interval, exact permutation|paired t interval, exact sign-flip) test: p (?P<p>[< \d.]+)"
+    r"(?:, two one-sided t tests: p (?P<same>[< \d.]+))?, Holm's correction in a family of (?P<family>\d+)\)"
     r"(?:; about (?P<further>[\d,]+) more seeds an arm decide with 80 % probability)?\."
 )
 
@@ -265,7 +258,8 @@ def test_a_verdict_is_a_sentence_with_the_numbers_of_the_files(shown):
         assert (found["kind"], found["answer"], found["n"], found["family"]) == expected
         assert (found["same"] is None) == (kind in ("better", "worse") and not close)
         shows(found["gap"] + found["ends"], *gap(shown, cell, name))
-        shows(f"{found['p']} {found['same'] or ''}", apart, *([alike] if found["same"] else []), places=3)
+        assert says_p(found["p"], apart)
+        assert found["same"] is None or says_p(found["same"], alike)
         if kind == "undecided":
             decides(shown, cell, name, int(found["further"].replace(",", "")))
     assert len(kinds) >= (5 if shown.pairing == "independent" else 2), "the study shows too few kinds of verdict"
@@ -491,10 +485,9 @@ def test_a_figure_in_words_says_its_numbers(shown):
 
 # The files beside the page, and what is not there
 
-EVIL = [
-    "<script>alert(1)</script>", "</script><img src=x onerror=alert(1)>", "it's \"q\" & 'r'", r"\input{/etc/passwd}", "$x$ %y #z _u ^v ~w",
-    "=cmd|'/c calc'!A1", "[here](javascript:alert(1))", "{{7*7}} {% raw %}", "a { b", "-- @me `id` $(id)",
-]  # fmt: skip
+EVIL = ["<script>alert(1)</script>", "</script><img src=x onerror=alert(1)>", "it's \"q\" & 'r'", r"\input{/etc/passwd}",
+        "$x$ %y #z _u ^v ~w", "=cmd|'/c calc'!A1", "[here](javascript:alert(1))", "{{7*7}} {% raw %}", "a { b",
+        "-- @me `id` $(id)"]  # fmt: skip
 MINE = """
 from torch import nn
 from attnbench import attention
@@ -508,10 +501,21 @@ class Mine(nn.Module):
 """
 
 
+REPORT = """
+import sys
+class Gone:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in ("torch", "torchvision", "mlflow"): raise ImportError(name)
+sys.meta_path.insert(0, Gone())
+from attnbench.cli import main
+main(["report", "study.yaml", "--store", "runs", "--out", "out"])
+"""
+
+
 def written(folder: Path, evil: list[str]) -> Path:
     """The report of a small study, whose every free text is one of these, by a process that cannot import torch."""
     (folder / "mine.py").write_text(MINE.format(title=" ".join(evil)))
-    options = [f"mine:Mine(note={note!r})" for note in evil]
+    options = [f"mine:Mine(note={' '.join(some)!r})" for some in (evil[::2], evil[1::2])]
     fields = {"base": {"dataset": "digits", "epochs": 3}, "grid": {"attention": [*made.ARMS[:6], *options]}, "seeds": 3}
     (folder / "study.yaml").write_text(json.dumps({"name": " ".join(evil), **fields}))
     with pytest.MonkeyPatch.context() as patch:
@@ -522,9 +526,7 @@ def written(folder: Path, evil: list[str]) -> Path:
             if record.spec["attention"] == "se":
                 made.gate(folder / "runs", record, "shuffled", -1 - record.spec["seed"])
         made.run(folder / "runs", runs[-1], 80.0, error=" ".join(evil))
-    blocked = f"import sys; sys.modules.update(dict.fromkeys({['torch', 'torchvision', 'mlflow']}))"
-    call = "from attnbench.cli import main; main(['report', 'study.yaml', '--store', 'runs', '--out', 'out'])"
-    done = subprocess.run([sys.executable, "-c", f"{blocked}; {call}"], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", REPORT], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder / "out"
 
@@ -578,7 +580,7 @@ def test_a_study_of_4_data_sets_3_mechanisms_and_6_seeds_is_below_2_megabytes(tm
     grid = {"dataset": ["digits", "fashionmnist", "cifar10", "cifar100"], "attention": ["none", "se", "cbam"]}
     study = made.study(grid=grid, where=[])
     made.fill(tmp_path / "runs", study, images=2_000, names=tuple(f"class {place}" for place in range(100)))
-    html = rendered(study, tmp_path / "runs")
+    html = made.rendered(study, tmp_path / "runs")
     assert len(html.encode()) < 2_000_000
     assert "What the controls say" not in html
     shown = Shown.of(html, "independent", 1.0, made.read(tmp_path / "runs"))
@@ -610,7 +612,7 @@ def test_runs_without_predictions_have_a_dash_for_new_images_and_no_rows_of_qual
     for record in made.fill(tmp_path / "runs", study):
         if record.spec["attention"] == "se":
             (tmp_path / "runs" / record.id / "predictions.npz").unlink()
-    root = made.tree(rendered(study, tmp_path / "runs"))
+    root = made.tree(made.rendered(study, tmp_path / "runs"))
     shown = Shown(root, {}, "", 0, [])
     none, se = [[text(one) for one in row] for row in root.find(".//section[@id='table']").find(".//tbody")]
     assert (none[5] != "-", se[5], se[8]) == (True, "-", "-")
@@ -622,7 +624,7 @@ def test_runs_without_predictions_have_a_dash_for_new_images_and_no_rows_of_qual
 def test_one_seed_has_a_page_whose_figures_a_browser_can_read(tmp_path):
     study = made.study(seeds=1)
     made.fill(tmp_path / "runs", study)
-    shown = Shown.of(rendered(study, tmp_path / "runs"), "independent", 1.0, [])
+    shown = Shown.of(made.rendered(study, tmp_path / "runs"), "independent", 1.0, [])
     assert {name[3:] for name in shown.specs} >= {"seeds", "time", "curves-loss", "calibration"}
     assert {cell for row in shown.table(1, "What the controls say") for cell in row[4:]} == {"-", "1"}
 
@@ -647,7 +649,7 @@ def test_a_hostile_text_is_only_text_in_a_drawing(evil):
     for file in (evil / "figures").glob("*.svg"):
         for element in ElementTree.parse(file).iter():
             assert element.tag.partition("}")[2] in harmless, file
-            assert not [name for name in element.keys() if name.startswith("on") or "href" in name], file
+            assert not [name for name in element.attrib if name.startswith("on") or "href" in name], file
     said = "".join(ElementTree.parse(evil / "figures" / "01-classes.svg").getroot().itertext())
     assert all(name[:12] in said for name in EVIL)
 
@@ -670,17 +672,15 @@ def inert(tex: str) -> str:
 
 @pytest.mark.parametrize("names", ["plain", "evil"])
 def test_the_latex_table_is_whole(request, names):
-    tex = (request.getfixturevalue(names) / "table.tex").read_text()
-    first, body = tex.split("\n", 1)
+    body = (request.getfixturevalue(names) / "table.tex").read_text().partition("\n")[2]
     inert(body)
-    opened = re.findall(r"\\(begin|end)\{(\w+\*?)\}", body)
-    assert opened == [*(("begin", name) for name in ("table*", "tabular")), *(("end", name) for name in ("tabular", "table*")),
-                      ("begin", "itemize"), ("end", "itemize")]  # fmt: skip
+    opened = " ".join(re.findall(r"\\((?:begin|end)\{\w+\*?)\}", body)).replace("{", " ")
+    assert opened == "begin table* begin tabular end tabular end table* begin itemize end itemize"
     rows = [line for line in body.splitlines() if line.endswith(r"\\")]
     cells = {len(re.findall(r"(?<!\\)&", row.replace(r"\\", ""))) + 1 for row in rows if "multicolumn" not in row}
     (columns,) = re.findall(r"\\begin\{tabular\}\{([lr]+)\}", body)
     assert cells == {len(columns)}
-    assert len(rows) == 1 + 1 + 6 + len(EVIL)
+    assert len(rows) == 1 + 1 + 8
     assert not [line for line in body.splitlines() if line.startswith("[")], "read as an argument of the line before"
 
 
@@ -714,7 +714,7 @@ def test_a_hostile_text_is_no_formula_in_a_spreadsheet(evil):
         assert {row["attention"] for row in rows} >= {"none", "se"}
         texts = [value for row in rows for value in row.values() if not re.fullmatch(r"[-+]?[\d.]+(e-?\d+)?|", value)]
         assert not [value for value in texts if value[0] in "=+-@\t\r"]
-    assert len({row["attention"] for row in rows}) == 6 + len(EVIL)
+    assert sum("=cmd|'/c calc'!A1" in row["attention"] for row in rows) == 3 - 1
 
 
 def test_a_hostile_text_is_only_text_in_the_markdown(plain, evil):
@@ -722,5 +722,5 @@ def test_a_hostile_text_is_only_text_in_the_markdown(plain, evil):
     assert len({len(table.splitlines()) for table in tables}) == 1
     said = tables[1].replace("| < 0.001 |", "").replace("p < 0.001", "")
     assert "<" not in said
-    assert not re.search(r"(?<!\\)[\[\]]", said.replace("[-", "").replace("| [", "|"))
+    assert not re.search(r"(?<!\\)[\[\]]", re.sub(r"\[[-+\d., ]+\]", "", said))
     assert "{{7*7}}" in said

@@ -264,6 +264,7 @@ def test_whichever_file_finds_no_room_the_run_goes_on_later(data_dir, undisturbe
     with monkeypatch.context() as patch:
         patch.setattr("attnbench.runner.replacing", full)
         patch.setattr("attnbench.store.replacing", full)
+        patch.setattr("attnbench.predictions.replacing", full)
         with pytest.raises(StoreProblem, match="No space left"):
             run(data_dir)
     run(data_dir)

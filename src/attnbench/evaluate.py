@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -43,6 +43,8 @@ def evaluate(run: str, gate: Gate, runtime: Runtime) -> dict[str, Any]:
         AttnbenchError: the run has no gates that look at the image.
         DataProblem: the data are not those that the run was tested on.
     """
+    if gate not in get_args(Gate):
+        raise AttnbenchError(f"gate {gate!r} is not one of {', '.join(map(repr, get_args(Gate)))}")
     store = Store(runtime.store).holding(run)
     record = store.find(run)
     with store.lock(record.id):
@@ -61,10 +63,10 @@ def _evaluated(store: Store, record: RunRecord, gate: Gate, runtime: Runtime) ->
     sites = _gated(model, record)
     with numerics(spec, runtime, device) as bits:
         if gate == "mean":
-            swaps = _means(model, sites, Batches(train, spec, constants, device))
+            _swap(sites, _means(model, sites, Batches(train, spec, constants, device)))
         else:
-            swaps = [_of_the_next for _ in sites]
-        _swap(sites, swaps)
+            _swap(sites, [_of_the_one_before for _ in sites])
+            model = _Twice(model)
         store.log(record.id, "test", reading=f"gate {gate}", images=len(test))
         logits, labels = predictions(model, Batches(test, spec, constants, device))
     logits, labels = (values[np.argsort(order)] for values in (logits, labels))
@@ -104,21 +106,39 @@ def _forward(site: Any, swap: Swap) -> Callable[[Tensor], Tensor]:
     return lambda x: x * swap(site.gate(x))
 
 
-def _of_the_next(gates: Tensor) -> Tensor:
-    """Every image of a batch gets the gate of the next one; the batches are drawn at random.
+class _Twice(nn.Module):
+    """Each batch twice in one pass: as trained, which gives the gates, and with the gates of other images."""
 
-    A gate that does not look at the image has one row, and a last batch may have one image: those stay as they are.
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(torch.cat([x, x]))
+        return logits[len(x) :]
+
+
+def _of_the_one_before(gates: Tensor) -> Tensor:
+    """The first half keeps its gates; in the second each image has those that the image before it has in the first.
+
+    The batches are drawn at random. A gate that does not look at the image has one row, and a last batch may have one
+    image: those stay as they are.
     """
-    return gates.roll(1, 0)
+    if len(gates) == 1:
+        return gates
+    own = gates[: len(gates) // 2]
+    return torch.cat([own, own.roll(1, 0)])
 
 
 def _means(model: nn.Module, sites: list[nn.Module], train: Batches) -> list[Swap]:
     """Run the training images through the network as it is, and keep each site's mean gate."""
     sums: list[Any] = [0.0 for _ in sites]
+    rows = [0 for _ in sites]  # not images: a gate that does not look at the image has one row a batch
 
     def adding(place: int) -> Swap:
         def add(gates: Tensor) -> Tensor:
-            sums[place] = sums[place] + gates.double().sum(0, keepdim=True) / len(train.split)
+            sums[place] = sums[place] + gates.double().sum(0, keepdim=True)
+            rows[place] += len(gates)
             return gates
 
         return add
@@ -128,7 +148,7 @@ def _means(model: nn.Module, sites: list[nn.Module], train: Batches) -> list[Swa
     predictions(model, train)
     for site, forward in zip(sites, own, strict=True):
         site.forward = forward
-    return [_constant(mean) for mean in sums]
+    return [_constant(total / count) for total, count in zip(sums, rows, strict=True)]
 
 
 def _constant(mean: Tensor) -> Swap:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -173,7 +174,10 @@ def load(run: str | Path | RunRecord, store: str | Path | None = None) -> nn.Mod
     file = Path(record.folder) / "weights.safetensors"
     if not file.is_file():
         raise StoreProblem(f"run {record.id} has no weights: {file} is not there")
-    model.load_state_dict(load_file(file))
+    try:
+        model.load_state_dict(load_file(file))
+    except (OSError, SafetensorError) as problem:
+        raise StoreProblem(f"{file} cannot be read ({problem}); delete the run's folder to train it again") from None
     return Predictor(model, *map(tuple, images["normalise"])).eval()
 
 

@@ -76,8 +76,14 @@ class RunRecord:
     @property
     def gates(self) -> dict[str, dict[str, Any]]:
         """What `attnbench evaluate` gave with other gates: name of the gate -> its `accuracy` and more."""
-        found = [json.loads(file.read_text()) for file in sorted(Path(self.folder).glob("gate-*.json"))]
-        return {each["gate"]: each for each in found}
+        found = {}
+        for file in sorted(Path(self.folder).glob("gate-*.json")):
+            try:
+                each = json.loads(file.read_text())
+                found[each["gate"]] = each
+            except (OSError, ValueError, TypeError, KeyError) as problem:
+                raise StoreProblem(f"{file} cannot be read ({problem}); delete it to evaluate again") from None
+        return found
 
     def to_json(self) -> str:
         """The record as it lies in `record.json`."""
@@ -141,7 +147,8 @@ class Store:
         Raises:
             StoreProblem: none, or several, or one that failed.
         """
-        name = Path(run).name
+        path = Path(run)
+        name = (path.resolve() if (path / "record.json").is_file() else path).name
         matches = [file.parent.name for file in sorted(self.path.glob("*/record.json"))]
         matches = [match for match in matches if name and match.startswith(name)]
         if len(matches) != 1:
@@ -176,7 +183,7 @@ class Store:
         """Make the run's folder; the record of an earlier failure goes, and what a crash left half written."""
         folder = self.folder(run)
         folder.mkdir(parents=True, exist_ok=True)
-        for file in [folder / "record.json", *folder.glob("*.partial")]:
+        for file in [folder / "record.json", *folder.glob("gate-*"), *folder.glob("*.partial")]:
             file.unlink(missing_ok=True)
 
     def save(self, record: RunRecord) -> None:
