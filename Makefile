@@ -22,7 +22,7 @@ demo: $(READY)
 	@$(BIN)/attnbench compare "constant(value=0)" none --study $(QUICK) --expect worse || \
 	  { echo; echo "SOMETHING IS BROKEN: a network whose residual branches are multiplied by 0 must come out worse."; exit 1; }
 	@echo
-	@echo "The report: reports/quick/table.md"
+	@echo "The report: reports/quick/index.html"
 	@echo "The runs in MLflow: $(BIN)/attnbench ui, then open http://127.0.0.1:5000"
 
 test: $(READY)

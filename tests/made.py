@@ -158,6 +158,7 @@ def read(store: Path) -> list[dict[str, Arm]]:
     return [
         {name: arms[dataset, name] for name in ["none", *sorted({n for d, n in arms if d == dataset} - {"none"})]}
         for dataset in NAMES
+        if (dataset, "none") in arms
     ]
 
 

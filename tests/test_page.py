@@ -230,12 +230,23 @@ def test_the_main_table_holds_the_numbers_of_the_files(shown):
         assert (said[11], keys[11]) == (kind + ", within the margin" * (close and kind in ("better", "worse")), kind)
 
 
+@pytest.mark.parametrize("pairing", ["independent", "paired"])
+def test_the_interval_for_new_images_holds_where_the_seeds_are_the_larger_part(tmp_path, pairing):
+    study = made.study(grid={"dataset": ["digits"], "attention": ["none", "se"]}, seeds=4, pairing=pairing)
+    made.fill(tmp_path, study, {"digits": {"none": (80.0, 3.0), "se": (84.0, 3.0)}}, images=4_000)
+    none, se = made.read(tmp_path)[0].values()
+    (_, row), half = made.tree(made.rendered(study, tmp_path)).iterfind(".//*[@id='table']//tbody/tr"), new_images(se)
+    assert float(row[3].get("data-sort")) - float(row[5].get("data-sort")) == pytest.approx(half[1], rel=MONTE_CARLO)
+    found = float(row[6].get("data-sort")) - float(row[8].get("data-sort"))
+    assert found == pytest.approx(new_images(se, none, pairing)[1], rel=MONTE_CARLO)
+
+
 SENTENCE = re.compile(
     r"(?P<kind>\w+) .+ \(recipe classic, 3 epochs\): (?P<answer>.+) \((?P<gap>\S+ points), 95 % interval "
     r"(?P<ends>\[.+?\]), n = (?P<n>.+?); "
     r"(?:Welch's interval, exact permutation|paired t interval, exact sign-flip) test: p (?P<p>[< \d.]+)"
     r"(?:, two one-sided t tests: p (?P<same>[< \d.]+))?, Holm's correction in a family of (?P<family>\d+)\)"
-    r"(?:; about (?P<further>[\d,]+) more seeds an arm decide with 80 % probability)?\."
+    r"(?:; about (?P<further>[\d,]+) more seeds? an arm decide with 80 % probability)?\."
 )
 
 
@@ -485,9 +496,18 @@ def test_a_figure_in_words_says_its_numbers(shown):
 
 # The files beside the page, and what is not there
 
-EVIL = ["<script>alert(1)</script>", "</script><img src=x onerror=alert(1)>", "it's \"q\" & 'r'", r"\input{/etc/passwd}",
-        "$x$ %y #z _u ^v ~w", "=cmd|'/c calc'!A1", "[here](javascript:alert(1))", "{{7*7}} {% raw %}", "a { b",
-        "-- @me `id` $(id)"]  # fmt: skip
+EVIL = [
+    "<script>alert(1)</script>",
+    "</script><img src=x onerror=alert(1)>",
+    "it's \"q\" & 'r'",
+    r"\input{/etc/passwd}",
+    "$x$ %y #z _u ^v ~w",
+    "=cmd|'/c calc'!A1",
+    "[here](javascript:alert(1))",
+    "{{7*7}} {% raw %}",
+    "a { b",
+    "-- @me `id` $(id)",
+]
 MINE = """
 from torch import nn
 from attnbench import attention
@@ -714,7 +734,7 @@ def test_a_hostile_text_is_no_formula_in_a_spreadsheet(evil):
         assert {row["attention"] for row in rows} >= {"none", "se"}
         texts = [value for row in rows for value in row.values() if not re.fullmatch(r"[-+]?[\d.]+(e-?\d+)?|", value)]
         assert not [value for value in texts if value[0] in "=+-@\t\r"]
-    assert sum("=cmd|'/c calc'!A1" in row["attention"] for row in rows) == 3 - 1
+    assert any("=cmd|'/c calc'!A1" in row["attention"] for row in rows)
 
 
 def test_a_hostile_text_is_only_text_in_the_markdown(plain, evil):

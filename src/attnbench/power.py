@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from attnbench.resampling import EXACT_UP_TO, FLIPS_UP_TO, RESAMPLES, Pairing
+from attnbench.resampling import FLIPS_UP_TO, RESAMPLES, Pairing, exact
 from attnbench.stats import ALPHA
 
 POWER = 0.8
@@ -23,9 +23,7 @@ def smallest_p(n: int, m: int, pairing: Pairing = "independent") -> float:
         return 1.0
     if pairing == "paired":
         return 2 / 2**n if n <= FLIPS_UP_TO else 1 / (RESAMPLES + 1)
-    if max(n, m) > EXACT_UP_TO:
-        return 1 / (RESAMPLES + 1)
-    return (2 if n == m else 1) / math.comb(n + m, n)
+    return (2 if n == m else 1) / math.comb(n + m, n) if exact(n, m) else 1 / (RESAMPLES + 1)
 
 
 def can_decide(n: int, m: int, family: int = 1, pairing: Pairing = "independent") -> bool:
@@ -59,13 +57,15 @@ def equivalence_spread(n: int, m: int, margin: float, family: int = 1, pairing: 
 
     if min(n, m) < 2:
         return 0.0
-    return margin / (float(t.ppf(1 - ALPHA / family, _freedom(n, m, pairing))) * _unit_error(n, m, pairing))
+    welch = (1 / n + 1 / m) ** 2 / (1 / n**2 / (n - 1) + 1 / m**2 / (m - 1))
+    freedom = n - 1 if pairing == "paired" else welch
+    return margin / (float(t.ppf(1 - ALPHA / family, freedom)) * _unit_error(n, m, pairing))
 
 
 def further_seeds(
     spread: float, freedom: float, n: int, margin: float, family: int = 1, pairing: Pairing = "independent"
 ) -> int | None:
-    """How many more seeds an arm decide with 80 % probability; None for more than a thousand.
+    """How many more seeds an arm decide with 80 % probability; None where even a thousand in all do not.
 
     Decide means both: *better* or *worse* where the true difference is the margin, *equivalent* where there is none.
     The observed difference plays no part. What is known of the spread is its estimate with `freedom` degrees of
@@ -83,7 +83,7 @@ def further_seeds(
             return False
         return min(_assurance(spread, freedom, seeds, margin, family, pairing)) >= POWER
 
-    if not decides(MOST_SEEDS):
+    if n >= MOST_SEEDS or not decides(MOST_SEEDS):
         return None
     few, many = n, MOST_SEEDS
     while many - few > 1:

@@ -1,5 +1,7 @@
 """What a run said of each test image, and how good that is beyond accuracy: calibration and the classes one by one."""
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,17 +12,19 @@ from attnbench.errors import StoreProblem
 from attnbench.files import replacing
 
 BINS = 15
+LARGEST = float(np.finfo(np.float16).max)
 
 
 def write(file: Path, logits: np.ndarray, labels: np.ndarray) -> None:
     """Write what `Predictions` reads, in one step.
 
     Args:
-        logits: float32 N x K; kept as float16, beside the classes of the full precision.
+        logits: float32 N x K; kept as float16 (at most 65,504 in size), beside the classes of the full precision.
         labels: int64 N.
     """
     with replacing(file, "wb") as target:
-        np.savez_compressed(target, logits=logits.astype(np.float16), labels=labels, predicted=logits.argmax(1))
+        kept = np.clip(logits, -LARGEST, LARGEST).astype(np.float16)
+        np.savez_compressed(target, logits=kept, labels=labels, predicted=logits.argmax(1))
 
 
 class Predictions:
@@ -52,7 +56,7 @@ class Predictions:
         try:
             with np.load(self.file) as arrays:
                 found: np.ndarray = arrays[name]
-        except (OSError, ValueError, KeyError) as problem:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as problem:
             raise StoreProblem(
                 f"{self.file} cannot be read ({problem}); delete the run's folder to train it again"
             ) from None

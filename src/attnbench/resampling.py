@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 EXACT_UP_TO = 10
-"""Largest arm whose regroupings are all counted."""
+"""As many regroupings as two arms of this size have are all counted."""
 FLIPS_UP_TO = 16
 """Most pairs whose sign flips are all counted."""
 RESAMPLES = 99_999
@@ -24,8 +24,8 @@ Values = Sequence[float] | np.ndarray
 def permutation_p(values: Values, baseline: Values) -> float:
     """Two-sided p of the studentised two-sample permutation test (Janssen 1997); nan below two values an arm.
 
-    All regroupings are counted up to 10 + 10 values; above that 99,999 are drawn with a fixed seed. Regroupings
-    that tie with the observed one count, whatever rounding makes of them.
+    All regroupings are counted where they are no more than those of 10 + 10 values; else 99,999 are drawn with a
+    fixed seed. Regroupings that tie with the observed one count, whatever rounding makes of them.
     """
     one, two = np.asarray(values, float), np.asarray(baseline, float)
     if min(len(one), len(two)) < 2:
@@ -38,7 +38,7 @@ def permutation_p(values: Values, baseline: Values) -> float:
         regrouped = pooled[places]
         far += int((_welch_size(regrouped[:, : len(one)], regrouped[:, len(one) :]) >= observed).sum())
         total += len(places)
-    return far / total if _exact(len(one), len(two)) else (far + 1) / (total + 1)
+    return far / total if exact(len(one), len(two)) else (far + 1) / (total + 1)
 
 
 def sign_flip_p(differences: Values) -> float:
@@ -88,13 +88,14 @@ def _image_counts(images: int) -> np.ndarray:
     return counts
 
 
-def _exact(n: int, m: int) -> bool:
-    return max(n, m) <= EXACT_UP_TO
+def exact(n: int, m: int) -> bool:
+    """Whether all regroupings of N and M values are counted."""
+    return math.comb(n + m, n) <= math.comb(2 * EXACT_UP_TO, EXACT_UP_TO)
 
 
 def _regroupings(n: int, m: int) -> Iterator[np.ndarray]:
     """Blocks of places: in each row first those of the one group, then those of the other."""
-    if _exact(n, m):
+    if exact(n, m):
         yield _all_regroupings(n, m)
         return
     rng = np.random.default_rng(0)

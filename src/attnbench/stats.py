@@ -95,6 +95,8 @@ def standard_error(values: Values) -> float:
 
 def contrast(one: np.ndarray, two: np.ndarray, pairing: Pairing = "independent") -> tuple[float, float, float]:
     """Difference of means, its standard error, and degrees of freedom; the last two nan below two values an arm."""
+    if not min(len(one), len(two)):
+        return math.nan, math.nan, math.nan
     gap = float(one.mean() - two.mean())
     if min(len(one), len(two)) < 2:
         return gap, math.nan, math.nan
@@ -175,6 +177,8 @@ def superiority(strata: Sequence[tuple[Values, Values]]) -> Estimate:
     from scipy.stats import norm
 
     shares, weights, sizes = [], [], []
+    if not all(len(values) and len(baseline) for values, baseline in strata):
+        return Estimate(math.nan, math.nan, math.nan, len(strata))
     for values, baseline in strata:
         one, two = np.asarray(values, float)[:, None], np.asarray(baseline, float)[None, :]
         shares.append(float(((one > two) + 0.5 * (one == two)).mean()))

@@ -92,7 +92,7 @@ class Verdict:
     """Comparisons that share the 5 % error."""
     margin: float
     further: int | None = None
-    """Where undecided: about how many more seeds an arm decide; None for more than a thousand, or unknown."""
+    """Where undecided: about how many more seeds an arm decide; None where a thousand in all do not, or unknown."""
 
     @property
     def within_margin(self) -> bool:

@@ -163,7 +163,7 @@ def _calibration(cell: Cell, qualities: Sequence[Quality]) -> list[Figure]:
 def _classes(cell: Cell, qualities: Sequence[Quality]) -> list[Figure]:
     from attnbench.report.charts import intervals
 
-    rows = class_differences(cell, qualities)
+    rows = [row for row in class_differences(cell, qualities) if not math.isnan(row["low"])]
     if not rows:
         return []
     extent: dict[str, float] = {}

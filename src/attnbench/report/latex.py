@@ -13,8 +13,8 @@ from attnbench.report.text import about, interval, p_text, signed, spread
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
+    "{": r"\textbraceleft{}",
+    "}": r"\textbraceright{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
@@ -30,7 +30,7 @@ _HEADS = ["attention", "$n$", "accuracy", "this test set", "new images", "differ
 def table(comparison: Comparison) -> str:
     """A `table*` with a block of rows for each cell, and the verdicts in sentences below it; needs booktabs."""
     lines = [
-        r"% \usepackage{booktabs,textcomp}",
+        r"% \usepackage[T1]{fontenc}\usepackage{booktabs,textcomp}",
         r"\begin{table*}",
         r"\centering\small",
         rf"\caption{{{tex(comparison.name)}. {tex(caption(comparison))}}}",

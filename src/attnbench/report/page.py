@@ -10,7 +10,7 @@ from attnbench.comparison import Arm, Cell, Comparison, across
 from attnbench.report.evidence import QUALITY, Quality, costs, decomposition
 from attnbench.report.figures import Figure
 from attnbench.report.tables import WHY, caption
-from attnbench.report.text import about, interval, p_text, sentence, signed, spread
+from attnbench.report.text import about, interval, p_text, points, sentence, signed, spread
 from attnbench.stats import Estimate
 
 HERE = Path(__file__).parent
@@ -34,14 +34,20 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
     return templates.get_template("page.html").render(
         comparison=comparison,
         caption=caption(comparison),
+        margin=points(comparison.plan.margin),
         why=WHY,
         cells=cells,
         across=_across(comparison),
-        specs={figure.name: figure.chart for drawn in figures for figure in drawn},
+        specs={figure.name: _spoken(figure) for drawn in figures for figure in drawn},
         style=(HERE / "page.css").read_text(),
         script=(HERE / "page.js").read_text(),
         vega=vl_convert.javascript_bundle(),  # type: ignore[call-arg]
     )
+
+
+def _spoken(figure: Figure) -> dict[str, Any]:
+    """The chart with its words, which Vega reads out in place of the chart."""
+    return {**figure.chart, "description": f"{figure.title}: {figure.words}"}
 
 
 def _cell(cell: Cell, qualities: Sequence[Quality], figures: Sequence[Figure]) -> dict[str, Any]:

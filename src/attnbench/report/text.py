@@ -3,7 +3,7 @@
 import math
 
 from attnbench.comparison import Cell
-from attnbench.power import can_decide, detectable, equivalence_spread, seeds_to_decide, smallest_p
+from attnbench.power import MOST_SEEDS, can_decide, detectable, equivalence_spread, seeds_to_decide, smallest_p
 from attnbench.stats import Estimate
 from attnbench.verdicts import Contrast, Design
 
@@ -111,5 +111,6 @@ def _outlook(contrast: Contrast) -> str:
         return "."
     if min(gap.n, gap.n_baseline) < 2:
         return f"; one seed cannot decide, {seeds_to_decide(verdict.family, contrast.pairing)} seeds an arm can."
-    more = "more than 1,000" if verdict.further is None else f"about {verdict.further}"
-    return f"; {more} more seeds an arm decide with 80 % probability."
+    if verdict.further is None:
+        return f"; even {MOST_SEEDS:,} seeds an arm would not decide with 80 % probability."
+    return f"; about {verdict.further} more seed{'s' * (verdict.further != 1)} an arm decide with 80 % probability."

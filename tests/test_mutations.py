@@ -1,0 +1,244 @@
+"""The tests of the statistics find mistakes: each one below, made in a copy of the package, fails the test it names."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A mistake in one place of a file, and the tests that must find it."""
+
+    says: str
+    file: str
+    old: str
+    new: str
+    tests: str
+    """test_FILE::what the names of some tests in it hold."""
+
+
+RULE = "if p < ALPHA and not gap.low <= 0 <= gap.high:"
+WELCH = "error = np.sqrt(one.var(-1, ddof=1) / one.shape[-1] + two.var(-1, ddof=1) / two.shape[-1])"
+POOLED = "error = np.sqrt((one.shape[-1] * one.var(-1) + two.shape[-1] * two.var(-1)) / one.shape[-1] / two.shape[-1])"
+FREEDOM = "freedom = error**2 / sum(s**2 / (len(sample) - 1) for s, sample in zip(shares, (one, two), strict=True))"
+TOST = "t.sf((margin - abs(gap)) / error, freedom)"
+PAIRS_P = 'sign_flip_p(one - two) if pairing == "paired" else permutation_p(one, two)'
+NEW = "new_images=_new_images(one, two, plan.pairing),"
+GAPS = "difference(one.accuracies, two.accuracies, plan.pairing)"
+
+MISTAKES = [
+    Mutation(
+        "the difference has the other sign",
+        "stats.py",
+        "gap = float(one.mean() - two.mean())",
+        "gap = float(two.mean() - one.mean())",
+        "test_verdicts::better_and_worse",
+    ),
+    Mutation(
+        "Holm's correction returns what it was given",
+        "stats.py",
+        "np.minimum(steps, 1.0)",
+        "given[order]",
+        "test_verdicts::alone_may_be_undecided",
+    ),
+    Mutation(
+        "new images have the interval of this test set",
+        "verdicts.py",
+        NEW,
+        "new_images=Estimate(gap.mean, gap.low, gap.high, gap.n),",
+        "test_verdicts::drawn_as_the_plan_says",
+    ),
+    Mutation(
+        "this test set has the interval of new images",
+        "verdicts.py",
+        "difference=gap,",
+        "difference=_new_images(one, two, plan.pairing),",
+        "test_verdicts::drawn_as_the_plan_says",
+    ),
+    Mutation("p is of the pooled t", "resampling.py", WELCH, POOLED, "test_resampling::scipys_with_welchs_t"),
+    Mutation(
+        "equivalence asks only whether the arm is not far below",
+        "stats.py",
+        TOST,
+        "t.sf((margin + gap) / error, freedom)",
+        "test_verdicts::better_and_worse",
+    ),
+    Mutation(
+        "pairs are analysed as independent",
+        "verdicts.py",
+        GAPS,
+        "difference(one.accuracies, two.accuracies)",
+        "test_verdicts::pairs_are_the_seeds",
+    ),
+    Mutation(
+        "regroupings that tie do not count",
+        "resampling.py",
+        "* (1 - TIE) - TIE",
+        "* (1 + TIE) + TIE",
+        "test_resampling::ties_between_regroupings",
+    ),
+    Mutation(
+        "a tie is no half win",
+        "stats.py",
+        "((one > two) + 0.5 * (one == two))",
+        "(one > two)",
+        "test_stats::share_of_pairs_won",
+    ),
+    Mutation(
+        "the seeds of pairs are drawn one by one",
+        "verdicts.py",
+        "kept, self.labels)",
+        "kept, self.labels, self.stream)",
+        "test_verdicts::pairs_cancel",
+    ),
+]
+
+SLOW = pytest.mark.slow
+MORE = [
+    Mutation(
+        "equivalence asks only whether the arm is not far above",
+        "stats.py",
+        TOST,
+        "t.sf((margin - gap) / error, freedom)",
+        "test_verdicts::better_and_worse",
+    ),
+    Mutation(
+        "a small p is enough",
+        "verdicts.py",
+        RULE,
+        "if p < ALPHA:",
+        "test_verdicts::small_p_alone",
+    ),
+    Mutation(
+        "an interval without zero is enough",
+        "verdicts.py",
+        RULE,
+        "if not gap.low <= 0 <= gap.high:",
+        "test_verdicts::interval_without_zero_alone",
+    ),
+    Mutation(
+        "equivalence is not corrected",
+        "verdicts.py",
+        "equal = holm([",
+        "equal = list([",
+        "test_verdicts::alone_may_be_undecided",
+    ),
+    Mutation(
+        "Holm's correction is Bonferroni's",
+        "stats.py",
+        "np.arange(len(given), 0, -1)",
+        "len(given)",
+        "test_stats::of_statsmodels",
+    ),
+    Mutation(
+        "p is of the bare difference", "resampling.py", WELCH, "error = gap**0", "test_resampling::scipys_with_welchs_t"
+    ),
+    Mutation(
+        "the interval has the pooled degrees of freedom",
+        "stats.py",
+        FREEDOM,
+        "freedom = len(one) + len(two) - 2",
+        "test_stats::scipys_interval",
+    ),
+    Mutation("pairs are regrouped", "stats.py", PAIRS_P, "permutation_p(one, two)", "test_stats::without_any_spread"),
+    Mutation(
+        "signs that tie do not count",
+        "resampling.py",
+        "- TIE * np.abs(gaps).sum()",
+        "+ TIE * np.abs(gaps).sum()",
+        "test_resampling::all_go_one_way",
+    ),
+    Mutation(
+        "independent arms have their seeds drawn together",
+        "resampling.py",
+        "default_rng((1, stream))",
+        "default_rng((1, 0))",
+        "test_resampling::equal_streams",
+    ),
+    Mutation(
+        "few seeds make the bootstrap too sure",
+        "stats.py",
+        "float(draws.var()) + error**2 / n",
+        "float(draws.var())",
+        "test_stats::images_add_nothing",
+    ),
+    Mutation(
+        "new images have a normal interval",
+        "stats.py",
+        "variance**2 * freedom / error**4 if error > 0 else math.inf",
+        "math.inf",
+        "test_stats::satterthwaites",
+    ),
+    Mutation(
+        "the spread is taken as known",
+        "power.py",
+        "spread * _quantiles_of_truth(freedom)",
+        "spread * np.ones(40)",
+        "test_power::eighty_percent",
+    ),
+    Mutation(
+        "further seeds forget equivalence",
+        "power.py",
+        "min(_assurance(",
+        "max(_assurance(",
+        "test_power::eighty_percent",
+    ),
+    Mutation(
+        "power is one-sided",
+        "power.py",
+        "1 - ALPHA / family / 2",
+        "1 - ALPHA / family",
+        "test_power::found_as_often_as_stated",
+    ),
+    Mutation("Brier's score lacks a cross term", "predictions.py", "2 * of_true", "of_true", "test_predictions::sure"),
+    Mutation(
+        "calibration errors cancel",
+        "predictions.py",
+        "np.abs(reliability[1] - reliability[2])",
+        "(reliability[1] - reliability[2])",
+        "test_predictions::naive_loop",
+    ),
+]
+
+
+def copied(folder: Path) -> Path:
+    """A copy of the package, to be found before the package itself."""
+    shutil.copytree(ROOT / "src" / "attnbench", folder / "attnbench", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder / "attnbench"
+
+
+def judged(package: Path, selected: Iterable[str]) -> subprocess.CompletedProcess[str]:
+    """Run the selected tests on that copy, without plugins: most of the time goes into starting."""
+    files, names = zip(*(each.split("::") for each in selected), strict=True)
+    paths = [ROOT / "tests" / f"{file}.py" for file in sorted(set(files))]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, paths)]
+    env = {**os.environ, "PYTHONPATH": str(package.parent), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    selection = ["-k", " or ".join(sorted(set(names)))]
+    return subprocess.run([*command, *selection], capture_output=True, text=True, env=env, timeout=120)
+
+
+def names(mutation: Mutation) -> str:
+    return mutation.says.replace(" ", "-")
+
+
+def test_the_copy_without_a_mistake_passes():
+    """Every test that finds one: so it is the mistake that fails it."""
+    told = judged(copied(Path()), [mutation.tests for mutation in [*MISTAKES, *MORE]])
+    assert told.returncode == 0, told.stdout
+
+
+@pytest.mark.parametrize("mutation", [*MISTAKES, *(pytest.param(one, marks=SLOW) for one in MORE)], ids=names)
+def test_the_suite_finds_that(mutation):
+    file = copied(Path()) / mutation.file
+    right = file.read_text()
+    assert right.count(mutation.old) == 1, f"{mutation.file} has another text by now: {mutation.old}"
+    file.write_text(right.replace(mutation.old, mutation.new))
+    told = judged(file.parent, [mutation.tests])
+    assert told.returncode == 1, f"nothing found that {mutation.says}:\n{told.stdout}{told.stderr}"
