@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import made
 import pytest
+from made import Shown
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
@@ -69,3 +71,24 @@ def attnbench() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return call
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    """Two data sets, all arms, six seeds; one run of CBAM is missing, and some of SE were tested with other gates."""
+    folder = tmp_path_factory.mktemp("page") / "runs"
+    for record in made.fill(folder, made.study()):
+        dataset, name, seed = (record.spec[field] for field in ("dataset", "attention", "seed"))
+        if (dataset, name) == ("digits", "se"):
+            made.gate(folder, record, "shuffled", -1.5 - 0.3 * seed)
+            if seed < 4:
+                made.gate(folder, record, "mean", -0.2 * seed)
+        if (dataset, name, seed) == ("fashionmnist", "cbam", 2):
+            (folder / record.id / "record.json").unlink()
+    return folder
+
+
+@pytest.fixture(scope="module", params=[("independent", 1.0), ("paired", 2.0)], ids=["independent", "paired"])
+def shown(request, store) -> Shown:
+    pairing, margin = request.param
+    return Shown.of(made.rendered(made.study(pairing=pairing, margin=margin), store), pairing, margin, made.read(store))

@@ -1,0 +1,192 @@
+"""The statistics of a report by numpy, scipy and scikit-learn, from the stored files and without our code."""
+
+import itertools
+import math
+import re
+
+import numpy as np
+import pytest
+from made import Arm, Shown, shared
+from scipy import special, stats
+from sklearn import metrics
+
+MONTE_CARLO = 5 * math.sqrt(2 / 2_000) / 2
+"""A variance from 2,000 bootstrap draws has a relative error of sqrt(2 / 2000); a half width, which goes with its root
+at most, of half that. Five of them are allowed."""
+
+
+# Statistics by numpy, scipy and scikit-learn
+
+
+def student(values) -> tuple[float, float, float]:
+    """Mean and 95 % interval."""
+    mean = float(np.mean(values))
+    return (mean, *map(float, stats.t.interval(0.95, len(values) - 1, mean, stats.sem(values))))
+
+
+def t_test(one, two, pairing: str = "independent", **side):
+    return (
+        stats.ttest_rel(one, two, **side) if pairing == "paired" else stats.ttest_ind(one, two, equal_var=False, **side)
+    )
+
+
+def between(one, two, pairing: str = "independent") -> tuple[float, float, float]:
+    """Difference of means and its 95 % interval."""
+    gap = float(np.mean(one) - np.mean(two))
+    if np.ptp(one) == np.ptp(two) == 0:
+        return gap, gap, gap
+    return (gap, *map(float, t_test(one, two, pairing).confidence_interval(0.95)))
+
+
+def exact_p(one, two, pairing: str) -> float:
+    """Every regrouping by Welch's t, or every flip of the pairs' signs; ties count."""
+    if pairing == "paired":
+        sums = np.abs(np.array(list(itertools.product([-1, 1], repeat=len(one)))) @ (one - two))
+        return float(np.mean(sums >= abs(np.sum(one - two)) - 1e-9))
+    pooled, n = np.concatenate([one, two]), len(one)
+    firsts = itertools.combinations(range(len(pooled)), n)
+    drawn = pooled[[[*first, *({*range(len(pooled))} - {*first})] for first in firsts]]
+    sizes = np.abs(stats.ttest_ind(drawn[:, :n], drawn[:, n:], axis=1, equal_var=False).statistic)
+    return float(np.mean(sizes >= abs(t_test(one, two).statistic) * (1 - 1e-9)))
+
+
+def same_p(one, two, margin: float, pairing: str) -> float:
+    """Two one-sided t tests: the larger p."""
+    sides = (one - margin, "less"), (one + margin, "greater")
+    return max(float(t_test(moved, two, pairing, alternative=side).pvalue) for moved, side in sides)
+
+
+def holm(given: list[float]) -> list[float]:
+    order = sorted(range(len(given)), key=given.__getitem__)
+    stepped = np.maximum.accumulate([given[place] * (len(given) - rank) for rank, place in enumerate(order)])
+    return [min(1.0, float(stepped[order.index(place)])) for place in range(len(given))]
+
+
+def own_variance(right: np.ndarray) -> float:
+    """The crossed bootstrap's variance of a mean, in closed form.
+
+    With p the seeds' shares in a draw, E[p p'] = (identity + 1 - 1 / S) / S^2, and the same for images.
+    """
+    x, (seeds, images) = right - right.mean(), right.shape
+    rows, columns = (1 - 1 / images) * (x.sum(1) ** 2).sum(), (1 - 1 / seeds) * (x.sum(0) ** 2).sum()
+    return float((x**2).sum() + rows + columns) / (seeds * images) ** 2
+
+
+def new_images(one: Arm, two: Arm | None = None, pairing: str = "independent") -> tuple[float, float]:
+    """Mean and half width of the interval for new images; the images of a draw are shared, the seeds only by pairs."""
+    if two is None or pairing == "paired":
+        rows, others = shared(one, two) if two else ([*range(len(one.seeds))], [])
+        right = one.right[rows] - (two.right[others] if two else 0)
+        mean, spread, error, freedom = right.mean(), own_variance(right), stats.sem(right.mean(1)), len(rows) - 1
+    else:
+        rows, profiles = (
+            min(one.seeds, two.seeds, key=len),
+            [arm.right.mean(0) - arm.right.mean() for arm in (one, two)],
+        )
+        together = float(profiles[0] @ profiles[1]) / len(one.labels) ** 2
+        spread = own_variance(one.right) + own_variance(two.right) - 2 * together
+        mean, freedom = one.right.mean() - two.right.mean(), t_test(one.accuracy, two.accuracy).df
+        error = math.hypot(stats.sem(one.accuracy), stats.sem(two.accuracy))
+    variance = spread + error**2 / len(rows)
+    return float(mean), float(stats.t.ppf(0.975, variance**2 * freedom / error**4) * math.sqrt(variance))
+
+
+def superiority(strata) -> tuple[float, float, float]:
+    """P(A > B) with Newcombe's method 5, whose equation is solved as a polynomial."""
+    gaps = [np.subtract.outer(one, two) for one, two in strata]
+    found, theta = float(np.mean([((gap > 0) + (gap == 0) / 2).mean() for gap in gaps])), np.poly1d([1, 0])
+    down, up, z = 2 - theta, 1 + theta, float(stats.norm.ppf(0.975)) / len(strata)
+    spread = 0 * theta
+    for gap in gaps:
+        spread += (down * up + (sum(gap.shape) / 2 - 1) * ((1 - theta) * up + theta * down)) * (1 / gap.size)
+    roots = ((theta - found) ** 2 * down * up - z**2 * theta * (1 - theta) * spread).roots
+    real = roots[np.abs(roots.imag) < 1e-9].real
+    low, high = ([root for root in real if 1e-9 < side * (root - found) <= 1] for side in (-1, 1))
+    return found, max(low) if found > 0 else 0.0, min(high) if found < 1 else 1.0
+
+
+def recalls(labels, predicted) -> np.ndarray:
+    return 100 * metrics.recall_score(labels, predicted, labels=np.unique(labels), average=None)
+
+
+def scored(arm: Arm) -> np.ndarray:
+    """Each seed's scores from its logits, five rows."""
+    found, truth = [], np.eye(arm.logits.shape[2])[arm.labels]
+    for logits, predicted in zip(arm.logits.astype(float), arm.predicted, strict=True):
+        shares, right = special.softmax(logits, 1), predicted == arm.labels
+        bins = np.digitize(shares.max(1), np.arange(1, 15) / 15)
+        off = sum(abs((shares.max(1) - right)[bins == place].sum()) for place in range(15)) / len(bins)
+        losses = -(special.log_softmax(logits, 1) * truth).sum(1).mean(), ((shares - truth) ** 2).sum(1).mean()
+        f1 = metrics.f1_score(arm.labels, predicted, average="macro")
+        found.append([*losses, 100 * off, 100 * f1, recalls(arm.labels, predicted).mean()])
+    return np.array(found).T
+
+
+def gap(shown: Shown, cell: dict[str, Arm], name: str) -> tuple[float, float, float]:
+    return between(*shown.pair(cell[name], cell["none"]), shown.pairing)
+
+
+def families(shown: Shown, cell: dict[str, Arm]) -> dict[str, tuple[float, float]]:
+    """Both of Holm's p values of each arm but the baseline."""
+    others = [name for name in cell if name != "none"]
+    pairs = [shown.pair(cell[name], cell["none"]) for name in others]
+    apart = holm([exact_p(*pair, shown.pairing) for pair in pairs])
+    alike = holm([same_p(*pair, shown.margin, shown.pairing) for pair in pairs])
+    return dict(zip(others, zip(apart, alike, strict=True), strict=True))
+
+
+def verdict(shown: Shown, cell: dict[str, Arm], name: str) -> tuple[str, bool]:
+    """The rule of the protocol, and whether equivalence passes."""
+    (apart, alike), (mean, low, high) = families(shown, cell)[name], gap(shown, cell, name)
+    if apart < 0.05 and (low > 0 or high < 0):
+        return "better" if mean > 0 else "worse", alike < 0.05
+    return "equivalent" if alike < 0.05 else "undecided", alike < 0.05
+
+
+def shows(said: str, *expected: float, places: int = 2) -> None:
+    """The text's numbers are the expected ones, each rounded to so many places."""
+    found = re.findall(r"(?<![\w.])[-+]?\d+(?:,\d{3})*(?:\.\d+)?", said)
+    assert {len(number.partition(".")[2]) for number in found} <= {places}, said
+    values = [float(number.replace(",", "")) for number in found]
+    assert values == pytest.approx(expected, abs=0.5001 * 10**-places), said
+
+
+def says_p(said: str, p: float) -> bool:
+    return said == ("< 0.001" if p < 0.001 else f"{p:.3f}")
+
+
+def same(found: list[dict], expected: list[dict]) -> None:
+    """Rows of a figure, whose numbers have six digits."""
+    assert len(found) == len(expected)
+    for one, two in zip(found, expected, strict=True):
+        near = {name: pytest.approx(v, rel=1e-5, abs=1e-9) if isinstance(v, float) else v for name, v in two.items()}
+        assert one == near
+
+
+def span(numbers: tuple[float, float, float]) -> dict[str, float]:
+    return dict(zip(("mean", "low", "high"), numbers, strict=True))
+
+
+def sides(mean: float, half: float) -> tuple[float, float]:
+    return mean - half, mean + half
+
+
+def median_seconds(arm: Arm) -> float:
+    return float(np.median([record["timings"]["train"] for record in arm.records]))
+
+
+def steps(cell: dict[str, Arm]) -> list[tuple]:
+    """What the controls say: mechanism, part, what is compared, the difference with its interval, n."""
+    found = []
+    for name, random in (("cbam", 'random(of="cbam")'), ("se", "random")):
+        parts = {"scale": ("constant", "none"), "parameters": ("static", "constant"),
+                 "input dependence": (name, "static"), "learning where to look": (name, random)}  # fmt: skip
+        for part, (one, two) in parts.items():
+            n = min(len(cell[one].seeds), len(cell[two].seeds))
+            found.append((name, part, f"{one} - {two}", between(cell[one].accuracy, cell[two].accuracy), n))
+        for gates, words in (("shuffled", "gates of other images"), ("mean", "mean gates of the training images")):
+            pairs = zip(cell[name].gates, cell[name].accuracy, strict=True)
+            gaps = [own[gates] - accuracy for own, accuracy in pairs if gates in own]
+            if gaps:
+                found.append((name, f"gate {gates}", f"{name} with the {words} - its own", student(gaps), len(gaps)))
+    return found
