@@ -1,22 +1,17 @@
 """From records to verdicts: what is pooled, what is warned of, and that a sentence says what scipy computes."""
 
 import dataclasses
-import json
-import math
-import re
-import sys
+import shutil
 from pathlib import Path
 
 import made
 import numpy as np
 import pytest
+from byhand import MONTE_CARLO, between, exact_p, holm, new_images, same_p, sides
 from handmade import ACCURACY, PLAN, record, records, stored
 from scipy import stats as oracle
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
-from attnbench import Store, Study, compare
-from attnbench.cli import main
+from attnbench import RunSpec, Store, Study, compare
 from attnbench.comparison import Cell, Comparison
 from attnbench.report import markdown
 from attnbench.report.tables import verdicts
@@ -70,29 +65,9 @@ def cell(store: Path, pairing: str) -> Cell:
     return compare(Study(name="all", **STUDY, pairing=pairing), Store(store)).cells[0]
 
 
-@pytest.fixture
-def command(store: Path, monkeypatch, capsys):
-    """Run a verb on the study's file; returns its exit code and what it said."""
-    Path("all.yaml").write_text(json.dumps({"name": "all", **STUDY}))  # JSON is YAML
-
-    def call(verb: str, *flags: str) -> tuple[object, str]:
-        monkeypatch.setattr(sys, "path", [*sys.path])  # the command adds to it
-        with pytest.raises(SystemExit) as left:
-            main([verb, *flags, "--store", str(store)])
-        return left.value.code, capsys.readouterr().out
-
-    return call
-
-
 def arms(comparison: Comparison) -> list[list[tuple[str, int]]]:
     """For each cell the arms and how many runs each has."""
     return [[(arm.name, arm.accuracy.n) for arm in cell.arms] for cell in comparison.cells]
-
-
-@pytest.fixture
-def plan() -> Path:
-    Path("plan.yaml").write_text(PLAN)
-    return Path("plan.yaml")
 
 
 # What is pooled
@@ -154,15 +129,11 @@ def test_two_versions_of_a_mechanism_are_not_pooled_in_silence(version):
     assert found.warnings or len(found.cells[0].arms) == 3
 
 
-def test_failed_runs_count_for_nothing():
-    failed = [dataclasses.replace(made, status="failed", test={}) for made in records("se")]
-    assert arms(compare([*records("none"), *failed])) == [[("none", 5)]]
-
-
-def test_a_study_counts_its_own_done_runs_and_says_how_many_are_missing(plan):
+def test_a_study_counts_its_own_done_runs_and_says_how_many_are_missing():
+    Path("plan.yaml").write_text(PLAN)
     others = records(given={"epochs": 9})
     failed = dataclasses.replace(records("cbam")[0], status="failed")
-    found = compare(Study.load(plan), stored([*records("none", "se")[:-1], failed, *others]))
+    found = compare(Study.load("plan.yaml"), stored([*records("none", "se")[:-1], failed, *others]))
     assert arms(found) == [[("none", 5), ("se", 4)]]
     assert found.missing == 6
     assert "**6 runs of this study are not done yet.**" in markdown(found)
@@ -176,27 +147,24 @@ def test_a_studys_baseline_is_what_the_others_are_compared_with():
     assert second.difference.mean == pytest.approx(-2.0)
 
 
-@pytest.mark.parametrize("spelling", ["SE", "se(reduction=16)"])
-def test_records_have_their_baseline_under_any_spelling(spelling):
-    found = compare(records("none", "se"), plan=Plan(spelling))
+def test_records_have_their_baseline_under_any_spelling():
+    found = compare(records("none", "se"), plan=Plan("SE(reduction=16)"))
     assert [(arm.name, arm.contrast is None) for arm in found.cells[0].arms] == [("se", True), ("none", False)]
 
 
-def test_a_failed_run_is_named_with_its_reason_and_its_cell():
+def test_a_failed_run_counts_for_nothing_and_is_named_with_its_reason_and_its_cell():
     failed = [record("se", 3, 0, {"epochs": n}, status="failed", test={}, error="loss is nan") for n in (3, 4)]
     found = compare([*records("none"), *records("none", given={"epochs": 4}), *failed])
+    assert arms(found) == [[("none", 5)]] * 2
     assert ["se seed 3 failed: loss is nan" in warning for warning in found.warnings] == [True, True]
     assert len({*found.warnings}) == 2, "nothing tells in which of the two cells the run is missing"
-
-
-NEGATIVE = 182 - NONE + JITTER / 5
 
 
 @pytest.mark.parametrize(
     ("values", "pairing", "negative", "warned"),
     [
-        (NEGATIVE, "independent", True, True),
-        (NEGATIVE, "paired", True, False),
+        (182 - NONE + JITTER / 5, "independent", True, True),
+        (182 - NONE + JITTER / 5, "paired", True, False),
         (182 - np.roll(NONE, 4), "independent", False, False),
         (NONE + JITTER, "independent", False, False),
     ],
@@ -205,36 +173,19 @@ NEGATIVE = 182 - NONE + JITTER / 5
 def test_a_credibly_negative_correlation_is_warned_of_where_arms_are_independent(values, pairing, negative, warned):
     r = oracle.pearsonr(values, NONE)
     assert (r.confidence_interval().high < 0) == negative
-    runs = [
-        record(arm, seed, value) for arm in ("none", "se") for seed, value in enumerate((NONE, values)[arm == "se"])
-    ]
+    runs = [record(arm, seed, one[seed]) for arm, one in (("none", NONE), ("se", values)) for seed in range(8)]
     warnings = compare(runs, plan=Plan(pairing=pairing)).warnings
     assert len(warnings) == warned
     for said in warnings:
         assert f"se and none are negatively correlated over seeds (r {r.statistic:+.2f})" in said
 
 
-def test_a_study_in_which_nothing_is_odd_has_no_warning(store):
-    assert compare(Study(name="all", **STUDY), Store(store)).warnings == ()
-
-
 # Verdicts in words
-
-
-def welch(one, two, axis=0):
-    return oracle.ttest_ind(one, two, axis=axis, equal_var=False).statistic
 
 
 def measured(one: np.ndarray, two: np.ndarray, pairing: str) -> tuple[float, float, float, float, float]:
     """Difference, its interval, p, and the p of equivalence within two points."""
-    exact = {"n_resamples": math.inf, "batch": 5000}
-    if pairing == "paired":
-        found = oracle.ttest_rel(one, two).confidence_interval()
-        p = oracle.permutation_test((one - two,), np.mean, permutation_type="samples", **exact).pvalue
-        return (one - two).mean(), *found, p, ttost_paired(one, two, -2, 2)[0]
-    found = oracle.ttest_ind(one, two, equal_var=False).confidence_interval()
-    p = oracle.permutation_test((one, two), welch, **exact).pvalue
-    return one.mean() - two.mean(), *found, p, ttost_ind(one, two, -2, 2, usevar="unequal")[0]
+    return *between(one, two, pairing), exact_p(one, two, pairing), same_p(one, two, 2, pairing)
 
 
 def rounded(p: float) -> str:
@@ -244,52 +195,44 @@ def rounded(p: float) -> str:
 @PAIRINGS
 def test_a_sentence_says_verdict_regime_numbers_tests_and_family(cell, pairing):
     numbers = {arm: measured(ACCURACIES[arm], ACCURACIES["none"], pairing) for arm in ANSWERS}
-    adjusted = [multipletests([found[place] for found in numbers.values()], method="holm")[1] for place in (3, 4)]
+    adjusted = [holm([found[place] for found in numbers.values()]) for place in (3, 4)]
     for arm, p, equal in zip(ANSWERS, *adjusted, strict=True):
         gap, low, high, *_ = numbers[arm]
         test, n = TESTS[pairing]
         tests = f"{test}: p {rounded(p)}"
         tests += f", two one-sided t tests: p {rounded(equal)}" * (arm not in ("se", "constant"))
         evidence = f"{gap:+.2f} points, 95 % interval [{low:+.2f}, {high:+.2f}], n = {n}"
-        head = f"{cell.name} (recipe classic, 3 epochs): {ANSWERS[arm]} ({evidence}; {tests}, Holm's correction in a "
-        said = sentence(cell.arm(arm).contrast, cell)
-        assert said.isascii()
-        assert said.startswith(f"{head}family of 5)")
-        end = said.removeprefix(f"{head}family of 5)")
+        numbered = f"({evidence}; {tests}, Holm's correction in a family of 5)"
         more = cell.arm(arm).contrast.verdict.further
-        assert end == (f"; about {more} more seeds an arm decide with 80 % probability." if arm == "cbam" else ".")
+        end = f"; about {more} more seeds an arm decide with 80 % probability." if arm == "cbam" else "."
+        expected = f"{cell.name} (recipe classic, 3 epochs): {ANSWERS[arm]} {numbered}{end}"
+        assert sentence(cell.arm(arm).contrast, cell) == expected
+        assert expected.isascii()
 
 
-@pytest.mark.parametrize(("pairing", "seeds"), [("independent", 4), ("paired", 6)])
-def test_a_sentence_about_one_seed_says_how_many_can_decide(pairing, seeds):
-    found = compare([record("none", 0, 90.0, recipe=""), record("se", 0, 91.0)], plan=Plan(pairing=pairing))
-    (said,) = verdicts(found)
-    assert said.startswith(f"{found.cells[0].name} (recipe as given, 3 epochs): se against none is undecided (+1.00 ")
-    assert said.endswith(f"a single comparison); one seed cannot decide, {seeds} seeds an arm can.")
+OPEN = [([90], 1, "independent", "; one seed cannot decide, 4 seeds an arm can.")]
+OPEN += [([90], 1, "paired", "; one seed cannot decide, 6 seeds an arm can.")]
+OPEN += [([90] * 3, 1, "independent", "; about 1 more seed an arm decide with 80 % probability.")]
+OPEN += [([80, 90, 99], 0.01, "paired", "; even 1,000 seeds an arm would not decide with 80 % probability.")]
+
+
+@pytest.mark.parametrize(("values", "margin", "pairing", "outlook"), OPEN)
+def test_an_undecided_sentence_ends_with_what_could_decide(values, margin, pairing, outlook):
+    gains = {"none": values, "se": [2 * value - 70 for value in values]}
+    runs = [record(arm, seed, value, recipe="") for arm in gains for seed, value in enumerate(gains[arm])]
+    (said,) = verdicts(compare(runs, plan=Plan(margin=margin, pairing=pairing)))
+    assert " (recipe as given, 3 epochs): se against none is undecided (" in said
+    assert said.endswith(f", a single comparison){outlook}")
 
 
 @pytest.mark.parametrize(("margin", "said"), [(1.0, "within 1 point "), (0.75, "within 0.75 points ")])
 def test_a_sentence_names_the_margin(margin, said):
-    """Two arms of equal accuracies without spread."""
     found = compare([record(arm, seed, 90.0) for arm in ("none", "se") for seed in range(4)], plan=Plan(margin=margin))
     assert f"se and none are equivalent {said}" in verdicts(found)[0]
 
 
-def test_the_same_sentences_are_on_the_console_and_in_the_report(command):
-    code, page = command("report", "all.yaml")
-    lines = [re.sub(r"\\(.)", r"\1", line).replace("&lt;", "<") for line in page.splitlines()]
-    assert page.startswith(Path("reports/all/table.md").read_text())
-    assert code == 0
-    for arm, answer in ANSWERS.items():
-        said = command("compare", arm, "none", "--study", "all.yaml")[1]
-        assert answer in said
-        assert lines.count(f"* {said.splitlines()[0]}") == 1
-        assert said.isascii()
-
-
 @pytest.mark.parametrize("arm", ANSWERS)
-def test_two_arms_have_one_answer_whichever_is_named_first(cell, arm):
-    """Also where the plan's family makes p larger: the pair is in the family either way round."""
+def test_a_pair_of_the_plan_has_one_answer_whichever_is_named_first(cell, arm):
     there, back = (cell.between(cell.arm(one), cell.arm(two)) for one, two in ((arm, "none"), ("none", arm)))
     assert back.difference.mean == pytest.approx(-there.difference.mean)
     assert back.verdict.kind == {"better": "worse", "worse": "better"}.get(there.verdict.kind, there.verdict.kind)
@@ -315,3 +258,39 @@ def test_pairs_are_the_seeds_that_both_have(store):
         gap, low, high, *_ = measured(one, others[1], pairing)
         assert [found.difference.mean, found.difference.low, found.difference.high] == pytest.approx([gap, low, high])
         assert f"n = {said};" in sentence(found, compare(runs).cells[0])
+
+
+# New images
+
+
+@PAIRINGS
+def test_every_arm_and_difference_has_an_interval_for_new_images_from_the_runs_files(store, cell, pairing):
+    (by_name,) = made.read(store)
+    for arm in cell.arms:
+        pairs = [(arm.new_images, new_images(by_name[arm.name]))]
+        if arm.contrast:
+            pairs.append((arm.contrast.new_images, new_images(by_name[arm.name], by_name["none"], pairing)))
+        for found, (mean, half) in pairs:
+            assert (found.low, found.high) == pytest.approx(sides(mean, half), rel=0, abs=MONTE_CARLO * half)
+            assert (found.low + found.high) / 2 == pytest.approx(found.mean) == pytest.approx(mean)
+
+
+def test_seeds_that_go_together_are_not_drawn_together_unless_they_are_pairs():
+    for arm, gain in (("none", 0), ("se", 1)):
+        for seed, value in enumerate(ACCURACIES["cbam"]):
+            made.run(Path("runs"), RunSpec(**BASE, attention=arm, seed=seed), value + gain, images=400)
+    (by_name,) = made.read(Path("runs"))
+    for pairing in TESTS:
+        found = compare(Store("runs").records(), plan=Plan(pairing=pairing)).cells[0].arm("se").contrast.new_images
+        half = new_images(by_name["se"], by_name["none"], pairing)[1]
+        assert (found.high - found.low) / 2 == pytest.approx(half, rel=MONTE_CARLO)
+
+
+def test_there_is_an_interval_for_new_images_only_where_every_run_has_predictions(store, tmp_path):
+    shutil.copytree(store, tmp_path / "some")
+    (tmp_path / "some" / RunSpec(**BASE, attention="se", seed=3).id / "predictions.npz").unlink()
+    found = compare(Study(name="all", **STUDY), Store(tmp_path / "some"))
+    assert {arm.name for arm in found.cells[0].arms if arm.new_images is None} == {"se"}
+    assert {arm.name for arm in found.cells[0].arms if arm.contrast and not arm.contrast.new_images} == {"se"}
+    rows = [line.split(" | ") for line in markdown(found).splitlines() if line.startswith("| se | 8 |")]
+    assert [[row[place] for place in (4, 7)] for row in rows] == [["-", "-"]]

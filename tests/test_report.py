@@ -2,25 +2,49 @@
 
 import csv
 import dataclasses
+import json
+import math
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import made
 import numpy as np
 import pytest
+from byhand import between, exact_p, scored, student
 from handmade import ACCURACY, PLAN, record, records, stored
 from scipy import stats as oracle
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestIndPower, TTestPower
+from statsmodels.stats.weightstats import ttost_ind
 
-from attnbench import Store, Study, compare
+from attnbench import RunSpec, Store, Study, compare, sweep
 from attnbench.cli import main
-from attnbench.comparison import Comparison
-from attnbench.report import markdown, write
+from attnbench.comparison import Comparison, designs
+from attnbench.report import markdown
+from attnbench.report.evidence import QUALITY, quality
+from attnbench.report.tables import write_csv
+from attnbench.report.text import design_lines
 from attnbench.verdicts import Plan
 
 
 def rows(file: Path) -> list[dict[str, str]]:
     with file.open(newline="") as lines:
         return list(csv.DictReader(lines))
+
+
+def spread(what: str) -> list[str]:
+    return [what, f"{what}_low", f"{what}_high"]
+
+
+@pytest.fixture
+def own() -> Comparison:
+    """The same accuracies with predictions, of runs whose files are in ./runs."""
+    for arm, values in ACCURACY.items():
+        for seed, value in enumerate(values):
+            made.run(Path("runs"), RunSpec(dataset="digits", epochs=3, attention=arm, seed=seed), value, images=400)
+    return compare(Store("runs").records())
 
 
 @pytest.fixture
@@ -32,17 +56,39 @@ def plan() -> Path:
 # The numbers
 
 
-def test_the_csv_files_hold_the_numbers_that_numpy_and_scipy_compute():
-    write(compare(records()), Path("out"))
-    for row in rows(Path("out/cells.csv")):
-        values, base = ACCURACY[row["attention"]], ACCURACY["none"]
-        interval = oracle.t.interval(0.95, 4, np.mean(values), oracle.sem(values))
-        found = [float(row[name]) for name in ("accuracy", "accuracy_low", "accuracy_high")]
-        assert found == pytest.approx([np.mean(values), *interval])
-        if row["attention"] != "none":
-            welch = oracle.ttest_ind(values, base, equal_var=False).confidence_interval()
-            found = [float(row[name]) for name in ("difference", "difference_low", "difference_high")]
-            assert found == pytest.approx([np.mean(values) - np.mean(base), *welch])
+def test_the_csv_files_hold_the_numbers_that_scipy_and_statsmodels_compute(own, tmp_path):
+    (cell,), (by_name,) = own.cells, made.read(tmp_path / "runs")
+    write_csv(own, [quality(cell)], Path())
+    table = {row["attention"]: row for row in rows(Path("cells.csv"))}
+    others = [name for name in by_name if name != "none"]
+    pairs = [(by_name[name].accuracy, by_name["none"].accuracy) for name in others]
+    exact = [exact_p(*pair, "independent") for pair in pairs]
+    equal = [ttost_ind(*pair, -1, 1, usevar="unequal")[0] for pair in pairs]
+    adjusted = [multipletests(found, method="holm")[1] for found in (exact, equal)]
+    for place, (name, pair) in enumerate(zip(others, pairs, strict=True)):
+        row, arm, r = table[name], by_name[name], np.corrcoef(*pair)[0, 1]
+        spreads = [one.std(ddof=1) for one in pair]
+        saved = sum(s**2 for s in spreads) / (sum(s**2 for s in spreads) - 2 * r * np.prod(spreads))
+        expected = dict(zip(spread("difference"), between(*pair), strict=True), family=2, margin=1)
+        expected |= {"p": exact[place], "p_holm": adjusted[0][place], "equivalence_p_holm": adjusted[1][place]}
+        expected |= {"correlation": r, "pairing_saved": saved, "n": 5}
+        expected["churn"] = 100 * (arm.predicted != by_name["none"].predicted).mean()
+        assert {key: float(row[key]) for key in expected} == pytest.approx(expected)
+        assert row["verdict"] == {"se": "better", "cbam": "undecided"}[name]
+        assert (row["further_seeds"] == "") == (name == "se")
+    for name, arm in by_name.items():
+        expected = dict(zip(spread("accuracy"), student(arm.accuracy), strict=True))
+        expected |= dict(zip(QUALITY, scored(arm).mean(1), strict=True))
+        assert {key: float(table[name][key]) for key in expected} == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_csv_file_holds_the_intervals_for_new_images(own):
+    write_csv(own, [[]], Path())
+    for row, arm in zip(rows(Path("cells.csv")), own.cells[0].arms, strict=True):
+        found = {"accuracy": arm.new_images, "difference": arm.contrast and arm.contrast.new_images}
+        for what, interval in found.items():
+            bounds = [row[f"{what}_new_images_{side}"] for side in ("low", "high")]
+            assert bounds == ([repr(interval.low), repr(interval.high)] if interval else ["", ""])
 
 
 def test_the_markdown_table_says_the_same_to_two_decimals():
@@ -60,8 +106,8 @@ def test_the_markdown_table_says_the_same_to_two_decimals():
 
 
 def test_every_run_has_a_row_of_its_own():
-    write(compare(records()), Path("out"))
-    found = [(row["attention"], row["seed"], float(row["accuracy"])) for row in rows(Path("out/runs.csv"))]
+    write_csv(compare(records()), [[]], Path())
+    found = [(row["attention"], row["seed"], float(row["accuracy"])) for row in rows(Path("runs.csv"))]
     assert sorted(found) == sorted((arm, str(n), a) for arm in ACCURACY for n, a in enumerate(ACCURACY[arm]))
 
 
@@ -89,8 +135,8 @@ def test_a_hostile_name_is_only_text_in_the_markdown(evil):
 @pytest.mark.parametrize("evil", ["=cmd|'/c calc'!A1", "+1+1", "-1+1", "@SUM(1)", "\t=1", "\r=1"])
 def test_a_name_is_no_formula_in_a_spreadsheet(evil):
     (cell,) = compare(records()).cells
-    write(Comparison("n", Plan(), (dataclasses.replace(cell, name=evil),)), Path("out"))
-    for file in (Path("out/cells.csv"), Path("out/runs.csv")):
+    write_csv(Comparison("n", Plan(), (dataclasses.replace(cell, name=evil),)), [[]], Path())
+    for file in (Path("cells.csv"), Path("runs.csv")):
         assert {row["cell"][0] for row in rows(file)} == {"'"}
 
 
@@ -103,6 +149,10 @@ def test_report_writes_what_it_prints(attnbench, plan):
     assert told.returncode == 0, told.stderr
     assert Path("reports/plan/table.md").read_text() in told.stdout
     assert "written: reports/plan/index.html and " in told.stdout
+    lines = [re.sub(r"\\(.)", r"\1", line).replace("&lt;", "<") for line in told.stdout.splitlines()]
+    for arm in ("se", "cbam"):
+        said = attnbench("compare", arm, "none", "--study", plan).stdout
+        assert lines.count(f"* {said.splitlines()[0]}") == 1, "the report has another sentence"
     kept = {"index.html", "table.md", "table.tex", "mechanisms.bib", "cells.csv", "runs.csv", "figures"}
     assert {file.name for file in Path("reports/plan").iterdir()} == kept
 
@@ -159,7 +209,6 @@ def test_compare_says_one_sentence_and_a_small_table_in_ascii(attnbench, plan):
     told = attnbench("compare", "se", "none", "--study", plan).stdout
     sentence, *table = told.splitlines()
     assert told.isascii()
-    assert f"* {sentence}".replace("[", "\\[").replace("]", "\\]") in markdown(compare(Study.load(plan), Store("runs")))
     welch = oracle.ttest_ind(ACCURACY["se"], ACCURACY["none"], equal_var=False).confidence_interval()
     parts = [
         "recipe classic, 3 epochs",
@@ -171,3 +220,73 @@ def test_compare_says_one_sentence_and_a_small_table_in_ascii(attnbench, plan):
         assert part in sentence
     assert [line.split()[0] for line in table] == ["%", "se", "none", "difference"]
     assert [line.split()[1] for line in table[1:]] == ["93.20", "91.20", "+2.00"]
+
+
+# Designs
+
+
+def designed(arms: int, seeds: int, pairing: str) -> dict[str, object]:
+    names = ["none", "se", "cbam", "constant", "static", "random"][:arms]
+    return {
+        "name": "s",
+        "base": {"dataset": "digits"},
+        "grid": {"attention": names},
+        "seeds": seeds,
+        "margin": 2.0,
+        "pairing": pairing,
+    }
+
+
+def smallest(n: int, pairing: str, family: int) -> float:
+    """The smallest p that n seeds an arm can reach after Holm's correction."""
+    return min(1.0, family * (2 / 2**n if pairing == "paired" else 2 / math.comb(2 * n, n)))
+
+
+@pytest.mark.parametrize(("pairing", "n", "family"), [("independent", 5, 2), ("paired", 8, 1), ("paired", 8, 5)])
+def test_a_design_says_what_it_can_find(pairing, n, family):
+    (design,) = designs(Study(**designed(family + 1, n, pairing)))
+    paired, level = pairing == "paired", 0.05 / family
+    power = TTestPower().solve_power if paired else TTestIndPower().solve_power
+    size = power(**{"nobs" if paired else "nobs1": n}, alpha=level, power=0.8)
+    freedom, error = (n - 1, math.sqrt(1 / n)) if paired else (2 * n - 2, math.sqrt(2 / n))
+    first, second, third = design_lines(design)
+    assert first.startswith(f"design: {n} seeds an arm, {family} comparison{'s' * (family > 1)} in the family, ")
+    assert first.endswith(f"smallest reachable p {smallest(n, pairing, family):.3f} with Holm's correction")
+    assert f"difference of {size:.1f} standard deviations" in second
+    assert third.startswith("equivalence within 2 points can pass where")
+    assert third.endswith(f"is below {2 / oracle.t.ppf(1 - level, freedom) / error:.2f} points")
+
+
+@pytest.mark.parametrize(
+    ("arms", "seeds", "pairing", "enough"),
+    [(2, 3, "independent", 4), (3, 4, "independent", 5), (2, 5, "paired", 6), (6, 7, "paired", 8), (3, 1, "paired", 7)],
+)
+def test_a_dry_run_warns_of_a_design_that_can_never_decide(monkeypatch, capsys, arms, seeds, pairing, enough):
+    assert smallest(enough, pairing, arms - 1) < 0.05 <= smallest(enough - 1, pairing, arms - 1)
+    monkeypatch.setattr(sweep, "estimate", lambda _: 0.0)  # measures, in a process of its own
+    for n in (seeds, enough):
+        Path("s.yaml").write_text(json.dumps(designed(arms, n, pairing)))  # JSON is YAML
+        monkeypatch.setattr(sys, "path", [*sys.path])  # the command adds to it
+        with pytest.raises(SystemExit):
+            main(["study", "s.yaml", "--dry-run"])
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == f"s: {arms * n} runs, 0 done, {arms * n} left"
+        assert lines[1].startswith(f"design: {n} seed")
+        warning = f"  THIS DESIGN CAN NEVER SAY better OR worse: {enough} seeds an arm are the fewest that can"
+        assert (lines[2] == warning) == (n == seeds)
+        assert ("  equivalence can not pass: one seed has no spread" in lines) == (n == 1)
+
+
+def test_a_study_that_is_done_has_no_design_any_more(attnbench, plan):
+    stored(records())
+    assert attnbench("study", plan, "--dry-run").stdout.splitlines()[0] == "plan: 15 runs, 15 done, 0 left"
+    assert "design" not in attnbench("study", plan, "--dry-run").stdout
+
+
+@pytest.mark.parametrize(("alone", "families"), [([], {2}), (["cbam"], {1, 2}), (["se", "cbam"], {2}), (["none"], {2})])
+def test_every_family_with_a_baseline_has_its_design(alone, families):
+    """Arms that train for longer than the rest are a cell of their own."""
+    where = [{"if": {"dataset": "digits", "attention": arm}, "set": {"epochs": 30}} for arm in alone]
+    plan = {**designed(3, 2, "paired"), "base": {}, "where": where}
+    plan["grid"] = {**plan["grid"], "dataset": ["digits", "FashionMNIST"]}
+    assert {design.family for design in designs(Study(**plan))} == families

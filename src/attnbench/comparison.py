@@ -1,5 +1,6 @@
 """Records to a comparison: arms grouped into cells, and each arm's verdict against the baseline."""
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ class Cell:
         """Any two arms; one that the plan does not name is a family of its own."""
         if arm.contrast is not None and other.name == self.plan.baseline:
             return arm.contrast
+        if other.contrast is not None and arm.name == self.plan.baseline:
+            return other.contrast.mirrored()
         return contrasts([_sample(arm.name, arm.records, stream=1)], _sample(other.name, other.records), self.plan)[0]
 
 
@@ -121,7 +124,9 @@ def compare(
         plan: how records are analysed; a study's file says it itself.
     """
     if not isinstance(study_or_records, Study):
-        return _comparison("records", plan or Plan(), list(study_or_records), 0)
+        plan = plan or Plan()
+        plan = dataclasses.replace(plan, baseline=ATTENTION.canonical(plan.baseline))
+        return _comparison("records", plan, list(study_or_records), 0)
     study = study_or_records
     home = store or Store.default()
     planned = study.runs()
@@ -133,11 +138,13 @@ def compare(
 
 def designs(study: Study) -> list[Design]:
     """The different designs of a study's cells, before anything is trained; cells without a comparison left out."""
-    arms: dict[str, set[str]] = defaultdict(set)
+    arms: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for spec in study.runs():
         form = canonical(spec)
-        arms[repr(_shared(form))].add(repr([form[name] for name in _ARM_FIELDS]))
-    families = sorted({len(found) - 1 for found in arms.values()} - {0})
+        arms[repr(_shared(form))].add(tuple(str(form[name]) for name in _ARM_FIELDS))
+    baseline = ATTENTION.canonical(study.baseline)
+    compared = [found for found in arms.values() if baseline in {arm[0] for arm in found}]
+    families = sorted({len(found) - 1 for found in compared} - {0})
     return [Design(len(study.seed_list), family, study.margin, study.pairing) for family in families]
 
 
@@ -149,7 +156,8 @@ def _comparison(name: str, plan: Plan, records: list[RunRecord], missing: int) -
     titles = _titles([_cell_form(members[0]) for members in groups.values()])
     cells = [_cell(title, members, plan) for title, members in zip(titles, groups.values(), strict=True)]
     warnings = [
-        f"{_placed(record)} seed {record.spec['seed']} failed: {record.error}; means are over the runs that did not"
+        f"run {record.id}, {_placed(record)} seed {record.spec['seed']} failed: {record.error}; "
+        "means are over the runs that did not"
         for record in records
         if not record.done
     ]

@@ -10,7 +10,7 @@ from attnbench.cards import Backbone
 from attnbench.errors import BadReference
 from attnbench.mechanisms import build_attention
 from attnbench.refs import nearest
-from attnbench.registry import ATTENTION, BACKBONES
+from attnbench.registry import ATTENTION, BACKBONES, own_site
 from attnbench.seeding import seeded
 
 
@@ -38,7 +38,7 @@ def network(
     mechanism, _ = ATTENTION.resolve(attention)
     if mechanism.name == "none":
         return model
-    pattern = site_pattern(entry.card, site or mechanism.card.site, backbone)
+    pattern = site_pattern(entry.card, site or own_site(attention), backbone)
     size = image_size or entry.card.image_size
     graft(model, attention, pattern, (in_channels, size, size), seed, stages)
     return model

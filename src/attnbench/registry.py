@@ -221,3 +221,10 @@ def _entry(
 ATTENTION = Registry("attention", "attention", _HERE / "mechanisms", Paper)
 BACKBONES = Registry("backbone", "backbone", _HERE / "backbones", Backbone)
 DATASETS = Registry("dataset", "dataset", _HERE / "data", Source)
+
+
+def own_site(attention: str) -> str:
+    """Where a mechanism goes unless the user says otherwise; one that is made of another goes where that one goes."""
+    entry, options = ATTENTION.resolve(attention)
+    inner = _nested(entry)
+    return own_site(str(options.get(inner[0], entry.defaults[inner[0]]))) if inner else entry.card.site

@@ -24,7 +24,7 @@ from attnbench.errors import AttnbenchError, Diverged, StoreProblem
 from attnbench.files import replacing
 from attnbench.models import Predictor, network
 from attnbench.numerics import choose_device, numerics
-from attnbench.registry import ATTENTION, BACKBONES, DATASETS
+from attnbench.registry import ATTENTION, BACKBONES, DATASETS, own_site
 from attnbench.spec import RunSpec, Runtime, canonical
 from attnbench.store import RunRecord, Store
 from attnbench.tracking import View, mirrored
@@ -269,7 +269,9 @@ def _marked(store: Store, spec: RunSpec, recipe: str) -> Iterator[None]:
 def _cards(spec: RunSpec) -> dict[str, Any]:
     named = {"attention": ATTENTION, "backbone": BACKBONES, "dataset": DATASETS}
     entries = {name: registry.resolve(getattr(spec, name))[0] for name, registry in named.items()}  # type: ignore[attr-defined]
-    return {name: {"name": entry.name, **dataclasses.asdict(entry.card)} for name, entry in entries.items()}
+    cards = {name: {"name": entry.name, **dataclasses.asdict(entry.card)} for name, entry in entries.items()}
+    cards["attention"]["site"] = own_site(spec.attention)
+    return cards
 
 
 class _Clock:

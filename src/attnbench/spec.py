@@ -18,7 +18,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from attnbench.errors import BadReference, BadSpec
 from attnbench.refs import nearest
-from attnbench.registry import ATTENTION, BACKBONES, DATASETS
+from attnbench.registry import ATTENTION, BACKBONES, DATASETS, own_site
 
 AUGMENTATIONS = ("crop", "flip", "cutout")
 
@@ -141,7 +141,7 @@ def canonical(spec: RunSpec) -> dict[str, object]:
         "dataset": DATASETS.canonical(spec.dataset),
         "attention": ATTENTION.canonical(spec.attention),
         "backbone": BACKBONES.canonical(spec.backbone),
-        "site": None if plain else spec.site or attention.card.site,
+        "site": None if plain else spec.site or own_site(spec.attention),
         "stages": None if plain or spec.stages is None else sorted(set(spec.stages)),
         "momentum": None if spec.optimizer == "adamw" else spec.momentum,
         "augment": "+".join(augmentations(spec.augment)) or "none",

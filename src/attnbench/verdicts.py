@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -24,6 +24,8 @@ from attnbench.stats import (
     holm,
     superiority,
 )
+
+Kind = Literal["better", "worse", "equivalent", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Verdict:
     below 0.05; else *undecided*.
     """
 
-    kind: Literal["better", "worse", "equivalent", "undecided"]
+    kind: Kind
     p_value: float
     equivalence_p: float
     family: int
@@ -118,6 +120,20 @@ class Contrast:
     """P(a run of the arm beats a run of the other); here `n` is 1, the one data set."""
     churn: Estimate | None
     """Share of images, in percent, on which the two disagree at equal seeds; None where predictions are missing."""
+
+    def mirrored(self) -> "Contrast":
+        """The same comparison told the other way round."""
+        gap, new, wins = self.difference, self.new_images, self.superiority
+        swapped: dict[Kind, Kind] = {"better": "worse", "worse": "better"}
+        return replace(
+            self,
+            arm=self.other,
+            other=self.arm,
+            difference=Difference(-gap.mean, -gap.high, -gap.low, gap.p_value, gap.n_baseline, gap.n),
+            new_images=new and Estimate(-new.mean, -new.high, -new.low, new.n),
+            verdict=replace(self.verdict, kind=swapped.get(self.verdict.kind, self.verdict.kind)),
+            superiority=Estimate(1 - wins.mean, 1 - wins.high, 1 - wins.low, wins.n),
+        )
 
 
 def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan) -> list[Contrast]:

@@ -69,7 +69,7 @@ def design_lines(design: Design) -> list[str]:
     if can_decide(n, n, family, pairing):
         size = detectable(n, n, family, pairing)
         lines.append(
-            f"a true difference of {size:.1f} standard deviations between seeds is found with 80 % probability"
+            f"a true difference of {size:.1f} standard deviations between seeds is found with about 80 % probability"
         )
     else:
         enough = seeds_to_decide(family, pairing)
