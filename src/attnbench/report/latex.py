@@ -9,7 +9,7 @@ from attnbench.errors import BadReference
 from attnbench.refs import parse
 from attnbench.registry import ATTENTION
 from attnbench.report.tables import caption, verdicts
-from attnbench.report.text import about, interval, p_text, signed, spread
+from attnbench.report.text import about, columns, row
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -23,23 +23,22 @@ _SPECIAL = {
     '"': r"\textquotedbl{}",
     **{character: f"\\{character}" for character in "$&#_%"},
 }
-_HEADS = ["attention", "$n$", "accuracy", "this test set", "new images", "difference", "this test set", "new images",
-          "$p$", "equivalence", "verdict"]  # fmt: skip
 
 
 def table(comparison: Comparison) -> str:
     """A `table*` with a block of rows for each cell, and the verdicts in sentences below it; needs booktabs."""
+    heads = [tex(head) for head in columns(comparison.baseline)]
     lines = [
         r"% \usepackage[T1]{fontenc}\usepackage{booktabs,textcomp}",
         r"\begin{table*}",
         r"\centering\small",
         rf"\caption{{{tex(comparison.name)}. {tex(caption(comparison))}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(_HEADS) - 2)}l}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(heads) - 2)}l}}",
         r"\toprule",
-        " & ".join(_HEADS) + r" \\",
+        " & ".join(heads) + r" \\",
     ]
     for cell in comparison.cells:
-        lines += [r"\midrule", rf"\multicolumn{{{len(_HEADS)}}}{{l}}{{{tex(f'{cell.name}: {about(cell)}')}}} \\"]
+        lines += [r"\midrule", rf"\multicolumn{{{len(heads)}}}{{l}}{{{tex(f'{cell.name}: {about(cell)}')}}} \\"]
         lines += [" & ".join(_row(arm)) + r" \\" for arm in cell.arms]
     lines += [r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""]
     found = verdicts(comparison)
@@ -60,14 +59,7 @@ def tex(text: str) -> str:
 
 
 def _row(arm: Arm) -> list[str]:
-    accuracy, found = arm.accuracy, arm.contrast
-    row = [arm.name, str(accuracy.n), f"{accuracy.mean:.2f}", spread(accuracy), spread(arm.new_images)]
-    compared = [""] * 6
-    if found:
-        gap, verdict = found.difference, found.verdict
-        compared = [signed(gap.mean), interval(gap.low, gap.high, plus=True), spread(found.new_images, plus=True)]
-        compared += [p_text(verdict.p_value), p_text(verdict.equivalence_p), verdict.kind]
-    first, *numbers = [tex(text) for text in [*row, *compared]]
+    first, *numbers = [tex(text) for text in row(arm)]
     return [first, *(number.replace("-", "$-$") for number in numbers)]
 
 

@@ -10,7 +10,7 @@ from attnbench.comparison import Arm, Cell, Comparison, across
 from attnbench.report.evidence import QUALITY, Quality, costs, decomposition
 from attnbench.report.figures import Figure
 from attnbench.report.tables import WHY, caption
-from attnbench.report.text import about, interval, p_text, points, sentence, signed, spread
+from attnbench.report.text import about, columns, interval, points, row, sentence, signed, spread
 from attnbench.stats import Estimate
 
 HERE = Path(__file__).parent
@@ -34,6 +34,7 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
     return templates.get_template("page.html").render(
         comparison=comparison,
         caption=caption(comparison),
+        heads=["data set", *columns(comparison.baseline)],
         margin=points(comparison.plan.margin),
         why=WHY,
         cells=cells,
@@ -84,27 +85,20 @@ def _cell(cell: Cell, qualities: Sequence[Quality], figures: Sequence[Figure]) -
 
 def _row(arm: Arm) -> list[tuple[str, object, str]]:
     """Text, what it is sorted by, and the class that colours it, of each column of the main table."""
-    accuracy, found = arm.accuracy, arm.contrast
-    row: list[tuple[str, object, str]] = [
-        (arm.name, arm.name.lower(), "name"),
-        (str(accuracy.n), accuracy.n, ""),
-        (f"{accuracy.mean:.2f}", accuracy.mean, ""),
-        (spread(accuracy), accuracy.low, ""),
-        (spread(arm.new_images), arm.new_images.low if arm.new_images else "", ""),
-    ]
+    found, texts = arm.contrast, row(arm)
+    keys: list[object] = [arm.name.lower(), arm.accuracy.n, arm.accuracy.mean, arm.accuracy.low, _low(arm.new_images)]
     if found is None:
-        return [*row, *[("", "", "")] * 6]
+        return [(text, key, "") for text, key in zip(texts, [*keys, *[""] * 6], strict=True)]
     gap, verdict = found.difference, found.verdict
-    kind = verdict.kind
-    return [
-        *row,
-        (signed(gap.mean), gap.mean, kind),
-        (interval(gap.low, gap.high, plus=True), gap.low, ""),
-        (spread(found.new_images, plus=True), found.new_images.low if found.new_images else "", ""),
-        (p_text(verdict.p_value), verdict.p_value, ""),
-        (p_text(verdict.equivalence_p), verdict.equivalence_p, ""),
-        (kind + (", within the margin" if kind in ("better", "worse") and verdict.within_margin else ""), kind, kind),
-    ]
+    keys += [gap.mean, gap.low, _low(found.new_images), verdict.p_value, verdict.equivalence_p, verdict.kind]
+    if verdict.kind in ("better", "worse") and verdict.within_margin:
+        texts[-1] += ", within the margin"
+    colours = [verdict.kind if place in (5, 10) else "" for place in range(len(texts))]
+    return list(zip(texts, keys, colours, strict=True))
+
+
+def _low(found: Estimate | None) -> object:
+    return found.low if found else ""
 
 
 def _costs(cell: Cell) -> list[list[str]]:

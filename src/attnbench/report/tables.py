@@ -4,9 +4,9 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from attnbench.comparison import Arm, Cell, Comparison
+from attnbench.comparison import Cell, Comparison
 from attnbench.report.evidence import QUALITY, Quality, decomposition
-from attnbench.report.text import about, interval, p_text, points, sentence, signed, spread
+from attnbench.report.text import about, columns, points, row, sentence, signed, spread
 from attnbench.stats import Difference, Estimate
 from attnbench.verdicts import Contrast
 
@@ -71,11 +71,13 @@ def _table(cell: Cell, baseline: str) -> list[str]:
     lines = [
         f"**{_plain(cell.name)}**: {_plain(about(cell))}.",
         "",
-        f"| attention | n | accuracy | this test set | new images | to {_plain(baseline)} | this test set | new images "
-        "| p | equivalence | verdict | parameters |",
+        f"| {' | '.join([*map(_plain, columns(baseline)), 'parameters'])} |",
         "|:--|--:|--:|:--|:--|--:|:--|:--|--:|--:|:--|--:|",
     ]
-    return [*lines, *(f"| {' | '.join(_row(arm))} |" for arm in cell.arms), ""]
+    for arm in cell.arms:
+        name, *numbers = row(arm)
+        lines.append(f"| {' | '.join([_plain(name), *numbers, format(arm.records[0].cost['parameters'], ',')])} |")
+    return [*lines, ""]
 
 
 def _why(cell: Cell) -> list[str]:
@@ -90,24 +92,6 @@ def _why(cell: Cell) -> list[str]:
         for step in steps
     ]
     return [*lines, ""]
-
-
-def _row(arm: Arm) -> list[str]:
-    accuracy, found = arm.accuracy, arm.contrast
-    compared = [""] * 6
-    if found:
-        gap, verdict = found.difference, found.verdict
-        compared = [signed(gap.mean), interval(gap.low, gap.high, plus=True), spread(found.new_images, plus=True)]
-        compared += [p_text(verdict.p_value), p_text(verdict.equivalence_p), verdict.kind]
-    return [
-        _plain(arm.name),
-        str(accuracy.n),
-        f"{accuracy.mean:.2f}",
-        spread(accuracy),
-        spread(arm.new_images),
-        *compared,
-        f"{arm.records[0].cost['parameters']:,}",
-    ]
 
 
 def _cell_rows(comparison: Comparison, qualities: Sequence[Sequence[Quality]]) -> Iterable[dict[str, object]]:
@@ -177,7 +161,7 @@ def _write(file: Path, rows: Iterable[dict[str, object]]) -> None:
 
 def _inert(value: object) -> object:
     """A text that a spreadsheet would take for a formula, made a text again."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else value
 
 
 def _plain(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import math
 
-from attnbench.comparison import Cell
+from attnbench.comparison import Arm, Cell
 from attnbench.power import MOST_SEEDS, can_decide, detectable, equivalence_spread, seeds_to_decide, smallest_p
 from attnbench.stats import Estimate
 from attnbench.verdicts import Contrast, Design
@@ -40,6 +40,23 @@ def spread(estimate: Estimate | None, plus: bool = False) -> str:
 def points(value: float) -> str:
     """`1 point`, `0.5 points`."""
     return f"{value:g} point{'' if value == 1 else 's'}"
+
+
+def columns(baseline: str) -> list[str]:
+    """The heads of the columns that every table of arms has."""
+    both = ["this test set", "new images"]
+    return ["attention", "n", "accuracy", *both, f"to {baseline}", *both, "p", "equivalence", "verdict"]
+
+
+def row(arm: Arm) -> list[str]:
+    """An arm in those columns; the last six are empty for the baseline."""
+    accuracy, found = arm.accuracy, arm.contrast
+    own = [arm.name, str(accuracy.n), f"{accuracy.mean:.2f}", spread(accuracy), spread(arm.new_images)]
+    if found is None:
+        return [*own, *[""] * 6]
+    gap, verdict = found.difference, found.verdict
+    compared = [signed(gap.mean), interval(gap.low, gap.high, plus=True), spread(found.new_images, plus=True)]
+    return [*own, *compared, p_text(verdict.p_value), p_text(verdict.equivalence_p), verdict.kind]
 
 
 def sentence(contrast: Contrast, cell: Cell) -> str:
