@@ -258,7 +258,7 @@ def test_a_dry_run_names_what_is_left(done, attnbench):
     said = attnbench("study", write_study("more", ["none", "se"], seeds=2), "--dry-run").stdout
     assert "more: 4 runs, 2 done, 2 left" in said
     left = [RunSpec(**TINY, attention=name, seed=1).id for name in ("none", "se")]
-    assert [line.split()[0] for line in said.splitlines() if line.startswith("  ")] == left
+    assert re.findall(r"^  ([0-9a-f]{12})  ", said, re.MULTILINE) == left
     assert contents(Path("runs")) == before
 
 
