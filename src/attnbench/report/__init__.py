@@ -1,6 +1,7 @@
 """A comparison as files that people and programs read."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from attnbench.comparison import Comparison
@@ -59,8 +60,9 @@ def _pictures(drawn: Sequence[Figure], folder: Path) -> list[Path]:
     for old in [*folder.glob("[0-9][0-9]-*.svg"), *folder.glob("[0-9][0-9]-*.png")]:
         old.unlink()
     files = []
-    for figure in drawn:
-        svg, png = static(figure.chart)
+    with ThreadPoolExecutor(2) as pool:  # the converter works outside of Python
+        made = list(pool.map(static, [figure.chart for figure in drawn]))
+    for figure, (svg, png) in zip(drawn, made, strict=True):
         files += [folder / f"{figure.name}.svg", folder / f"{figure.name}.png"]
         files[-2].write_text(svg, encoding="utf-8")
         files[-1].write_bytes(png)
