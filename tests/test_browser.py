@@ -1,7 +1,6 @@
 """A bare `mlflow ui` after the classic command, in a real browser: what a person sees who types the two lines."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.slow
 
@@ -69,19 +68,12 @@ def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    """A page of the system's Chromium."""
-    chromium = shutil.which("chromium")
-    assert chromium, "the tests of pages need Debian's package chromium"
-    quiet = ["gpu", "quic", "background-networking", "component-update", "sync"]
-    arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        opened = browser.new_page(viewport={"width": 1600, "height": 1200})
-        opened.set_default_timeout(PATIENCE)
-        expect.set_options(timeout=PATIENCE)
-        yield opened
-        browser.close()
+def page(browser: Browser) -> Page:
+    """A page that waits for a slow server."""
+    opened = browser.new_page(viewport={"width": 1600, "height": 1200})
+    opened.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    return opened
 
 
 @pytest.fixture(scope="module")

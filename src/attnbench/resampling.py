@@ -49,14 +49,14 @@ def sign_flip_p(differences: Values) -> float:
     gaps = np.asarray(differences, float)
     if len(gaps) < 2:
         return math.nan
-    exact = len(gaps) <= FLIPS_UP_TO
-    if exact:
+    counted = len(gaps) <= FLIPS_UP_TO
+    if counted:
         signs = 1 - 2 * ((np.arange(2 ** len(gaps))[:, None] >> np.arange(len(gaps))) & 1)
     else:
         signs = np.random.default_rng(0).choice([-1, 1], (RESAMPLES, len(gaps)))
     observed = abs(gaps.sum()) - TIE * np.abs(gaps).sum()
     far = int((np.abs(signs @ gaps) >= observed).sum())
-    return far / len(signs) if exact else (far + 1) / (len(signs) + 1)
+    return far / len(signs) if counted else (far + 1) / (len(signs) + 1)
 
 
 def crossed_draws(right: np.ndarray, stream: int) -> np.ndarray:

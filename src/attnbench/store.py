@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +68,13 @@ class RunRecord:
         """Test accuracy in percent."""
         return float(self.test["accuracy"])
 
-    @property
+    @cached_property
     def predictions(self) -> Predictions | None:
         """What it said of each test image; None where only the record was kept."""
         file = Path(self.folder) / "predictions.npz"
         return Predictions(file) if file.is_file() else None
 
-    @property
+    @cached_property
     def gates(self) -> dict[str, dict[str, Any]]:
         """What `attnbench evaluate` gave with other gates: name of the gate -> its `accuracy` and more."""
         found = {}

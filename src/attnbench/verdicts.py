@@ -138,7 +138,8 @@ class Contrast:
 
 def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan) -> list[Contrast]:
     """Every arm against `other`: one family, whose two kinds of tests are each corrected by Holm's method."""
-    pairs = [_paired(arm, other) if plan.pairing == "paired" else (arm, other) for arm in arms]
+    matched = [_paired(arm, other) for arm in arms]
+    pairs = matched if plan.pairing == "paired" else [(arm, other) for arm in arms]
     gaps = [difference(one.accuracies, two.accuracies, plan.pairing) for one, two in pairs]
     adjusted = holm([gap.p_value for gap in gaps])
     equal = holm([equivalence_p(one.accuracies, two.accuracies, plan.margin, plan.pairing) for one, two in pairs])
@@ -150,11 +151,11 @@ def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan) -> list[Contras
             new_images=_new_images(one, two, plan.pairing),
             verdict=_verdict(one, two, gap, p, same, plan, len(pairs)),
             pairing=plan.pairing,
-            correlation=correlation(*(sample.accuracies for sample in _paired(one, two))),
+            correlation=correlation(*(sample.accuracies for sample in equal_seeds)),
             superiority=superiority([(one.accuracies, two.accuracies)]),
-            churn=_churn(*_paired(one, two)),
+            churn=_churn(*equal_seeds),
         )
-        for (one, two), gap, p, same in zip(pairs, gaps, adjusted, equal, strict=True)
+        for (one, two), equal_seeds, gap, p, same in zip(pairs, matched, gaps, adjusted, equal, strict=True)
     ]
 
 

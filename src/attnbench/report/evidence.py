@@ -15,12 +15,13 @@ from attnbench.registry import ATTENTION
 from attnbench.stats import Estimate, estimate, gap
 
 QUALITY = {
-    "nll": "negative log-likelihood (nats)",
+    "nll": "NLL (nats)",
     "brier": "Brier score",
     "ece": "calibration error (points)",
     "macro_f1": "macro F1 (%)",
     "balanced_accuracy": "balanced accuracy (%)",
 }
+"""A field of Scores -> the head of its column."""
 
 
 @dataclass(frozen=True)

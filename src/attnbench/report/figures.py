@@ -7,7 +7,8 @@ from typing import Any
 
 from attnbench.comparison import Cell
 from attnbench.report.evidence import Quality, class_differences, costs, curves, decomposition, reliability_rows
-from attnbench.report.text import interval, points, signed
+from attnbench.report.text import points, signed, spread
+from attnbench.stats import Difference, Estimate
 
 MOST_ROWS = 96
 """Where classes times mechanisms are more, only the classes with the largest differences are drawn."""
@@ -51,7 +52,7 @@ def _differences(cell: Cell) -> list[Figure]:
                 rows.append({"arm": found.arm, "estimand": estimand, **_span(gap), "verdict": found.verdict.kind})
     if not rows:
         return []
-    words = [f"{each.arm} {signed(each.difference.mean)} {_interval(each.difference)}" for each in contrasts]
+    words = [f"{each.arm} {signed(each.difference.mean)} {spread(each.difference, plus=True)}" for each in contrasts]
     margin, order = cell.plan.margin, [each.arm for each in contrasts]
     caption = (
         f"Mechanism and seed varied; {_runs(cell)}. Difference of mean test accuracies to {cell.plan.baseline} with "
@@ -135,7 +136,9 @@ def _controls(cell: Cell) -> list[Figure]:
         if not own:
             continue
         rows = [{"part": step.part, **_span(step.estimate), "compared": step.what} for step in own]
-        words = [f"{one.part} ({one.what}) {signed(one.estimate.mean)} {_interval(one.estimate)}" for one in own]
+        words = [
+            f"{one.part} ({one.what}) {signed(one.estimate.mean)} {spread(one.estimate, plus=True)}" for one in own
+        ]
         caption = (
             f"Mechanism and seed varied; {_runs(cell)}. What the controls say about {arm}: differences of mean test "
             "accuracy in points with 95 % intervals (this test set; Welch's between arms, Student's over trained runs "
@@ -194,9 +197,5 @@ def _runs(cell: Cell) -> str:
     return f"n = {sizes[0]}" + (f" to {sizes[-1]}" if len(sizes) > 1 else "") + " seeds an arm"
 
 
-def _span(found: Any) -> dict[str, float]:
+def _span(found: Estimate | Difference) -> dict[str, float]:
     return {"mean": found.mean, "low": found.low, "high": found.high}
-
-
-def _interval(found: Any) -> str:
-    return interval(found.low, found.high, plus=True)

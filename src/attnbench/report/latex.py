@@ -1,10 +1,9 @@
 """The comparison as a LaTeX table (booktabs), and the mechanisms' papers as BibTeX."""
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
-from attnbench.comparison import Arm, Cell, Comparison
+from attnbench.comparison import Arm, Comparison
 from attnbench.errors import BadReference
 from attnbench.refs import parse
 from attnbench.registry import ATTENTION
@@ -49,7 +48,7 @@ def table(comparison: Comparison) -> str:
 
 def bibliography(comparison: Comparison) -> str:
     """The papers of the mechanisms in a comparison, controls left out, each once."""
-    cards = dict(_cards(cell) for cell in _arms(comparison.cells))
+    cards = dict(_cards(arm) for cell in comparison.cells for arm in cell.arms)
     return "\n".join(_entry(name, card) for name, card in sorted(cards.items()) if not card.get("control"))
 
 
@@ -61,10 +60,6 @@ def tex(text: str) -> str:
 def _row(arm: Arm) -> list[str]:
     first, *numbers = [tex(text) for text in row(arm)]
     return [first, *(number.replace("-", "$-$") for number in numbers)]
-
-
-def _arms(cells: Iterable[Cell]) -> Iterable[Arm]:
-    return (arm for cell in cells for arm in cell.arms)
 
 
 def _cards(arm: Arm) -> tuple[str, dict[str, Any]]:

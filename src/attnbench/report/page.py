@@ -37,6 +37,7 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
         heads=["data set", *columns(comparison.baseline)],
         margin=points(comparison.plan.margin),
         why=WHY,
+        quality_heads=["attention", *QUALITY.values()],
         cells=cells,
         across=_across(comparison),
         specs={figure.name: _spoken(figure) for drawn in figures for figure in drawn},
@@ -110,8 +111,7 @@ def _costs(cell: Cell) -> list[list[str]]:
 
 
 def _quality(quality: Quality) -> list[str]:
-    found = [quality.estimates[name] for name in QUALITY]
-    return [quality.arm, *map(_with_interval, found)]
+    return [quality.arm, *(_with_interval(quality.estimates[name]) for name in QUALITY)]
 
 
 def _with_interval(found: Estimate) -> str:
@@ -126,9 +126,9 @@ def _pairs(arm: Arm) -> list[str]:
         f"{arm.name} - {arm.contrast.other}",
         _with_interval(arm.contrast.superiority),
         str(found.n),
-        f"{signed(found.r)} {interval(found.low, found.high, plus=True)}",
+        f"{signed(found.r)} {spread(found, plus=True)}",
         f"{found.saved:.2f} {interval(found.saved_low, found.saved_high)}",
-        f"{churn.mean:.2f} {interval(churn.low, churn.high)}" if churn else "-",
+        f"{churn.mean:.2f} {spread(churn)}" if churn else "-",
     ]
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from attnbench.comparison import Arm, Cell
 from attnbench.errors import StoreProblem
-from attnbench.report.text import interval, sentence, signed, spread
+from attnbench.report.text import sentence, signed, spread
 from attnbench.verdicts import Contrast
 
 
@@ -25,7 +25,7 @@ class Pair:
             for arm in (self.arm, self.other)
         ]
         images = spread(self.contrast.new_images, plus=True)
-        rows.append(("difference", signed(gap.mean), interval(gap.low, gap.high, plus=True), images))
+        rows.append(("difference", signed(gap.mean), spread(gap, plus=True), images))
         rows.insert(0, ("", "%", "this test set", "new images"))
         table = [f"  {name:28} {mean:>7}  {here:18} {images}".rstrip() for name, mean, here, images in rows]
         return "\n".join([sentence(self.contrast, self.cell), *table])

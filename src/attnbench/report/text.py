@@ -4,7 +4,7 @@ import math
 
 from attnbench.comparison import Arm, Cell
 from attnbench.power import MOST_SEEDS, can_decide, detectable, equivalence_spread, seeds_to_decide, smallest_p
-from attnbench.stats import Estimate
+from attnbench.stats import Correlation, Difference, Estimate
 from attnbench.verdicts import Contrast, Design
 
 TEST = {
@@ -32,9 +32,9 @@ def interval(low: float, high: float, plus: bool = False) -> str:
     return f"[{low:+.2f}, {high:+.2f}]" if plus else f"[{low:.2f}, {high:.2f}]"
 
 
-def spread(estimate: Estimate | None, plus: bool = False) -> str:
-    """The interval of an estimate; `-` where there is none."""
-    return interval(estimate.low, estimate.high, plus) if estimate else "-"
+def spread(found: Estimate | Difference | Correlation | None, plus: bool = False) -> str:
+    """The interval of a value; `-` where there is none."""
+    return interval(found.low, found.high, plus) if found else "-"
 
 
 def points(value: float) -> str:
@@ -55,7 +55,7 @@ def row(arm: Arm) -> list[str]:
     if found is None:
         return [*own, *[""] * 6]
     gap, verdict = found.difference, found.verdict
-    compared = [signed(gap.mean), interval(gap.low, gap.high, plus=True), spread(found.new_images, plus=True)]
+    compared = [signed(gap.mean), spread(gap, plus=True), spread(found.new_images, plus=True)]
     return [*own, *compared, p_text(verdict.p_value), p_text(verdict.equivalence_p), verdict.kind]
 
 
@@ -64,7 +64,7 @@ def sentence(contrast: Contrast, cell: Cell) -> str:
     gap, record = contrast.difference, cell.arms[0].records[0]
     regime = f"recipe {record.recipe or 'as given'}, {record.spec['epochs']} epochs"
     seeds = f"n = {gap.n} pairs" if contrast.pairing == "paired" else f"n = {gap.n} + {gap.n_baseline} seeds"
-    found = f"{signed(gap.mean)} points, 95 % interval {interval(gap.low, gap.high, plus=True)}, {seeds}"
+    found = f"{signed(gap.mean)} points, 95 % interval {spread(gap, plus=True)}, {seeds}"
     return f"{cell.name} ({regime}): {_answer(contrast)} ({found}; {_tests(contrast)}){_outlook(contrast)}"
 
 
