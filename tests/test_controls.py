@@ -33,7 +33,7 @@ from torch import nn
 from attnbench.cards import Paper
 from attnbench.mechanisms import attention
 
-@attention("mine", Paper(title="Somebody's own", site="stage"))
+@attention("mine", Paper(title="Somebody's own", kind="S"))
 class Gate(nn.Module):
     def __init__(self, channels, start=1.0):
         super().__init__()

@@ -224,7 +224,7 @@ def test_the_controls_multiply_by_a_number_and_learn_nothing(text, value):
         ("cbam(reduction=-1)", "reduction=-1 must be at least 1"),
         ("se(reduction=1.5)", "reduction=1.5"),
         ('se(reduction="16")', "must be an int"),
-        ("cbam(kernel=4)", "kernel=4 odd"),
+        ("cbam(kernel=4)", "kernel=4 must be odd"),
         ("se(ratio=4)", "no option 'ratio'; its options: reduction, variant"),
         ("sse", "did you mean 'se'?"),
     ],

@@ -17,14 +17,20 @@ class Paper:
     url: str = ""
     kind: Literal["D", "R", "S"] = "D"
     """D keeps the shape and follows any convolution, R replaces a convolution, S works at stage level."""
-    site: str = "block"
-    """Where it goes unless the user says otherwise: a key of the backbone's `sites`."""
+    paper_site: str = ""
+    """Where the paper puts it, for `site="paper"`: a key of the backbone's `sites`; empty for its kind's own place."""
+    paper_stages: tuple[int, ...] = ()
+    """The stages that the paper puts it into, the last being -1; empty for all."""
+    paper_every: int = 1
+    """The paper has it in every n-th place of a stage."""
     control: bool = False
     """True for `none` and the controls that are no attention mechanisms."""
     gate: tuple[float, float] | None = None
-    """The open range of `gate(x)`, for gated mechanisms."""
+    """The range of `gate(x)`, for gated mechanisms."""
     parameters: str = ""
-    """The number of parameters as a formula of the width C and the options."""
+    """The number of parameters as an expression of the width C, the map's H and W, the options, and `where`."""
+    where: Mapping[str, str] = field(default_factory=dict)
+    """Names in `parameters` -> their expressions, each of the names above it."""
     nested: tuple[str, ...] = ()
     """Options that name another mechanism: they are read as references, and its version counts too."""
     inert: Mapping[str, str] = field(default_factory=dict)
@@ -34,9 +40,18 @@ class Paper:
     synonyms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Option -> value -> the value that means the same: two spellings of one function are one run."""
     deviations: str = ""
-    """Where paper and released code differ, and what small widths do."""
+    """Where paper and released code differ, and which of them each variant is."""
+    clamping: str = ""
+    """What small widths and maps do."""
+    determinism: str = ""
+    """What has no deterministic form on CUDA; empty where everything has."""
     version: int = 1
     """Raised when the numbers of the mechanism change, so that old runs are not taken for new ones."""
+
+    @property
+    def site(self) -> str:
+        """Its place unless the user says otherwise: one for each kind, so that arms are comparable."""
+        return {"D": "block", "R": "conv", "S": "stage"}[self.kind]
 
 
 @dataclass(frozen=True, kw_only=True)

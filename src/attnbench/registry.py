@@ -65,7 +65,8 @@ class Entry(Generic[Card]):
         """The entry and its card as plain values: at least `name`, `kind`, `control` and `inert`."""
         card = dataclasses.asdict(self.card)
         first = {"name": self.name, "kind": card.pop("kind", self.target.split(".")[1]), "summary": self.summary}
-        return {**first, "control": False, "inert": {}, "options": dict(self.defaults), **card}
+        site = {"site": self.card.site} if isinstance(self.card, Paper) else {}
+        return {**first, "control": False, "inert": {}, "options": dict(self.defaults), **site, **card}
 
     def identity(self) -> int | str:
         """What makes a run another run when it changes: our card's version, or the digest of the user's file."""

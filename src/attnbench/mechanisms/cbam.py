@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from attnbench.mechanisms import Paper, attention
+from attnbench.mechanisms import Paper, attention, reduced
 
 PAPER = Paper(
     title="CBAM: Convolutional Block Attention Module",
@@ -14,11 +14,13 @@ PAPER = Paper(
     year=2018,
     url="https://arxiv.org/abs/1807.06521",
     gate=(0.0, 1.0),
-    parameters="2*C*h + 2*kernel**2 with h = max(1, C // reduction); official adds h + C + 2",
+    parameters="2*C*h + 2*kernel**2 + (h + C + 2) * (variant == 'official')",
+    where={"h": "reduced(C, reduction)"},
     synonyms={"variant": {"classic": "paper"}},
     deviations="The equations have neither biases nor a batch norm. The released code has biases in the MLP and a "
     "batch norm after the spatial convolution whose weight starts at 0, so that the spatial gate starts at 0.5 "
-    '(variant="official"). Small widths: never below one hidden channel.',
+    '(variant="official").',
+    clamping="At least one hidden channel.",
 )
 
 
@@ -34,9 +36,9 @@ class CBAM(nn.Module):
         variant: Literal["paper", "official", "classic"] = "paper",
     ) -> None:
         super().__init__()
-        if reduction < 1 or kernel < 1 or kernel % 2 == 0:
-            raise ValueError(f"reduction={reduction} must be at least 1 and kernel={kernel} odd")
-        self.ca = _ChannelGate(channels, max(1, channels // reduction), bias=variant == "official")
+        if kernel < 1 or kernel % 2 == 0:
+            raise ValueError(f"kernel={kernel} must be odd")
+        self.ca = _ChannelGate(channels, reduced(channels, reduction), bias=variant == "official")
         self.sa = _SpatialGate(kernel, norm=variant == "official")
 
     def gate(self, x: Tensor) -> Tensor:

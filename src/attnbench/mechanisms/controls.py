@@ -10,7 +10,6 @@ STATIC = Paper(title="One learned scale per channel in place of the gate", contr
 RANDOM = Paper(
     title="Another mechanism, never trained",
     control=True,
-    parameters="those of the mechanism, none of which is trained",
     nested=("of",),
     deviations="Where the mechanism has few hidden units they may all be dead as drawn, and the gate is a constant "
     "there: SE has a single one at 16 channels.",

@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from attnbench.mechanisms import Paper, attention
+from attnbench.mechanisms import Paper, attention, reduced
 
 PAPER = Paper(
     title="Squeeze-and-Excitation Networks",
@@ -13,10 +13,12 @@ PAPER = Paper(
     year=2018,
     url="https://arxiv.org/abs/1709.01507",
     gate=(0.0, 1.0),
-    parameters="2*C*h + h + C with h = max(1, C // reduction); 2*C*h for classic",
+    parameters="2*C*h + (h + C) * (variant == 'paper')",
+    where={"h": "reduced(C, reduction)"},
     synonyms={"variant": {"official": "paper"}},
     deviations="The released Caffe models have biases, as the equations' fully connected layers do; most PyTorch "
-    'copies drop them (variant="classic"). Small widths: never below one hidden channel.',
+    'copies drop them (variant="classic").',
+    clamping="At least one hidden channel.",
 )
 
 
@@ -26,9 +28,7 @@ class SE(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 16, variant: Literal["paper", "classic"] = "paper") -> None:
         super().__init__()
-        if reduction < 1:
-            raise ValueError(f"reduction={reduction} must be at least 1")
-        hidden, bias = max(1, channels // reduction), variant == "paper"
+        hidden, bias = reduced(channels, reduction), variant == "paper"
         self.fc = nn.Sequential(nn.Linear(channels, hidden, bias), nn.ReLU(), nn.Linear(hidden, channels, bias))
 
     def gate(self, x: Tensor) -> Tensor:
