@@ -1,8 +1,9 @@
 """Convolutional block attention: equations 1-3 of Woo et al. 2018 (arXiv 1807.06521)."""
 
 import numpy as np
-from equations.numeric import Array, batch_norm, conv, linear, relu, sigmoid
 from torch import nn
+
+from equations.numeric import Array, batch_norm, conv, linear, relu, sigmoid
 
 CASES = ["cbam", 'cbam(variant="official")', "cbam(kernel=3, reduction=4)"]
 

@@ -1,7 +1,8 @@
 """Squeeze-and-excitation: equations 2-4 of Hu et al. 2018 (arXiv 1709.01507)."""
 
-from equations.numeric import Array, linear, relu, sigmoid
 from torch import nn
+
+from equations.numeric import Array, linear, relu, sigmoid
 
 CASES = ["se", 'se(variant="classic", reduction=4)', "se(reduction=64)"]
 
