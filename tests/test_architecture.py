@@ -18,7 +18,7 @@ LAYERS = [
     {"registry", "verdicts"},
     {"spec", "mechanisms", "backbones"},
     {"recipes", "store", "numerics", "data"},
-    {"study", "tracking", "models", "optim", "flags"},
+    {"study", "tracking", "models", "optim", "flags", "conformance"},
     {"comparison", "train", "cost"},
     {"report", "runner"},
     {"worker", "sweep"},
