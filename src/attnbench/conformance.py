@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from attnbench.cards import Paper
+from attnbench.cost import promised
 from attnbench.errors import BadReference
-from attnbench.mechanisms import Size, build_attention, divisor, reduced
+from attnbench.mechanisms import Size, build_attention
 from attnbench.registry import ATTENTION
 from attnbench.seeding import seeded
 
@@ -243,25 +244,6 @@ def _has_its_gradient(subject: Subject) -> Iterator[str]:
     x = _images(2, 8, 4, 3).double().requires_grad_()
     if not torch.autograd.gradcheck(module, (x,), atol=1e-4, rtol=1e-3, raise_exception=False, fast_mode=True):
         yield "its gradient is not that of its output (finite differences in float64)"
-
-
-def promised(card: Paper, options: dict[str, Any], channels: int, size: Size) -> int:
-    """The number of parameters by the card's formula."""
-    names: dict[str, Any] = {"C": channels, "H": size[0], "W": size[1], **options, **_FUNCTIONS}
-    for name, expression in card.where.items():
-        names[name] = _value(expression, names)
-    return int(_value(card.parameters, names))
-
-
-_FUNCTIONS: dict[str, Any] = {
-    function.__name__: function
-    for function in (abs, int, len, max, min, round, sum, math.ceil, math.floor, math.log2, math.sqrt, reduced, divisor)
-}
-
-
-def _value(expression: str, names: dict[str, Any]) -> Any:
-    """A card's expression; a card is code that somebody has already chosen to run."""
-    return eval(expression, {"__builtins__": {}, **names})
 
 
 def _images(*shape: int, seed: int = 1) -> Tensor:
