@@ -35,7 +35,7 @@ def record(attention: str, seed: int, accuracy: float, given: dict | None = None
         split_fingerprint="split",
         numerics={"device": "cpu", "threads": 1},
         environment={"code": "one"},
-        cards={"attention": dataclasses.asdict(ATTENTION.find(spec.attention.partition("(")[0]).card)},
+        cards={"attention": ATTENTION.find(spec.attention.partition("(")[0]).about()},
         cost={"parameters": 1000 + len(attention), "macs": 5000},
         timings={"train": 1.5},
     )

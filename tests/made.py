@@ -262,7 +262,7 @@ def _record(spec: RunSpec, rng: np.random.Generator, names: tuple[str, ...]) -> 
         split_fingerprint=f"split of {spec.dataset}",
         numerics={"device": "cpu", "threads": 1},
         environment={"code": "one", "python": "3.11.2", "packages": {"numpy": "2.1.0"}},
-        cards={name: {"name": entry.name, **dataclasses.asdict(entry.card)} for name, entry in entries.items()},
+        cards={name: entry.about() for name, entry in entries.items()},
         cost={"parameters": 270_000 + size, "macs": 41_000_000 + 7 * size},
         timings={"prepare": 0.1, "train": 60 + 20 * float(rng.random()) + size / 50, "test": 0.2},
         resumed=int(spec.seed == 1),

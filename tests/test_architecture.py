@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "attnbench"
 LAYERS = [
     {"errors", "cards", "files", "console", "resampling"},
     {"refs", "seeding", "stats", "environment", "marked", "predictions"},
-    {"sources", "power"},
+    {"sources", "power", "validation"},
     {"registry", "verdicts"},
     {"spec", "mechanisms", "backbones"},
     {"recipes", "store", "numerics", "data"},
@@ -40,7 +40,7 @@ PLAIN = [
     "report",
     "resampling",
 ]
-PLAIN += ["sources", "spec", "stats", "store", "study", "sweep", "tracking", "verdicts"]
+PLAIN += ["sources", "spec", "stats", "store", "study", "sweep", "tracking", "validation", "verdicts"]
 """The half that thinks: it never needs torch or mlflow to be imported."""
 
 DECORATORS = {"mechanisms": "attention", "backbones": "backbone", "data": "dataset"}

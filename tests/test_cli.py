@@ -18,6 +18,7 @@ VERBS = ("run", "study", "report", "compare", "list", "show", "data", "evaluate"
 HEAVY = {"torch", "torchvision", "mlflow", "pandas", "scipy", "sklearn", "altair"}
 GIVEN: dict[str, Any] = {
     "dataset": "CIFAR100", "attention": "se(reduction=8)", "backbone": "resnet56", "site": "stage", "stages": (2, 3),
+    "every": 2, "init": "identity",
     "epochs": 7, "batch_size": 64, "optimizer": "sgd", "lr": 0.03, "weight_decay": 0.02, "momentum": 0.8,
     "schedule": "onecycle", "warmup": 2.0, "augment": "crop+flip", "label_smoothing": 0.1, "image_size": 48,
     "normalise": "0.5 0.5 0.5 / 0.2 0.2 0.2", "val_fraction": 0.2, "selection": "best-val", "train_fraction": 0.5,

@@ -21,7 +21,7 @@ from attnbench.spec import canonical
 
 FIELDS = [field.name for field in dataclasses.fields(RunSpec)]
 
-BASE = {"dataset": "digits", "attention": "se", "optimizer": "sgd", "val_fraction": 0.1}
+BASE = {"dataset": "digits", "attention": "se", "optimizer": "sgd", "val_fraction": 0.1, "every": 2, "init": "identity"}
 """A run in which every field has an effect."""
 
 CHANGED: dict[str, object] = {"dataset": "FashionMNIST", "attention": "cbam", "backbone": "resnet20"}
@@ -29,7 +29,7 @@ CHANGED |= {"site": "stage", "stages": (1,), "epochs": 26, "batch_size": 33, "op
 CHANGED |= {"weight_decay": 0.0, "momentum": 0.8, "schedule": "constant", "warmup": 1.0, "augment": "flip"}
 CHANGED |= {"label_smoothing": 0.1, "image_size": 16, "normalise": "0.5 / 0.25", "val_fraction": 0.2}
 CHANGED |= {"selection": "best-val", "train_fraction": 0.5, "train_limit": 100, "test_limit": 100}
-CHANGED |= {"precision": "fp32", "deterministic": False, "seed": 1}
+CHANGED |= {"precision": "fp32", "deterministic": False, "seed": 1, "every": 3, "init": "own"}
 
 NO_REFERENCES = """
 se(variant=official)
@@ -158,6 +158,9 @@ def test_any_text_is_a_reference_or_refused_never_a_crash(text):
         {"weight_decay": 0},
         {"momentum": 0.5},
         {"site": "block"},
+        {"site": "paper"},
+        {"every": 1},
+        {"init": "own"},
         {"stages": (2, 1)},
         {"augment": "flip+crop"},
         {"image_size": 8},
@@ -171,7 +174,9 @@ def test_every_spelling_of_a_run_has_one_name(spelling):
     assert name(**{**fields, **spelling}) == name(**fields)
 
 
-@pytest.mark.parametrize("given", [{"site": "stage"}, {"stages": (1,)}, {"momentum": 0.1}], ids=str)
+@pytest.mark.parametrize(
+    "given", [{"site": "stage"}, {"stages": (1,)}, {"every": 2}, {"init": "identity"}, {"momentum": 0.1}], ids=str
+)
 def test_a_field_without_effect_is_no_part_of_the_name(given):
     assert name(attention="none", optimizer="adamw", **given) == name()
 

@@ -15,7 +15,7 @@ from attnbench.store import RunRecord, Store
 from attnbench.study import Study
 from attnbench.verdicts import Contrast, Design, Plan, Sample, contrasts
 
-_ARM_FIELDS = ("attention", "site", "stages")
+_ARM_FIELDS = ("attention", "site", "stages", "every", "init")
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def designs(study: Study) -> list[Design]:
     arms: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for spec in study.runs():
         form = canonical(spec)
-        arms[repr(_shared(form))].add(tuple(str(form[name]) for name in _ARM_FIELDS))
+        arms[repr(_shared(form))].add(tuple(str(form.get(name)) for name in _ARM_FIELDS))
     baseline = ATTENTION.canonical(study.baseline)
     compared = [found for found in arms.values() if baseline in {arm[0] for arm in found}]
     families = sorted({len(found) - 1 for found in compared} - {0})
@@ -239,6 +239,7 @@ def _placed(record: RunRecord) -> str:
     form = record.canonical
     place = [f"site={form['site']}"] if form["site"] not in (None, record.cards["attention"].get("site")) else []
     place += [f"stages={','.join(map(str, form['stages']))}"] if form["stages"] else []
+    place += [f"{name}={form[name]}" for name in ("every", "init") if name in form]
     return " ".join([str(form["attention"]), *place])
 
 

@@ -1,7 +1,7 @@
 """Networks: a plain backbone, and a mechanism grafted at the sites that the backbone's card names."""
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,11 @@ from attnbench.cards import Backbone
 from attnbench.errors import BadReference
 from attnbench.mechanisms import build_attention
 from attnbench.refs import nearest
-from attnbench.registry import ATTENTION, BACKBONES, own_site
+from attnbench.registry import ATTENTION, BACKBONES, Place, card_of, place
 from attnbench.seeding import seeded
+
+Init = Literal["own", "identity"]
+Position = Literal["behind", "before", "instead"]
 
 
 def network(
@@ -23,11 +26,17 @@ def network(
     image_size: int | None = None,
     site: str | None = None,
     stages: tuple[int, ...] | None = None,
+    every: int | None = None,
+    init: Init = "own",
 ) -> nn.Module:
     """Build a backbone with a mechanism in it; B C H W images in, B `classes` logits out.
 
     For one `seed` the backbone's initial weights are the same whatever the mechanism is: backbone and each
-    grafted module draw from streams of their own.
+    grafted module draw from streams of their own. Pretrained weights are loaded before anything is grafted.
+
+    Args:
+        site, stages, every: where the mechanism goes, as in RunSpec.
+        init: `identity` lets the mechanism start as doing nothing.
 
     Raises:
         BadReference: an unknown name, option or site, or a value the module refuses.
@@ -38,34 +47,64 @@ def network(
     mechanism, _ = ATTENTION.resolve(attention)
     if mechanism.name == "none":
         return model
-    pattern = site_pattern(entry.card, site or own_site(attention), backbone)
+    where = place(attention, site, stages, every)
+    pattern = site_pattern(entry.card, where.site, backbone)
     size = image_size or entry.card.image_size
-    graft(model, attention, pattern, (in_channels, size, size), seed, stages)
+    there = Place(pattern, where.stages, where.every)
+    graft(model, attention, there, (in_channels, size, size), seed, position(attention, where.site), init)
     return model
+
+
+def position(attention: str, site: str) -> Position:
+    """Whether a mechanism goes behind what a site names, before it, or takes its place."""
+    if card_of(attention).kind == "R" and (site == "conv" or site.startswith("pattern:")):
+        return "instead"
+    return "before" if site in ("pre", "conv") else "behind"
 
 
 def graft(
     model: nn.Module,
     attention: str,
-    pattern: str,
+    where: Place,
     image: tuple[int, int, int],
     seed: int = 0,
-    stages: tuple[int, ...] | None = None,
+    position: Position = "behind",
+    init: Init = "own",
 ) -> dict[str, nn.Module]:
-    """Put a mechanism behind every module of `model` whose path matches `pattern`; returns path -> mechanism.
+    """Put a mechanism at modules of `model`; returns path -> mechanism.
 
     Args:
+        where: a pattern of module paths, whose group `stage` numbers the stage, and which of the matches are meant.
         image: (channels, height, width) of the input, for one forward on `meta` that finds each site's shape.
-        stages: only sites whose pattern's group `stage` is one of these; None for all.
+        position: behind or before each module; or instead of it, for those that are 3x3 convolutions of equal
+            widths, with 2x2 average pooling behind where they had a stride of 2.
     """
-    paths = _sites(model, pattern, stages)
+    paths = _chosen(model, where)
+    if position == "instead":
+        paths = [path for path in paths if _replaceable(model.get_submodule(path))]
+        if not paths or init == "identity":
+            what = "cannot start as nothing" if paths else "finds none there"
+            raise BadReference(f"{attention} takes the place of 3x3 convolutions of equal widths, and {what}")
     grafted = {}
-    for path, (channels, height, width) in _shapes(model, paths, image).items():
+    for path, (channels, height, width) in _shapes(model, paths, image, position != "behind").items():
         with seeded(seed, "attention", path):
-            added = build_attention(attention, channels, (height, width))
-        model.set_submodule(path, nn.Sequential(model.get_submodule(path), added))
-        grafted[path] = added
+            grafted[path] = build_attention(attention, channels, (height, width))
+    for path in reversed(grafted):  # what lies deepest first: a match may lie inside another one
+        added = FromNothing(grafted[path]) if init == "identity" else grafted[path]
+        model.set_submodule(path, _joined(model.get_submodule(path), added, position))
     return grafted
+
+
+class FromNothing(nn.Module):
+    """A mechanism that starts as doing nothing: x + s (f(x) - x), with one learned s that starts at 0."""
+
+    def __init__(self, mechanism: nn.Module) -> None:
+        super().__init__()
+        self.mechanism = mechanism
+        self.strength = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.strength * (self.mechanism(x) - x)
 
 
 def site_pattern(card: Backbone, site: str, backbone: str) -> str:
@@ -102,7 +141,25 @@ class Predictor(nn.Module):
         return self.model((images - self.mean) / self.std)
 
 
-def _sites(model: nn.Module, pattern: str, stages: tuple[int, ...] | None) -> list[str]:
+def _chosen(model: nn.Module, where: Place) -> list[str]:
+    """The paths that match, in the stages that are meant, every n-th of each stage."""
+    found = _matches(model, where.site)
+    numbers = sorted(set(found.values()))
+    if where.stages is not None:
+        missing = sorted(stage for stage in where.stages if stage > 0 and stage not in numbers)
+        if missing:
+            raise BadReference(f"stages {missing} are not in this backbone, whose sites are in {numbers}")
+        meant = {stage if stage > 0 else numbers[-1] + 1 + stage for stage in where.stages}
+        found = {path: number for path, number in found.items() if number in meant}
+    within = {number: [path for path in found if found[path] == number] for number in numbers}
+    chosen = {path for paths in within.values() for path in paths[where.every - 1 :: where.every]}
+    if not chosen:
+        raise BadReference(f"every={where.every}: no stage has so many places; there are {len(found)} in all")
+    return [path for path in found if path in chosen]
+
+
+def _matches(model: nn.Module, pattern: str) -> dict[str, int]:
+    """The paths that match -> the number of their stage, 0 if the pattern names none."""
     try:
         regex = re.compile(pattern)
     except re.error as problem:
@@ -113,23 +170,40 @@ def _sites(model: nn.Module, pattern: str, stages: tuple[int, ...] | None) -> li
         raise BadReference(
             f"site pattern {pattern!r} matches no module; it could be one of {', '.join(likely[:12])} ..."
         )
-    if stages is None:
-        return list(found)
-    numbers = {path: int(match.groupdict().get("stage") or 0) for path, match in found.items()}
-    missing = sorted(set(stages) - set(numbers.values()))
-    if missing:
-        raise BadReference(
-            f"stages {missing} are not in this backbone, whose sites are in {sorted(set(numbers.values()))}"
-        )
-    return [path for path, number in numbers.items() if number in stages]
+    return {path: int(match.groupdict().get("stage") or 0) for path, match in found.items()}
 
 
-def _shapes(model: nn.Module, paths: list[str], image: tuple[int, int, int]) -> dict[str, tuple[int, int, int]]:
-    """(channels, height, width) at each path, by one forward that computes nothing."""
+def _replaceable(module: nn.Module) -> bool:
+    return (
+        isinstance(module, nn.Conv2d)
+        and module.kernel_size == (3, 3)
+        and module.in_channels == module.out_channels
+        and module.stride in ((1, 1), (2, 2))
+    )
+
+
+def _joined(module: nn.Module, added: nn.Module, position: Position) -> nn.Module:
+    if position == "instead":
+        return nn.Sequential(added, nn.AvgPool2d(2, ceil_mode=True)) if _stride(module) == 2 else added
+    return nn.Sequential(added, module) if position == "before" else nn.Sequential(module, added)
+
+
+def _stride(module: nn.Module) -> int:
+    assert isinstance(module, nn.Conv2d)
+    return module.stride[0]
+
+
+def _shapes(
+    model: nn.Module, paths: list[str], image: tuple[int, int, int], of_input: bool
+) -> dict[str, tuple[int, int, int]]:
+    """(channels, height, width) of each module's output, or input, by one forward that computes nothing."""
     shapes: dict[str, tuple[int, int, int]] = {}
 
     def watch(path: str) -> Any:
-        return lambda _module, _inputs, output: shapes.__setitem__(path, tuple(output.shape[1:]))
+        def note(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            shapes[path] = tuple((inputs[0] if of_input else output).shape[1:])  # type: ignore[assignment]
+
+        return note
 
     hooks = [model.get_submodule(path).register_forward_hook(watch(path)) for path in paths]
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}

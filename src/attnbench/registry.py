@@ -224,8 +224,28 @@ BACKBONES = Registry("backbone", "backbone", _HERE / "backbones", Backbone)
 DATASETS = Registry("dataset", "dataset", _HERE / "data", Source)
 
 
-def own_site(attention: str) -> str:
-    """Where a mechanism goes unless the user says otherwise; one that is made of another goes where that one goes."""
+@dataclass(frozen=True)
+class Place:
+    """Where in a backbone a mechanism goes."""
+
+    site: str
+    stages: tuple[int, ...] | None = None
+    """Counted from 1, or from -1 backwards; None for all."""
+    every: int = 1
+
+
+def place(
+    attention: str, site: str | None = None, stages: tuple[int, ...] | None = None, every: int | None = None
+) -> Place:
+    """Where a mechanism goes: as the user says, as its paper says (`site="paper"`), or its kind's own place."""
+    card = card_of(attention)
+    if site != "paper":
+        return Place(site or card.site, stages, every or 1)
+    return Place(card.paper_site or card.site, stages or card.paper_stages or None, every or card.paper_every)
+
+
+def card_of(attention: str) -> Paper:
+    """A mechanism's card; of one that is made of another, the other's, since it goes where that one goes."""
     entry, options = ATTENTION.resolve(attention)
     inner = _nested(entry)
-    return own_site(str(options.get(inner[0], entry.defaults[inner[0]]))) if inner else entry.card.site
+    return card_of(str(options.get(inner[0], entry.defaults[inner[0]]))) if inner else entry.card

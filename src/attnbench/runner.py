@@ -24,7 +24,7 @@ from attnbench.errors import AttnbenchError, Diverged, StoreProblem
 from attnbench.files import replacing
 from attnbench.models import Predictor, network
 from attnbench.numerics import choose_device, numerics
-from attnbench.registry import ATTENTION, BACKBONES, DATASETS, own_site
+from attnbench.registry import ATTENTION, BACKBONES, DATASETS, card_of
 from attnbench.spec import RunSpec, Runtime, canonical
 from attnbench.store import RunRecord, Store
 from attnbench.tracking import View, mirrored
@@ -191,7 +191,9 @@ def weights_digest(weights: dict[str, torch.Tensor]) -> str:
 
 def build(spec: RunSpec, classes: int, channels: int, size: int) -> nn.Module:
     """The network of a run, with its initial weights."""
-    return network(spec.backbone, spec.attention, classes, spec.seed, channels, size, spec.site, spec.stages)
+    return network(
+        spec.backbone, spec.attention, classes, spec.seed, channels, size, spec.site, spec.stages, spec.every, spec.init
+    )
 
 
 def _wants_val(spec: RunSpec) -> bool:
@@ -269,8 +271,8 @@ def _marked(store: Store, spec: RunSpec, recipe: str) -> Iterator[None]:
 def _cards(spec: RunSpec) -> dict[str, Any]:
     named = {"attention": ATTENTION, "backbone": BACKBONES, "dataset": DATASETS}
     entries = {name: registry.resolve(getattr(spec, name))[0] for name, registry in named.items()}  # type: ignore[attr-defined]
-    cards = {name: {"name": entry.name, **dataclasses.asdict(entry.card)} for name, entry in entries.items()}
-    cards["attention"]["site"] = own_site(spec.attention)
+    cards = {name: entry.about() for name, entry in entries.items()}
+    cards["attention"]["site"] = card_of(spec.attention).site
     return cards
 
 

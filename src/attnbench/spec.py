@@ -12,13 +12,14 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NotRequired, get_type_hints
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from attnbench.errors import BadReference, BadSpec
 from attnbench.refs import nearest
-from attnbench.registry import ATTENTION, BACKBONES, DATASETS, own_site
+from attnbench.registry import ATTENTION, BACKBONES, DATASETS, card_of, place
+from attnbench.validation import violations
 
 AUGMENTATIONS = ("crop", "flip", "cutout")
 
@@ -37,9 +38,13 @@ class RunSpec:
     backbone: str = 'resnet18(stem="cifar")'
     """Network that the mechanism is put into."""
     site: str | None = None
-    """Where the mechanism goes: block, stage or pattern:REGEX; None for its card's own place."""
+    """Where the mechanism goes: block, pre, post, identity, conv, stage, paper, pattern:REGEX; None for its kind's."""
     stages: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] | None = None
     """Only in these stages of the backbone, counted from 1; None for all."""
+    every: Annotated[int, Ge(1)] | None = None
+    """Only in every n-th place of a stage; None for all (or as the paper has it, with site paper)."""
+    init: Literal["own", "identity"] = "own"
+    """The mechanism starts as its paper says, or as doing nothing, which spares pretrained networks."""
     epochs: Annotated[int, Ge(1)] = 25
     """Passes over the training images."""
     batch_size: Annotated[int, Ge(1)] = 32
@@ -135,20 +140,25 @@ def canonical(spec: RunSpec) -> dict[str, object]:
     attention, _ = ATTENTION.resolve(spec.attention)
     backbone, _ = BACKBONES.resolve(spec.backbone)
     dataset, _ = DATASETS.resolve(spec.dataset)
+    where = place(spec.attention, spec.site, spec.stages, spec.every)
     plain = attention.name == "none"
     fields: dict[str, object] = {
         **vars(spec),
         "dataset": DATASETS.canonical(spec.dataset),
         "attention": ATTENTION.canonical(spec.attention),
         "backbone": BACKBONES.canonical(spec.backbone),
-        "site": None if plain else spec.site or own_site(spec.attention),
-        "stages": None if plain or spec.stages is None else sorted(set(spec.stages)),
+        "site": None if plain else where.site,
+        "stages": None if plain or where.stages is None else sorted(set(where.stages)),
         "momentum": None if spec.optimizer == "adamw" else spec.momentum,
         "augment": "+".join(augmentations(spec.augment)) or "none",
         "image_size": spec.image_size or dataset.card.image_size or None,
         "normalise": _normalise_text(spec.normalise),
     }
     fields.pop("id", None)  # the cached property, not a field
+    for name, value in {"every": where.every, "init": spec.init}.items():
+        fields[name] = value
+        if plain or value in (1, "own"):  # left out where it changes nothing: earlier runs had no such field
+            del fields[name]
     for field in dataclasses.fields(RunSpec):
         if field.name in _FLOATS and fields[field.name] is not None:
             fields[field.name] = float(fields[field.name])  # type: ignore[arg-type]
@@ -219,9 +229,11 @@ def _conflicts(values: Mapping[str, Any], found: Mapping[str, str]) -> dict[str,
             read(sound.get(name, "none" if name == "augment" else "train"))
         except ValueError as problem:
             more[name] = str(problem)
-    site, warmup, epochs = sound.get("site"), sound.get("warmup", 0), sound.get("epochs", 1)
-    if site is not None and (wrong := _site_mistake(site, sound.get("backbone"))):
+    warmup, epochs = sound.get("warmup", 0), sound.get("epochs", 1)
+    if wrong := _site_mistake(sound.get("attention", "none"), sound.get("site"), sound.get("backbone")):
         more["site"] = wrong
+    if sound.get("init") == "identity" and card_of(sound.get("attention", "none")).kind == "R":
+        more["init"] = f"identity: {sound['attention']} takes the place of a convolution and cannot start as nothing"
     splits = DATASETS.resolve(sound["dataset"])[0].card.splits if "dataset" in sound else ("val",)
     no_val = "val" not in splits and not values.get("val_fraction")
     if sound.get("selection") == "best-val" and no_val:
@@ -231,58 +243,24 @@ def _conflicts(values: Mapping[str, Any], found: Mapping[str, str]) -> dict[str,
     return more
 
 
-def _site_mistake(site: str, backbone: str | None) -> str:
-    if site.startswith("pattern:"):
+def _site_mistake(attention: str, site: str | None, backbone: str | None) -> str:
+    if ATTENTION.resolve(attention)[0].name == "none" and site is None:
+        return ""
+    if site is not None and site.startswith("pattern:"):
         try:
             re.compile(site.removeprefix("pattern:"))
         except re.error as problem:
             return f"{site!r} holds no regular expression: {problem}"
         return ""
-    known = BACKBONES.resolve(backbone)[0].card.sites if backbone else {site: ""}
-    names = ", ".join(map(repr, known))
-    return "" if site in known else f"{site!r} is not one of {names} or pattern:REGEX{nearest(site, known)}"
+    if backbone is None:
+        return ""
+    known, wanted = BACKBONES.resolve(backbone)[0].card.sites, place(attention, site).site
+    if wanted in known:
+        return ""
+    names = ", ".join(map(repr, (*known, "paper")))
+    return f"{wanted!r} is not one of {names} or pattern:REGEX{nearest(wanted, known)}"
 
 
 def _normalise_text(text: str) -> str:
     constants = normalise_constants(text)
     return text if constants is None else " / ".join(" ".join(map(repr, part)) for part in constants)
-
-
-@functools.cache
-def _adapter(cls: type) -> Any:
-    """Strict validation of a dataclass's fields as plain values; pydantic is imported when first needed."""
-    from pydantic import TypeAdapter
-    from typing_extensions import TypedDict
-
-    hints = get_type_hints(cls, include_extras=True)
-    required = {f.name for f in dataclasses.fields(cls) if f.default is f.default_factory}  # both MISSING
-    typed: Any = TypedDict  # made at run time, which type checkers do not follow
-    schema = typed(
-        cls.__name__, {name: kind if name in required else NotRequired[kind] for name, kind in hints.items()}
-    )
-    schema.__pydantic_config__ = {"extra": "forbid", "strict": True}
-    return TypeAdapter(schema)
-
-
-def violations(cls: type, values: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
-    """What is wrong with plain values for a dataclass: (path, message) each; strict, and unknown names are refused."""
-    from pydantic import ValidationError
-
-    try:
-        _adapter(cls).validate_python({name: value for name, value in values.items() if name != "id"})
-    except ValidationError as problem:
-        known = [field.name for field in dataclasses.fields(cls)]
-        return [(error["loc"], _sentence(error, known)) for error in problem.errors(include_url=False)]
-    return []
-
-
-def _sentence(error: Any, known: list[str]) -> str:
-    name, value, kind = str(error["loc"][0]), error["input"], error["type"]
-    if kind == "missing":
-        return "required"
-    if kind == "extra_forbidden":
-        return f"unknown field {name!r}{nearest(name, known)}"
-    if kind == "literal_error":
-        options = error["ctx"]["expected"].replace(" or ", ", ")
-        return f"{value!r} is not one of {options}"
-    return f"{value!r} {error['msg'].removeprefix('Input ')}"

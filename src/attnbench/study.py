@@ -15,7 +15,8 @@ from attnbench.marked import Place, dotted, load
 from attnbench.recipes import preset
 from attnbench.refs import nearest
 from attnbench.registry import ATTENTION, BACKBONES, DATASETS
-from attnbench.spec import RunSpec, field_docs, mistakes, violations
+from attnbench.spec import RunSpec, field_docs, mistakes
+from attnbench.validation import violations
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from attnbench.report.text import about, columns, interval, points, row, sentenc
 from attnbench.stats import Estimate
 
 HERE = Path(__file__).parent
-SAME = ("dataset", "attention", "backbone", "seed", "site", "stages")
+SAME = ("dataset", "attention", "backbone", "seed", "site", "stages", "every", "init")
 """Fields that titles and tables show already."""
 
 
