@@ -13,7 +13,7 @@ SOURCE = ROOT / "src" / "attnbench"
 
 LAYERS = [
     {"errors", "cards", "files", "console", "resampling"},
-    {"refs", "seeding", "stats", "environment", "marked", "predictions"},
+    {"formula", "refs", "seeding", "stats", "environment", "marked", "predictions"},
     {"sources", "power", "validation"},
     {"registry", "verdicts"},
     {"spec", "mechanisms", "backbones"},
@@ -33,6 +33,7 @@ PLAIN = [
     "comparison",
     "environment",
     "flags",
+    "formula",
     "power",
     "predictions",
     "recipes",

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from attnbench.cards import Paper
-from attnbench.cost import promised
 from attnbench.errors import BadReference
-from attnbench.mechanisms import Size, build_attention
+from attnbench.formula import Size, promised
+from attnbench.mechanisms import build_attention
 from attnbench.registry import ATTENTION
 from attnbench.seeding import seeded
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from attnbench.cards import Paper
+from attnbench.formula import Size, divisor, reduced
 from attnbench.registry import ATTENTION
 
 if TYPE_CHECKING:
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 __all__ = ["Paper", "Size", "attention", "build_attention", "divisor", "reduced"]
 
 T = TypeVar("T")
-Size = tuple[int, int]
 
 
 def attention(name: str, card: Paper) -> Callable[[type[T]], type[T]]:
@@ -39,25 +39,3 @@ def build_attention(attention: str, channels: int, size: Size | None = None) -> 
         options = {**options, "size": size}
     module: nn.Module = entry.construct(options, channels)
     return module
-
-
-def reduced(channels: int, reduction: int, least: int = 1) -> int:
-    """`channels // reduction`, but never below `least`: the one rule for bottlenecks in narrow layers.
-
-    Raises:
-        ValueError: a reduction below 1.
-    """
-    if reduction < 1:
-        raise ValueError(f"reduction={reduction} must be at least 1")
-    return max(least, channels // reduction)
-
-
-def divisor(channels: int, groups: int) -> int:
-    """The largest number of equal groups of `channels` that is at most `groups`: the one rule for groups.
-
-    Raises:
-        ValueError: fewer than one group.
-    """
-    if groups < 1:
-        raise ValueError(f"groups={groups} must be at least 1")
-    return next(number for number in range(min(groups, channels), 0, -1) if channels % number == 0)
