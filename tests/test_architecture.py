@@ -17,18 +17,19 @@ LAYERS = [
     {"sources", "power", "validation"},
     {"registry", "verdicts"},
     {"spec", "mechanisms", "backbones"},
-    {"recipes", "store", "numerics", "data"},
+    {"recipes", "store", "numerics", "data", "bench"},
     {"study", "tracking", "models", "optim", "flags"},
     {"comparison", "train", "cost"},
-    {"report", "runner", "conformance"},
-    {"worker", "sweep"},
-    {"reproduce", "evaluate"},
+    {"report", "runner", "conformance", "profiling"},
+    {"worker", "sweep", "matching"},
+    {"reproduce", "evaluate", "sameness"},
     {"cli"},
     {"__main__"},
 ]
 """A module imports from the layers listed before its own; the files of a package import each other too."""
 
 PLAIN = [
+    "bench",
     "cli",
     "comparison",
     "environment",

@@ -14,7 +14,8 @@ from conftest import TINY
 from attnbench import RunSpec, Runtime, __version__, cli, runner
 from attnbench.store import RunRecord
 
-VERBS = ("run", "study", "report", "compare", "list", "show", "data", "evaluate", "reproduce", "sync", "ui")
+VERBS = ("run", "study", "report", "compare", "list", "show", "check", "same", "profile", "data", "evaluate")
+VERBS += ("reproduce", "sync", "ui")
 HEAVY = {"torch", "torchvision", "mlflow", "pandas", "scipy", "sklearn", "altair"}
 GIVEN: dict[str, Any] = {
     "dataset": "CIFAR100", "attention": "se(reduction=8)", "backbone": "resnet56", "site": "stage", "stages": (2, 3),
@@ -133,7 +134,7 @@ def test_help_imports_nothing_heavy(verb):
 
 @pytest.mark.parametrize(
     "asked",
-    [["--version"], ["list", "attention"], ["list", "backbones", "--json"], ["list", "datasets"], ["show", "se"]],
+    [["--version"], ["list", "attention"], ["list", "backbones", "--json"], ["list", "datasets"], ["show", "resnet20"]],
 )
 def test_what_is_on_the_cards_is_read_without_importing_it(asked):
     seen = imported(*asked)

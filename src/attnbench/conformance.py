@@ -121,7 +121,8 @@ def _has_its_parameters(subject: Subject) -> Iterator[str]:
     hidden = [name for name, value in _held(module) if isinstance(value, nn.Module | nn.Parameter)]
     if hidden:
         yield f"keeps layers in plain lists or dictionaries, where no optimiser finds them: {', '.join(hidden)}"
-    if not any(True for _ in module.parameters()) and card.parameters != "0":
+    none = bool(card.parameters) and promised(card, subject.options, CHANNELS, MAPS[0]) == 0
+    if not any(True for _ in module.parameters()) and not none:
         yield 'has no parameters; if that is meant, say parameters="0" on its card'
     for channels in (*WIDTHS, *WIDE) if card.parameters else ():
         size = MAPS[0]

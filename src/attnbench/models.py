@@ -95,6 +95,15 @@ def graft(
     return grafted
 
 
+class Grafted(nn.Sequential):
+    """A module of the backbone with a mechanism behind or before it, or a mechanism in its place."""
+
+    def __init__(self, *modules: nn.Module, plain: int | None) -> None:
+        super().__init__(*modules)
+        self.plain = plain
+        """Which of them is the backbone's own; None where it has been replaced."""
+
+
 class FromNothing(nn.Module):
     """A mechanism that starts as doing nothing: x + s (f(x) - x), with one learned s that starts at 0."""
 
@@ -182,15 +191,11 @@ def _replaceable(module: nn.Module) -> bool:
     )
 
 
-def _joined(module: nn.Module, added: nn.Module, position: Position) -> nn.Module:
+def _joined(module: nn.Module, added: nn.Module, position: Position) -> Grafted:
     if position == "instead":
-        return nn.Sequential(added, nn.AvgPool2d(2, ceil_mode=True)) if _stride(module) == 2 else added
-    return nn.Sequential(added, module) if position == "before" else nn.Sequential(module, added)
-
-
-def _stride(module: nn.Module) -> int:
-    assert isinstance(module, nn.Conv2d)
-    return module.stride[0]
+        assert isinstance(module, nn.Conv2d)
+        return Grafted(added, *([nn.AvgPool2d(2, ceil_mode=True)] if module.stride == (2, 2) else []), plain=None)
+    return Grafted(added, module, plain=1) if position == "before" else Grafted(module, added, plain=0)
 
 
 def _shapes(

@@ -64,7 +64,7 @@ class Entry(Generic[Card]):
     def about(self) -> dict[str, Any]:
         """The entry and its card as plain values: at least `name`, `kind`, `control` and `inert`."""
         card = dataclasses.asdict(self.card)
-        first = {"name": self.name, "kind": card.pop("kind", self.target.split(".")[1]), "summary": self.summary}
+        first = {"name": self.name, "kind": card.pop("kind", _KINDS.get(type(self.card))), "summary": self.summary}
         site = {"site": self.card.site} if isinstance(self.card, Paper) else {}
         return {**first, "control": False, "inert": {}, "options": dict(self.defaults), **site, **card}
 
@@ -191,6 +191,8 @@ class Registry(Generic[Card]):
 
 
 _NONE = object()
+_KINDS = {Backbone: "backbone", Source: "dataset"}
+"""What a card without kinds of its own is about."""
 
 
 def _nested(entry: Entry[Any]) -> tuple[str, ...]:

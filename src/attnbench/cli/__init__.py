@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 
 from attnbench.cli.catalogue import data, list_, show
+from attnbench.cli.examining import check, profile, same
 from attnbench.cli.reading import compare, evaluate, report, reproduce, sync, ui
 from attnbench.cli.training import run_verb, study
 from attnbench.errors import AttnbenchError
@@ -19,6 +20,9 @@ VERBS: dict[str, Callable[..., int]] = {
     "compare": compare,
     "list": list_,
     "show": show,
+    "check": check,
+    "same": same,
+    "profile": profile,
     "data": data,
     "evaluate": evaluate,
     "reproduce": reproduce,

@@ -1,6 +1,7 @@
 """Verbs on what can be asked for: list, show, data."""
 
 import contextlib
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,31 +15,66 @@ from attnbench.spec import Runtime
 Kind = Literal["attention", "backbones", "datasets"]
 
 
-def list_(what: Positional[Kind], as_json: Annotated[bool, arg(name="json")] = False) -> int:
-    """List what can be asked for.
+def list_(
+    what: Positional[Kind],
+    kind: Literal["D", "R", "S", "control"] | None = None,
+    since: int = 0,
+    until: int = 9999,
+    most_parameters: int | None = None,
+    as_json: Annotated[bool, arg(name="json")] = False,
+) -> int:
+    """List what can be asked for; mechanisms with kind, year and parameters at 256 channels.
 
     Args:
         what: attention, backbones or datasets.
+        kind: Mechanisms that follow a convolution (D), replace one (R), work at stage level (S), or are controls.
+        since: Mechanisms of this year or later.
+        until: Mechanisms of this year or earlier.
+        most_parameters: Mechanisms with at most so many parameters at 256 channels.
         as_json: As JSON.
     """
     from attnbench.registry import ATTENTION, BACKBONES, DATASETS
 
     registries: dict[str, Any] = {"attention": ATTENTION, "backbones": BACKBONES, "datasets": DATASETS}
     entries = list(registries[what])
+    if what == "attention":
+        entries = [entry for entry in entries if _wanted(entry, kind, since, until, most_parameters)]
+    elif kind or since or until != 9999 or most_parameters is not None:
+        raise AttnbenchError(f"--kind, --since, --until and --most-parameters choose mechanisms, not {what}")
     if as_json:
         print(json.dumps([entry.about() for entry in entries], indent=1))
         return 0
-    width = max(len(entry.name) for entry in entries)
+    width = max((len(entry.name) for entry in entries), default=0)
     for entry in entries:
-        print(f"{entry.name:{width}}  {entry.summary}")
+        about = _columns(entry) if what == "attention" else ""
+        print(f"{entry.name:{width}}  {about}{entry.summary}")
     return 0
 
 
+def _wanted(entry: Any, kind: str | None, since: int, until: int, most_parameters: int | None) -> bool:
+    card = entry.card
+    own = "control" if card.control else card.kind
+    cheap = most_parameters is None or (_parameters(entry) or 0) <= most_parameters
+    return kind in (None, own) and since <= (card.year or since) <= until and cheap
+
+
+def _columns(entry: Any) -> str:
+    kind, count = "-" if entry.card.control else entry.card.kind, _parameters(entry)
+    return f"{kind}  {entry.card.year or '':4}  {'-' if count is None else format(count, ','):>10}  "
+
+
+def _parameters(entry: Any) -> int | None:
+    """By the card's formula, at 256 channels on a 14x14 map."""
+    from attnbench.formula import promised
+
+    return promised(entry.card, entry.defaults, 256, (14, 14)) if entry.card.parameters else None
+
+
 def show(name: Positional[str]) -> int:
-    """Show a card: a mechanism's, a backbone's or a data set's.
+    """Show a card: a mechanism's with its cost at common widths, a backbone's or a data set's.
 
     Args:
-        name: Its name.
+        name: Its name, with options if you like: "ge(extent=2)".
     """
     from attnbench.errors import BadReference
     from attnbench.refs import nearest
@@ -53,8 +89,23 @@ def show(name: Positional[str]) -> int:
             for field, value in entry.about().items():
                 if value not in ("", {}, (), None):
                     print(f"{field:12} {value}")
+            if registry is ATTENTION:
+                _show_cost(name, entry)
             return 0
     raise BadReference(f"nothing is called {name!r}{nearest(name, known)}")
+
+
+def _show_cost(name: str, entry: Any) -> None:
+    """What only a built mechanism tells, and its paper for a bibliography."""
+    from attnbench.cost import cost_of
+    from attnbench.report.latex import bibtex
+
+    print("\nchannels  map    parameters         MACs")
+    for channels, side in ((64, 56), (128, 28), (256, 14), (512, 7)):
+        found = cost_of(name, channels, (side, side))
+        print(f"{channels:8}  {side}x{side}  {found['parameters']:10,}  {found['macs']:11,}")
+    if not entry.card.control:
+        print(f"\n{bibtex(entry.name, dataclasses.asdict(entry.card))}", end="")
 
 
 def data(

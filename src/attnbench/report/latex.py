@@ -49,7 +49,21 @@ def table(comparison: Comparison) -> str:
 def bibliography(comparison: Comparison) -> str:
     """The papers of the mechanisms in a comparison, controls left out, each once."""
     cards = dict(_cards(arm) for cell in comparison.cells for arm in cell.arms)
-    return "\n".join(_entry(name, card) for name, card in sorted(cards.items()) if not card.get("control"))
+    return "\n".join(bibtex(name, card) for name, card in sorted(cards.items()) if not card.get("control"))
+
+
+def bibtex(name: str, card: dict[str, Any]) -> str:
+    """A card's paper as a BibTeX entry called `name`."""
+    kind, where = ("inproceedings", "booktitle") if card.get("venue") else ("misc", "howpublished")
+    fields = {
+        "title": f"{{{tex(card['title'])}}}",
+        "author": tex(card.get("authors", "")),
+        where: tex(card.get("venue", "")),
+        "year": str(card.get("year") or ""),
+        "url": re.sub(r"[{}\\\s]", "", card.get("url", "")),
+    }
+    inside = "".join(f"  {key} = {{{value}}},\n" for key, value in fields.items() if value and value != "{}")
+    return f"@{kind}{{{re.sub(r'[^A-Za-z0-9]+', '-', name)},\n{inside}}}\n"
 
 
 def tex(text: str) -> str:
@@ -73,16 +87,3 @@ def _cards(arm: Arm) -> tuple[str, dict[str, Any]]:
         return name, {**kept, **vars(ATTENTION.find(name).card)}
     except BadReference:
         return name, kept
-
-
-def _entry(name: str, card: dict[str, Any]) -> str:
-    kind, where = ("inproceedings", "booktitle") if card.get("venue") else ("misc", "howpublished")
-    fields = {
-        "title": f"{{{tex(card['title'])}}}",
-        "author": tex(card.get("authors", "")),
-        where: tex(card.get("venue", "")),
-        "year": str(card.get("year") or ""),
-        "url": re.sub(r"[{}\\\s]", "", card.get("url", "")),
-    }
-    inside = "".join(f"  {key} = {{{value}}},\n" for key, value in fields.items() if value and value != "{}")
-    return f"@{kind}{{{re.sub(r'[^A-Za-z0-9]+', '-', name)},\n{inside}}}\n"

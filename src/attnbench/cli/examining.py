@@ -1,0 +1,116 @@
+"""Verbs that examine mechanisms: check, same, profile."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from attnbench.bench import Bench
+from attnbench.flags import StoreFlag
+
+if TYPE_CHECKING:
+    from attnbench.matching import Measure
+
+
+def check(attention: Positional[str]) -> int:
+    """Put a mechanism through everything that ours promise; exit code 1 if one promise is broken.
+
+    Args:
+        attention: package.module:Class (or package.module:Class(option=1)), or the name of one of ours.
+    """
+    from attnbench.conformance import PROMISES, broken
+
+    failed = 0
+    for sentence in PROMISES:
+        wrong = broken(attention, sentence)
+        failed += bool(wrong)
+        print("\n".join([f"{'FAILED' if wrong else 'ok':7} {sentence}", *(f"{'':8}{what}" for what in wrong)]))
+    kept = len(PROMISES) - failed
+    print(f"{attention}: keeps {kept} of {len(PROMISES)} promises")
+    return int(failed > 0)
+
+
+def same(
+    one: Positional[str],
+    other: Positional[str],
+    dataset: str = "CIFAR10",
+    backbone: str = 'resnet18(stem="cifar")',
+    site: str | None = None,
+    store: StoreFlag = None,
+) -> int:
+    """Prove that two runs differ in the mechanism only: same recipe, same modules, same initial values bit for bit.
+
+    Args:
+        one: A mechanism, or the id of a stored run.
+        other: Another mechanism, or the id of a stored run.
+        dataset: Data set of mechanisms given by name.
+        backbone: Backbone of mechanisms given by name.
+        site: Where mechanisms given by name go.
+    """
+    from attnbench.sameness import same as proven
+    from attnbench.spec import RunSpec
+    from attnbench.store import Store
+
+    home = Store(store) if store else Store.default()
+
+    def meant(asked: str) -> RunSpec:
+        if re.fullmatch(r"[0-9a-f]{4,12}", asked) or Path(asked).is_dir():
+            return RunSpec.of(home.holding(asked).find(asked).spec)
+        return RunSpec(dataset=dataset, backbone=backbone, attention=asked, site=site)
+
+    found = proven(meant(one), meant(other))
+    print(
+        f"equal: {found.fields} fields of the recipe; {found.modules} modules of the backbone with "
+        f"{found.values:,} initial values, bit for bit"
+    )
+    if found.replaced:
+        print(f"replaced by a mechanism: {', '.join(found.replaced)}")
+    for difference in found.differences:
+        print(f"DIFFERENT: {difference}")
+    verdict = "differ in more than the mechanism" if found.differences else "differ in the mechanism only"
+    print(f"{one} and {other} {verdict}")
+    return int(bool(found.differences))
+
+
+def profile(
+    bench: Annotated[Bench, arg(name="")],
+    attention: Positional[tuple[str, ...]] = (),
+    rounds: int = 9,
+    match: Literal["params", "macs"] | None = None,
+    of: str = "se",
+    out: Path = Path("profiles"),
+) -> int:
+    """Measure what mechanisms cost on a backbone, beside the plain network; or match the plain network to one of them.
+
+    Args:
+        attention: The mechanisms; none given: the whole catalogue.
+        rounds: Timed rounds, each of the plain network and of the mechanism.
+        match: Measure nothing; print the plain network, widened until it has the parameters (MACs) of --of.
+        of: The mechanism that is matched.
+        out: Folder of the CSV file, the table and the figure.
+    """
+    from attnbench.profiling import profile as profiles
+    from attnbench.profiling import row, write_csv
+    from attnbench.registry import ATTENTION
+    from attnbench.report.costs import line, write
+
+    if match is not None:
+        return _matched(of, match, bench)
+    names = attention or tuple(entry.name for entry in ATTENTION if entry.builtin)
+    folder, rows = out / re.sub(r"\W+", "-", bench.backbone).strip("-"), []
+    for measured in profiles(names, bench, rounds):
+        rows.append(row(measured, bench))
+        print(line(rows[-1]), flush=True)
+        write_csv(rows, folder / "profile.csv")  # each time: an interrupted profile has lost nothing
+    written = write(folder)
+    print(f"written: {', '.join(map(str, written))}")
+    return 0
+
+
+def _matched(of: str, measure: "Measure", bench: Bench) -> int:
+    from attnbench.matching import match
+
+    found = match(of, measure, bench)
+    print(f"{found.backbone}  {measure} {found.found:,} of {found.wanted:,}, ratio {found.ratio:.4f}")
+    return 0
