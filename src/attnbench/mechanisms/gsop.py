@@ -17,7 +17,8 @@ PAPER = Paper(
     where={"d": "min(C, dim)"},
     deviations="The paper has a LeakyReLU behind the row-wise convolution. The released channel attention has none, "
     'and rectifies its input first (variant="official"); in its first stage it also strides the reduction by 2, '
-    "which is left out, as is the reduction's bias, which the batch norm behind it takes away.",
+    "which is left out, as is the reduction's bias, which the batch norm behind it takes away. The released "
+    "networks have the block in the last residual branch of each stage only.",
     clamping="At most as many reduced channels as there are channels. On a map of one position the covariance is 0.",
 )
 
