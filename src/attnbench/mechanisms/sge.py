@@ -41,7 +41,7 @@ class SGE(nn.Module):
         spread = similarity.std(2, keepdim=True, correction=int(self.unbiased and features.shape[3] > 1))
         normalised = (similarity - similarity.mean(2, keepdim=True)) / (spread + 1e-5)
         gates = (normalised * self.weight + self.bias).sigmoid()
-        return gates.repeat_interleave(features.shape[2], dim=1).reshape(x.shape)
+        return gates[:, :, None].expand_as(features).reshape(x.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x)
