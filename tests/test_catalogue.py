@@ -1,0 +1,82 @@
+"""The catalogue as a whole: broad, without doubles, and every entry in a network."""
+
+import itertools
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from attnbench import RunSpec, build_attention, network
+from attnbench.registry import ATTENTION, card_of
+from attnbench.sameness import same
+
+ENTRIES = [entry for entry in ATTENTION if entry.builtin]
+NAMES = [entry.name for entry in ENTRIES if not entry.card.control]
+TIER_1 = (
+    "se ese scse eca srm gct fca cbam bam sge simam coord ela triplet mca sa ema mlca gam ge gc nl a2 sk splat lka nam"
+)
+SMALL = "resnet20(widths=(8, 16, 16))"
+
+
+def test_is_as_broad_as_it_says():
+    assert set(TIER_1.split()) <= set(NAMES)
+    assert len(NAMES) >= 60
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_a_card_says_what_a_bibliography_and_a_reader_need(entry):
+    card = entry.card
+    assert entry.summary.endswith(".")
+    assert card.title
+    if card.control:
+        return
+    assert card.authors
+    assert card.venue
+    assert 2016 <= card.year <= 2025
+    assert re.fullmatch(r"https://\S+", card.url)
+    assert card.parameters
+    assert all(reason.strip() for reason in card.inert.values())
+
+
+def test_no_two_names_are_one_paper_by_mistake():
+    """Two mechanisms of one paper have different summaries."""
+    told = [(entry.card.url, entry.summary) for entry in ENTRIES if not entry.card.control]
+    assert len(set(told)) == len(told)
+
+
+def filled(module: nn.Module) -> nn.Module:
+    """Every parameter with values that its shape alone decides: what order or name it has does not matter."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            values = torch.sin(1 + torch.arange(parameter.numel(), dtype=torch.float64))
+            parameter.copy_(values.reshape(parameter.shape) / 2)
+    return module
+
+
+def test_no_two_names_compute_the_same_function():
+    x = torch.randn(2, 32, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    outputs = {}
+    for name in NAMES:
+        module = build_attention(name, 32, (8, 8)).double().eval()
+        outputs[name] = filled(module)(x).detach()
+    doubles = [
+        (one, two) for one, two in itertools.combinations(NAMES, 2) if (outputs[one] - outputs[two]).abs().max() < 1e-6
+    ]
+    assert doubles == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trains_a_step_in_a_network(name):
+    model = network(SMALL, name, classes=4, image_size=18)
+    model(torch.randn(4, 3, 18, 18)).square().mean().backward()
+    grown = [p for p in model.parameters() if p.grad is not None and p.grad.isfinite().all()]
+    assert len(grown) >= len(list(network(SMALL, "none", classes=4).parameters())) - 9  # convolutions may be replaced
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_differs_from_the_plain_network_in_the_mechanism_only(name):
+    spec = {"dataset": "CIFAR10", "backbone": SMALL}
+    found = same(RunSpec(**spec, attention=name), RunSpec(**spec))
+    assert found.differences == ()
+    assert bool(found.replaced) == (card_of(name).kind == "R")
