@@ -1,11 +1,14 @@
-"""Fill verdicts and tables of README.md and docs/ from the records under results/; `--check` only compares.
+"""Fill verdicts and tables of README.md and docs/ from records, cards and tests; `--check` only compares.
 
-They stand between `<!-- report NAME -->` and `<!-- end -->`: the study studies/NAME.yaml, its records in results/NAME.
+They stand between a mark and `<!-- end -->`: `<!-- report NAME -->` is the study studies/NAME.yaml with its records in
+results/NAME; the other marks are the functions of catalogue.py.
 """
 
 import re
 import sys
 from pathlib import Path
+
+import catalogue
 
 from attnbench.comparison import Comparison, compare
 from attnbench.report import html
@@ -16,16 +19,22 @@ from attnbench.study import Study
 ROOT = Path(__file__).parent.parent
 PAGES = ("controls",)
 """Studies whose whole page lies under docs/reports/."""
-BLOCK = re.compile(r"(<!-- report (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(
+    r"(<!-- (report|cards|notes|promises|totals|witnesses|profile)(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL
+)
 
 
 def rendered(text: str) -> str:
     """The text with everything between the marks made anew."""
-    return BLOCK.sub(lambda block: f"{block[1]}{_report(block[2])}{block[3]}", text)
+    return BLOCK.sub(lambda block: f"{block[1]}{_made(block[2], block[3])}{block[4]}", text)
 
 
-def _report(name: str) -> str:
-    return body(_comparison(name))
+def _made(what: str, name: str | None) -> str:
+    if what == "report":
+        assert name, "a report has a name"
+        return body(_comparison(name))
+    found: str = getattr(catalogue, what)(*([name] if name else []))
+    return found
 
 
 def _comparison(name: str) -> Comparison:

@@ -145,6 +145,8 @@ def _every_parameter_learns(subject: Subject) -> Iterator[str]:
     inert = {path for path in paths if any(fnmatch(path, rest) for rest in subject.card.inert)}
     if idle := paths - learned - inert:
         yield f"never uses {', '.join(sorted(idle))}"
+    if subject.options != ATTENTION.resolve(subject.reference)[0].defaults:
+        return  # a card speaks of the defaults: with other options fewer parameters may rest
     if busy := learned & inert:
         yield f"its card calls {', '.join(sorted(busy))} inert, which learn"
     for pattern in (*subject.card.inert, *subject.card.no_decay):

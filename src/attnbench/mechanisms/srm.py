@@ -1,0 +1,38 @@
+"""Style-based recalibration: each channel's mean and standard deviation decide its gate, channel by channel."""
+
+import torch
+from torch import Tensor, nn
+
+from attnbench.mechanisms import Paper, attention
+
+PAPER = Paper(
+    title="SRM: A Style-based Recalibration Module for Convolutional Neural Networks",
+    authors="HyunJae Lee and Hyo-Eun Kim and Hyeonseob Nam",
+    venue="ICCV",
+    year=2019,
+    url="https://arxiv.org/abs/1903.10829",
+    gate=(0.0, 1.0),
+    parameters="2 * C + 2 * C",
+    deviations="The standard deviation divides by the number of positions less one in the released code and by their "
+    "number in equation 2, which is what is computed here; both add 1e-5 to the variance.",
+)
+
+
+@attention("srm", PAPER)
+class StyleRecalibration(nn.Module):
+    """Gate each channel by two weights on its own mean and deviation, then a batch norm (eq. 1-5)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.cfc = nn.Parameter(torch.zeros(channels, 2))  # as released: the gate starts at 1/2
+        self.norm = nn.BatchNorm2d(channels)
+
+    def gate(self, x: Tensor) -> Tensor:
+        """The channel gate, B C 1 1, in (0, 1)."""
+        mean = x.mean((2, 3), keepdim=True)
+        deviation = ((x - mean).square().mean((2, 3), keepdim=True) + 1e-5).sqrt()
+        weights = self.cfc[None, :, :, None, None]  # 1 C 2 1 1
+        return self.norm(weights[:, :, 0] * mean + weights[:, :, 1] * deviation).sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x)
