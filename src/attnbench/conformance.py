@@ -165,7 +165,8 @@ def _gates_in_range(subject: Subject) -> Iterator[str]:
     (low, high), gates = subject.card.gate, module.gate(_images(8, CHANNELS, 8, 8))
     if not low <= gates.min() <= gates.max() <= high:
         yield f"gates from {gates.min():.3f} to {gates.max():.3f} leave the range {low} to {high}"
-    if math.isfinite(high) and not gates.min() < (low + high) / 2 < gates.max():
+    at_defaults = subject.options == ATTENTION.resolve(subject.reference)[0].defaults
+    if at_defaults and math.isfinite(high) and not gates.min() < (low + high) / 2 < gates.max():
         yield f"gates from {gates.min():.3f} to {gates.max():.3f} never leave one half of {low} to {high}"
 
 

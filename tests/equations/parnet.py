@@ -1,0 +1,11 @@
+"""ParNet's block with skip-squeeze-excitation: section 3.1 of Goyal et al. 2021 (arXiv 2110.07641)."""
+
+from equations.numeric import Array, batch_norm, conv, linear, sigmoid, silu
+
+CASES = ["parnet"]
+
+
+def written(w: dict[str, Array], x: Array, **_: object) -> Array:
+    gate = sigmoid(linear(x.mean((2, 3)), w["excite.weight"], w["excite.bias"]))
+    branches = (batch_norm(conv(x, w[f"{name}.0.weight"]), w, f"{name}.1") for name in ("point", "local"))
+    return silu(sum(branches) + x * gate[:, :, None, None])
