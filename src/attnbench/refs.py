@@ -46,8 +46,12 @@ def parse(text: str) -> Ref:
 def nearest(word: str, known: Iterable[str]) -> str:
     """Say `; did you mean 'x'?` when something known is near to `word`, else nothing."""
     lowered = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.5)
-    return f"; did you mean {lowered[close[0]]!r}?" if close else ""
+    close = difflib.get_close_matches(word.lower(), lowered, n=8, cutoff=0.5)
+    if not close:
+        return ""
+    alike = {name: difflib.SequenceMatcher(None, name, word.lower()) for name in close}
+    best = max(close, key=lambda name: (alike[name].ratio(), alike[name].find_longest_match().size))
+    return f"; did you mean {lowered[best]!r}?"
 
 
 def _options(text: str, arguments: str) -> tuple[tuple[str, object], ...]:

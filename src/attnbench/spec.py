@@ -18,7 +18,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from attnbench.errors import BadReference, BadSpec
 from attnbench.refs import nearest
-from attnbench.registry import ATTENTION, BACKBONES, DATASETS, own_site
+from attnbench.registry import ATTENTION, BACKBONES, DATASETS, own_site, sites
 
 AUGMENTATIONS = ("crop", "flip", "cutout")
 
@@ -238,7 +238,9 @@ def _site_mistake(site: str, backbone: str | None) -> str:
         except re.error as problem:
             return f"{site!r} holds no regular expression: {problem}"
         return ""
-    known = BACKBONES.resolve(backbone)[0].card.sites if backbone else {site: ""}
+    known = sites(*BACKBONES.resolve(backbone)) if backbone else {site: ""}
+    if not known:
+        return f"{site!r} is not known in {backbone}; give pattern:REGEX, of the paths of its modules"
     names = ", ".join(map(repr, known))
     return "" if site in known else f"{site!r} is not one of {names} or pattern:REGEX{nearest(site, known)}"
 

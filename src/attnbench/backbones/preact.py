@@ -29,46 +29,48 @@ PREACT = Backbone(
 @backbone("preact_resnet18", PREACT)
 def preact_resnet18(classes: int, in_channels: int) -> nn.Module:
     """18 layers of pre-activation blocks behind a 3x3 stem: the classic net, pre-activated."""
-    return PreactResNet((2, 2, 2, 2), 64, (64, 128, 256, 512), classes, in_channels)
+    return PreactResNet((2, 2, 2, 2), (64, 128, 256, 512), classes, in_channels)
 
 
 @backbone("preact_resnet20", PREACT)
 def preact_resnet20(classes: int, in_channels: int, widths: tuple[int, ...] = (16, 32, 64)) -> nn.Module:
     """20 layers of pre-activation blocks for 32 px images, with parameter-free shortcuts (option A)."""
-    return PreactResNet((3, 3, 3), widths[0], widths, classes, in_channels, free_shortcuts=True)
+    return PreactResNet((3, 3, 3), widths, classes, in_channels, free_shortcuts=True)
 
 
 @backbone("preact_resnet56", PREACT)
 def preact_resnet56(classes: int, in_channels: int, widths: tuple[int, ...] = (16, 32, 64)) -> nn.Module:
     """56 layers of pre-activation blocks for 32 px images, with parameter-free shortcuts (option A)."""
-    return PreactResNet((9, 9, 9), widths[0], widths, classes, in_channels, free_shortcuts=True)
+    return PreactResNet((9, 9, 9), widths, classes, in_channels, free_shortcuts=True)
 
 
 @backbone("preact_resnet110", PREACT)
 def preact_resnet110(classes: int, in_channels: int, widths: tuple[int, ...] = (16, 32, 64)) -> nn.Module:
     """110 layers of pre-activation blocks for 32 px images, with parameter-free shortcuts (option A)."""
-    return PreactResNet((18, 18, 18), widths[0], widths, classes, in_channels, free_shortcuts=True)
+    return PreactResNet((18, 18, 18), widths, classes, in_channels, free_shortcuts=True)
 
 
 class PreactResNet(nn.Module):
     """A 3x3 stem, stages of pre-activation blocks, a last norm and ReLU, average pooling and a linear classifier.
 
-    He initialisation (fan-out) and a classifier without initial bias, as in the paper's code.
+    He initialisation (fan-out) and a classifier without initial bias, as in the paper's code. The
+    stem is as wide as the first stage, or `stem` wide.
     """
 
     def __init__(
         self,
         depths: tuple[int, ...],
-        stem: int,
         widths: tuple[int, ...],
         classes: int,
         in_channels: int,
         free_shortcuts: bool = False,
+        stem: int = 0,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if len(widths) != len(depths) or any(not isinstance(w, int) or w < 1 for w in widths):
             raise ValueError(f"widths={widths} must be {len(depths)} positive whole numbers")
+        stem = stem or widths[0]
         self.conv1 = _conv(in_channels, stem, 3)
         self.stages = [f"layer{number}" for number in range(1, len(depths) + 1)]
         channels = stem

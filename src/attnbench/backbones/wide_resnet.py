@@ -30,5 +30,5 @@ def wrn(classes: int, in_channels: int, depth: int = 28, widen: int = 10, dropou
         raise ValueError(f"widen={widen} must be at least 1")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout={dropout} must be at least 0 and below 1")
-    depths = ((depth - 4) // 6,) * 3
-    return PreactResNet(depths, 16, (16 * widen, 32 * widen, 64 * widen), classes, in_channels, dropout=dropout)
+    depths, widths = ((depth - 4) // 6,) * 3, (16 * widen, 32 * widen, 64 * widen)
+    return PreactResNet(depths, widths, classes, in_channels, stem=16, dropout=dropout)
