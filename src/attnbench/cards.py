@@ -60,7 +60,9 @@ class Backbone:
 
     title: str
     sites: Mapping[str, str]
-    """Kind of place -> pattern of module paths; a group named `stage` numbers the stage."""
+    """Kind of place -> pattern of module paths; its group `stage` holds the stage's number, or `stageN` matches it."""
+    families: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Pattern of the option `name` -> the sites of those networks, for a backbone that stands for a library's."""
     image_size: int
     """Side in pixels of the images it was designed for."""
     year: int = 0

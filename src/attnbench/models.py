@@ -1,16 +1,16 @@
 """Networks: a plain backbone, and a mechanism grafted at the sites that the backbone's card names."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from attnbench.cards import Backbone
 from attnbench.errors import BadReference
 from attnbench.mechanisms import build_attention
 from attnbench.refs import nearest
-from attnbench.registry import ATTENTION, BACKBONES, Place, card_of, place
+from attnbench.registry import ATTENTION, BACKBONES, Place, card_of, place, sites
 from attnbench.seeding import seeded
 
 Init = Literal["own", "identity"]
@@ -47,8 +47,8 @@ def network(
     mechanism, _ = ATTENTION.resolve(attention)
     if mechanism.name == "none":
         return model
-    where = place(attention, site, stages, every)
-    pattern = site_pattern(entry.card, where.site, backbone)
+    where, known = place(attention, site, stages, every), sites(entry, options)
+    pattern = site_pattern(known, where.site, backbone, "" if known else _likely(model))
     size = image_size or entry.card.image_size
     there = Place(pattern, where.stages, where.every)
     graft(model, attention, there, (in_channels, size, size), seed, position(attention, where.site), init)
@@ -116,20 +116,22 @@ class FromNothing(nn.Module):
         return x + self.strength * (self.mechanism(x) - x)
 
 
-def site_pattern(card: Backbone, site: str, backbone: str) -> str:
-    """The pattern of module paths for a site: a key of the card, or `pattern:REGEX`.
+def site_pattern(known: Mapping[str, str], site: str, backbone: str, hint: str = "") -> str:
+    """The pattern of module paths for a site: a key of `known`, or `pattern:REGEX`; `hint` ends the message.
 
     Raises:
         BadReference: the backbone has no such site.
     """
     if site.startswith("pattern:"):
         return site.removeprefix("pattern:")
-    if site not in card.sites:
-        known = ", ".join(card.sites) or "none"
-        raise BadReference(
-            f"site {site!r}: backbone {backbone!r} has the sites {known}{nearest(site, card.sites)} (or pattern:REGEX)"
-        )
-    return card.sites[site]
+    if site in known:
+        return known[site]
+    if not known:
+        raise BadReference(f"site {site!r}: backbone {backbone!r} has no named sites; give pattern:REGEX{hint}")
+    names = ", ".join(known)
+    raise BadReference(
+        f"site {site!r}: backbone {backbone!r} has the sites {names}{nearest(site, known)} (or pattern:REGEX)"
+    )
 
 
 class Predictor(nn.Module):
@@ -175,11 +177,27 @@ def _matches(model: nn.Module, pattern: str) -> dict[str, int]:
         raise BadReference(f"site pattern {pattern!r} is no regular expression: {problem}") from None
     found = {path: match for path, _ in model.named_modules() if (match := regex.fullmatch(path))}
     if not found:
-        likely = [path for path, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)]
-        raise BadReference(
-            f"site pattern {pattern!r} matches no module; it could be one of {', '.join(likely[:12])} ..."
-        )
-    return {path: int(match.groupdict().get("stage") or 0) for path, match in found.items()}
+        raise BadReference(f"site pattern {pattern!r} matches no module{_likely(model)}")
+    return {path: _stage(match) for path, match in found.items()}
+
+
+def _stage(match: re.Match[str]) -> int:
+    """The stage's number: what the group `stage` holds, or N of a group `stageN` that matched; 0 for none."""
+    groups = {name: text for name, text in match.groupdict().items() if text is not None}
+    named = (name.removeprefix("stage") for name in groups if re.fullmatch(r"stage\d+", name))
+    return int(groups.get("stage") or next(named, 0))
+
+
+def _likely(model: nn.Module, limit: int = 12) -> str:
+    """Say which kinds of module could be a site: norms and convolutions, numbers along the path left open."""
+    kinds: dict[str, None] = {}
+    for wanted in (nn.BatchNorm2d, nn.Conv2d):
+        for path, module in model.named_modules():
+            if isinstance(module, wanted):
+                above, dot, last = path.rpartition(".")
+                kinds[re.sub(r"\d+", r"\\d+", above.replace(".", r"\.")) + dot.replace(".", r"\.") + last] = None
+    shown = [*kinds][:limit] + ["..."] * (len(kinds) > limit)
+    return f"; it could be one of {', '.join(shown)}" if shown else ""
 
 
 def _replaceable(module: nn.Module) -> bool:

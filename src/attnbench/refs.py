@@ -45,9 +45,17 @@ def parse(text: str) -> Ref:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Say `; did you mean 'x'?` when something known is near to `word`, else nothing."""
-    lowered = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.5)
-    return f"; did you mean {lowered[close[0]]!r}?" if close else ""
+    lowered, asked = {name.lower(): name for name in known}, word.lower()
+    close = difflib.get_close_matches(asked, lowered, n=8, cutoff=0.5)
+    if not close:
+        return ""
+
+    def likeness(name: str) -> tuple[bool, float, int]:
+        """A name with letters too many first (`sse` is `se` rather than `scse`), then by what both share."""
+        alike = difflib.SequenceMatcher(None, name, asked)
+        return name in asked, alike.ratio(), alike.find_longest_match().size
+
+    return f"; did you mean {lowered[max(close, key=likeness)]!r}?"
 
 
 def _options(text: str, arguments: str) -> tuple[tuple[str, object], ...]:

@@ -8,6 +8,7 @@ import ast
 import dataclasses
 import hashlib
 import importlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,7 +186,8 @@ class Registry(Generic[Card]):
             isinstance(value, type(default)) and isinstance(value, bool) == isinstance(default, bool)
         ):
             return value
-        if isinstance(default, int | float) and isinstance(value, int | float) and not isinstance(value, bool):
+        truths = isinstance(value, bool) or isinstance(default, bool)
+        if isinstance(default, int | float) and isinstance(value, int | float) and not truths:
             return _as(default, value)
         raise BadReference(f"{where}: {key}={value!r} must be {_a(type(default).__name__)}, as {default!r} is")
 
@@ -224,6 +226,13 @@ def _entry(
 ATTENTION = Registry("attention", "attention", _HERE / "mechanisms", Paper)
 BACKBONES = Registry("backbone", "backbone", _HERE / "backbones", Backbone)
 DATASETS = Registry("dataset", "dataset", _HERE / "data", Source)
+
+
+def sites(entry: Entry[Backbone], options: Mapping[str, object]) -> Mapping[str, str]:
+    """The places in a backbone, kind -> pattern: those of its option `name`'s family, or else its card's."""
+    name = str({**entry.defaults, **options}.get("name", ""))
+    families = entry.card.families.items()
+    return next((found for pattern, found in families if re.fullmatch(pattern, name)), entry.card.sites)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from attnbench.errors import BadReference, BadSpec
 from attnbench.refs import nearest
-from attnbench.registry import ATTENTION, BACKBONES, DATASETS, card_of, place
+from attnbench.registry import ATTENTION, BACKBONES, DATASETS, card_of, place, sites
 from attnbench.validation import violations
 
 AUGMENTATIONS = ("crop", "flip", "cutout")
@@ -254,9 +254,11 @@ def _site_mistake(attention: str, site: str | None, backbone: str | None) -> str
         return ""
     if backbone is None:
         return ""
-    known, wanted = BACKBONES.resolve(backbone)[0].card.sites, place(attention, site).site
-    if wanted in known:
+    known, wanted = sites(*BACKBONES.resolve(backbone)), place(attention, site).site
+    if wanted in known or (not known and site is None):  # what could be a site there is seen when it is built
         return ""
+    if not known:
+        return f"{site!r} is not known in {backbone}; give pattern:REGEX, of the paths of its modules"
     names = ", ".join(map(repr, (*known, "paper")))
     return f"{wanted!r} is not one of {names} or pattern:REGEX{nearest(wanted, known)}"
 

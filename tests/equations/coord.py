@@ -23,7 +23,9 @@ def witness(module: nn.Module, channels: int) -> nn.Module:
 
     twin, ours = CoordAttn(channels, rd_channels=8, bias=True), module.state_dict()
     names = {"conv1": "squeeze", "bn1": "norm", "conv_h": "rows", "conv_w": "columns"}
-    twin.load_state_dict(
-        {name: ours[f"{names[name.split('.')[0]]}.{name.split('.')[1]}"] for name in twin.state_dict()}
-    )
+    loaded = {}
+    for name in twin.state_dict():
+        part, field = name.split(".")
+        loaded[name] = ours[f"{names[part]}.{field}"]
+    twin.load_state_dict(loaded)
     return twin

@@ -32,7 +32,9 @@ def witness(module: nn.Module, channels: int) -> nn.Module:
 
     twin, ours = NonLocalAttn(channels, use_scale=False, rd_ratio=1 / 2, rd_divisor=1), module.state_dict()
     names = {"t": "query", "p": "key", "g": "value", "z": "out", "norm": "norm"}
-    twin.load_state_dict(
-        {name: ours[name.replace(part, names[part], 1)] for name in twin.state_dict() for part in [name.split(".")[0]]}
-    )
+    loaded = {}
+    for name in twin.state_dict():
+        part, field = name.split(".")
+        loaded[name] = ours[f"{names[part]}.{field}"]
+    twin.load_state_dict(loaded)
     return twin

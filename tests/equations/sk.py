@@ -25,16 +25,11 @@ def witness(module: nn.Module, channels: int) -> nn.Module:
     from timm.layers import SelectiveKernel
 
     twin = SelectiveKernel(channels, channels, groups=32, rd_channels=32, split_input=False)
-    ours, loaded = module.state_dict(), {}
-    for name, value in ours.items():
-        part, number, rest = (name.split(".", 2) + [""])[:3]
-        place = {"0": "conv", "1": "bn"}
-        if part == "split":
-            layer, field = rest.split(".", 1)
-            loaded[f"paths.{number}.{place[layer]}.{field}"] = value
-        elif part == "fuse":
-            loaded[f"attn.{ {'0': 'fc_reduce', '1': 'bn'}[number] }.{rest}"] = value
-        else:
-            loaded["attn.fc_select.weight"] = value
+    names = {"fuse.0": "attn.fc_reduce", "fuse.1": "attn.bn", "select": "attn.fc_select"}
+    names |= {f"split.{m}.{layer}": f"paths.{m}.{what}" for m in (0, 1) for layer, what in ((0, "conv"), (1, "bn"))}
+    loaded = {}
+    for name, value in module.state_dict().items():
+        part, field = name.rsplit(".", 1)
+        loaded[f"{names[part]}.{field}"] = value
     twin.load_state_dict(loaded)
     return twin

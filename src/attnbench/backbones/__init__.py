@@ -1,12 +1,13 @@
-"""What a backbone's file may import from us: its card's type and the decorator that registers it."""
+"""What a backbone's file may import from us: its card's type, its decorator, and the nearest known name."""
 
 from collections.abc import Callable
 from typing import TypeVar
 
 from attnbench.cards import Backbone
+from attnbench.refs import nearest
 from attnbench.registry import BACKBONES
 
-__all__ = ["Backbone", "backbone"]
+__all__ = ["Backbone", "backbone", "nearest"]
 
 T = TypeVar("T", bound=Callable[..., object])
 

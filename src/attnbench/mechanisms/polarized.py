@@ -15,7 +15,8 @@ PAPER = Paper(
     gate=(0.0, 2.0),
     parameters="C + 2 * C * h + 2 * C + 2 * C * h",
     where={"h": "reduced(C, 2)"},
-    deviations="Both arrangements of the paper; with the sequential one the factor is at most 1. No convolution has a bias.",
+    deviations="Both arrangements of the paper; with the sequential one the factor is at most 1. No convolution has a "
+    "bias.",
     clamping="At least one inner channel.",
 )
 

@@ -14,8 +14,8 @@ PAPER = Paper(
     url="https://arxiv.org/abs/2407.05128",
     gate=(0.0, 1.0),
     parameters="C // 4 * (3 + 5 + 7 + 9) + C + 4 * C + 2 * C + 3 * C",
-    clamping="As many heads as the channels allow, at most `heads`; the window is at most as large as the map. The number "
-    "of channels must be a multiple of 4.",
+    clamping="As many heads as the channels allow, at most `heads`; the window is at most as large as the map. The "
+    "number of channels must be a multiple of 4.",
 )
 
 
@@ -32,9 +32,7 @@ class SCSA(nn.Module):
         self.strips = nn.ModuleList(nn.Conv1d(part, part, k, padding=k // 2, groups=part) for k in (3, 5, 7, 9))
         self.norm_rows, self.norm_columns = nn.GroupNorm(4, channels), nn.GroupNorm(4, channels)
         self.norm = nn.GroupNorm(1, channels)
-        self.query, self.key, self.value = (
-            nn.Conv2d(channels, channels, 1, groups=channels, bias=False) for _ in "qkv"
-        )
+        self.query, self.key, self.value = (_scale(channels) for _ in range(3))
 
     def gate(self, x: Tensor) -> Tensor:
         """The product of all three gates, B C H W, in (0, 1)."""
@@ -59,3 +57,7 @@ class SCSA(nn.Module):
         query, key, value = heads  # B heads C/heads N
         attended = (query @ key.transpose(2, 3) / query.shape[2] ** 0.5).softmax(3) @ value
         return attended.mean(3).reshape(*x.shape[:2], 1, 1).sigmoid()
+
+
+def _scale(channels: int) -> nn.Conv2d:
+    return nn.Conv2d(channels, channels, 1, groups=channels, bias=False)

@@ -15,8 +15,8 @@ PAPER = Paper(
     url="https://arxiv.org/abs/1808.08127",
     parameters="2*C*h + h + C + C + 1",
     where={"h": "reduced(C, reduction)"},
-    deviations="The conference paper (1803.02579) adds the two recalibrated maps, the journal paper takes their maximum "
-    "among other ways; biases as in the released code.",
+    deviations="The conference paper (1803.02579) adds the two recalibrated maps, the journal paper takes their "
+    "maximum among other ways; biases as in the released code.",
     clamping="At least one hidden channel.",
 )
 
