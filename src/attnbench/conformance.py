@@ -138,8 +138,8 @@ def _every_parameter_learns(subject: Subject) -> Iterator[str]:
     paths = {path for path, _ in subject.build().named_parameters()}
     learned: set[str] = set()
     for seed in range(4):  # one draw may leave a unit dead
-        module = subject.redrawn(seed=seed)
-        y = module(_images(8, CHANNELS, 8, 8, seed=seed).requires_grad_())
+        module = subject.redrawn(seed=seed).double()  # where what is 0 comes out near 0
+        y = module(_images(8, CHANNELS, 8, 8, seed=seed).double().requires_grad_())
         (y * _images(*y.shape, seed=seed + 9)).mean().backward()
         learned |= {path for path, p in module.named_parameters() if _share(p) > 1e-6}
     inert = {path for path in paths if any(fnmatch(path, rest) for rest in subject.card.inert)}

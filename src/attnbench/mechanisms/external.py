@@ -1,0 +1,38 @@
+"""External attention: positions attend to a small memory that all images share."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attnbench.mechanisms import Paper, attention
+
+PAPER = Paper(
+    title="Beyond Self-Attention: External Attention Using Two Linear Layers for Visual Tasks",
+    authors="Meng-Hao Guo and Zheng-Ning Liu and Tai-Jiang Mu and Shi-Min Hu",
+    venue="IEEE Transactions on Pattern Analysis and Machine Intelligence",
+    year=2023,
+    url="https://arxiv.org/abs/2105.02358",
+    parameters="C * C + C + 2 * C * memory + C * C + 2 * C",
+    inert={"query.bias": "a softmax over positions does not see what it adds to all of them"},
+    deviations="The block of the released code: a convolution before, a convolution with batch norm behind, a residual "
+    "connection and a ReLU around the two layers of the equations.",
+)
+
+
+@attention("external", PAPER)
+class ExternalAttention(nn.Module):
+    """Attend to `memory` learned slots, normalised over positions and then over slots (eq. 5-7)."""
+
+    def __init__(self, channels: int, memory: int = 64) -> None:
+        super().__init__()
+        if memory < 1:
+            raise ValueError(f"memory={memory} must be at least 1")
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.keys = nn.Conv2d(channels, memory, 1, bias=False)
+        self.values = nn.Conv2d(memory, channels, 1, bias=False)
+        self.out = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        similar = self.keys(self.query(x))  # B S H W
+        over_positions = similar.flatten(2).softmax(2)
+        weights = over_positions / (1e-9 + over_positions.sum(1, keepdim=True))
+        return F.relu(self.out(self.values(weights.reshape(similar.shape))) + x)
