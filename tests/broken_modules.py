@@ -156,6 +156,17 @@ class ReadsMemoryOrder(Sound):
         return (super().gate(x) * order.reshape(1, *x.shape[1:])).sin()
 
 
+class FiveAxes(Sound):
+    """As stacked kernels have them, which `to(memory_format=torch.channels_last)` refuses."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.kernels = nn.Parameter(torch.ones(2, channels, 1, 1, 1))
+
+    def gate(self, x: Tensor) -> Tensor:
+        return super().gate(x) * self.kernels.prod(0)
+
+
 class ForgetsItsState(Sound):
     built = 0
 

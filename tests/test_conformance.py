@@ -41,6 +41,7 @@ FAULTS = {
     "MaskOnTheCpu": (FOLLOWS, "meta"),
     "OneDtype": (FOLLOWS, "float32"),
     "ReadsMemoryOrder": (FOLLOWS, "channels_last"),
+    "FiveAxes": (FOLLOWS, "rank 4"),
     "ForgetsItsState": (SAVED, "saved and loaded weights"),
     "SharesItsWeights": (SAVED, "shares its parameters"),
     "BranchesOnData": (EXPORTED, ""),

@@ -16,8 +16,8 @@ PAPER = Paper(
     parameters="2 * (C*h + h) + C * C + C + 1",
     where={"h": "reduced(C, reduction)"},
     inert={"key.bias": "adds the same to all similarities of a position, which a softmax does not see"},
-    deviations="A position lies on its row and on its column and counts once; the released code masks it in the column. "
-    "What is attended to is scaled by a number that starts at 0, as released; the equations have none.",
+    deviations="A position lies on its row and on its column and counts once; the released code masks it in the "
+    "column. What is attended to is scaled by a number that starts at 0, as released; the equations have none.",
     clamping="At least one inner channel.",
 )
 

@@ -16,8 +16,8 @@ PAPER = Paper(
     paper_stages=(-1,),
     parameters="C * C + C + C * C + 2 * C",
     deviations="The bases that an image starts from are a buffer, a moving average of those found in training, as "
-    "released. The released code finds bases and shares without a gradient, so that its first convolution never learns; "
-    "here the steps are differentiated.",
+    "released. The released code finds bases and shares without a gradient, so that its first convolution "
+    "never learns; here the steps are differentiated.",
 )
 
 
@@ -39,7 +39,7 @@ class EMAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.into(x).flatten(2)  # B C N
-        bases = self.bases.expand(len(x), -1, -1)
+        bases = self.bases.clone().expand(len(x), -1, -1)  # the buffer changes before the backward pass
         for _ in range(self.steps):
             shares = (features.transpose(1, 2) @ bases).softmax(2)  # E: B N K
             shares = shares / (1e-6 + shares.sum(1, keepdim=True))

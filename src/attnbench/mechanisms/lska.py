@@ -11,8 +11,8 @@ PAPER = Paper(
     year=2024,
     url="https://arxiv.org/abs/2309.01439",
     parameters="2 * (5 * C + C) + 2 * (7 * C + C) + C * C + C",
-    deviations="Kernels of 5 and of 7 with dilation 3, as in large kernel attention (the paper's size 23). The factor has "
-    "no bound.",
+    deviations="Kernels of 5 and of 7 with dilation 3, as in large kernel attention (the paper's size 23). The "
+    "factor has no bound.",
 )
 
 
