@@ -161,10 +161,10 @@ class FiveAxes(Sound):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
-        self.kernels = nn.Parameter(torch.ones(2, channels, 1, 1, 1))
+        self.kernels = nn.Parameter(torch.ones(1, 2, channels, 1, 1))
 
     def gate(self, x: Tensor) -> Tensor:
-        return super().gate(x) * self.kernels.prod(0)
+        return super().gate(x) * self.kernels.sum((0, 1))
 
 
 class ForgetsItsState(Sound):

@@ -41,7 +41,7 @@ FAULTS = {
     "MaskOnTheCpu": (FOLLOWS, "meta"),
     "OneDtype": (FOLLOWS, "float32"),
     "ReadsMemoryOrder": (FOLLOWS, "channels_last"),
-    "FiveAxes": (FOLLOWS, "rank 4"),
+    "FiveAxes": (FOLLOWS, "rank 4 tensor"),
     "ForgetsItsState": (SAVED, "saved and loaded weights"),
     "SharesItsWeights": (SAVED, "shares its parameters"),
     "BranchesOnData": (EXPORTED, ""),

@@ -86,11 +86,12 @@ def graft(
             what = "cannot start as nothing" if paths else "finds none there"
             raise BadReference(f"{attention} takes the place of 3x3 convolutions of equal widths, and {what}")
     grafted = {}
-    for path, (channels, height, width) in _shapes(model, paths, image, position != "behind").items():
+    shapes = _shapes(model, paths, image, position != "behind")
+    for path, (channels, height, width) in shapes.items():
         with seeded(seed, "attention", path):
             grafted[path] = build_attention(attention, channels, (height, width))
     for path in reversed(grafted):  # what lies deepest first: a match may lie inside another one
-        added = FromNothing(grafted[path]) if init == "identity" else grafted[path]
+        added = _eased(grafted[path], shapes[path]) if init == "identity" else grafted[path]
         model.set_submodule(path, _joined(model.get_submodule(path), added, position))
     return grafted
 
@@ -114,6 +115,15 @@ class FromNothing(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.strength * (self.mechanism(x) - x)
+
+
+def _eased(mechanism: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
+    """The mechanism, starting as nothing; as it is if it does so by itself: behind a second 0 it would never learn."""
+    with seeded(0, "probe"), torch.no_grad():
+        x = torch.randn(2, shape[0], min(shape[1], 7), min(shape[2], 7))
+        nothing = torch.allclose(mechanism.eval()(x), x)
+    mechanism.train()
+    return mechanism if nothing else FromNothing(mechanism)
 
 
 def site_pattern(known: Mapping[str, str], site: str, backbone: str, hint: str = "") -> str:
