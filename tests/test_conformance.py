@@ -1,8 +1,11 @@
 """What every registered mechanism promises, and that each promise catches the module that breaks it."""
 
-import pytest
+import copy
 
-from attnbench.conformance import PROMISES, broken
+import pytest
+import torch
+
+from attnbench.conformance import CHANNELS, PROMISES, Subject, broken
 from attnbench.registry import ATTENTION, Entry
 
 SHAPE = "keeps the shape at every width and map, in training too"
@@ -93,3 +96,22 @@ def test_every_promise_has_a_module_that_breaks_it():
 @pytest.mark.parametrize("promise", PROMISES)
 def test_a_sound_module_of_somebody_elses_passes(promise):
     assert broken("broken_modules:Sound", promise) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["se", "eca", "cbam", "coord", "gct", "simam", "fca", "triplet", "nl", "sk", "bot", "cot"]
+)
+def test_compiles_as_one_graph(name):
+    """Forward and backward, as captured by torch.compile without a break; the graph is run by torch itself."""
+    module = Subject(name).redrawn()
+    compiled, x = (
+        torch.compile(copy.deepcopy(module), backend="aot_eager", fullgraph=True),
+        torch.randn(2, CHANNELS, 8, 8),
+    )
+    one, two = x.clone().requires_grad_(), x.clone().requires_grad_()
+    plain, graph = module(one), compiled(two)
+    torch.testing.assert_close(graph, plain, rtol=1e-4, atol=1e-4)
+    plain.square().mean().backward()
+    graph.square().mean().backward()
+    torch.testing.assert_close(two.grad, one.grad, rtol=1e-3, atol=1e-4)

@@ -15,7 +15,9 @@ PAPER = Paper(
     kind="R",
     paper_site="conv",
     parameters="experts * 9 * C * C + C * experts + experts",
-    deviations="The paper has 8 experts in most of its networks; 4 here, as timm's released ones.",
+    deviations="The routing matrix of equation 2 is a fully connected layer with biases, as released. In the released "
+    "networks all convolutions of a block share one routing; here each has its own. They come with 4 and with 8 "
+    "experts.",
 )
 
 

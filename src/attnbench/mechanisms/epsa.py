@@ -1,4 +1,4 @@
-"""Pyramid split attention: four kernel sizes, each with its own channel gate, weighed against each other."""
+"""Pyramid squeeze attention: kernels of several sizes side by side, weighed against each other channel by channel."""
 
 from typing import Literal
 
@@ -15,36 +15,45 @@ PAPER = Paper(
     url="https://arxiv.org/abs/2105.14447",
     kind="R",
     paper_site="conv",
-    parameters="9*C*q + 25*C*q//divisor(q, 4) + 49*C*q//divisor(q, 8) + 81*C*q//divisor(q, 16) + 4 * (2*q*h + h + q)",
-    where={"q": "C // 4", "h": "reduced(q, reduction)"},
-    deviations="The equations put the parts together in the order of their kernels; the released code in the reverse "
-    'order (variant="official"). Biases in the gates as released.',
-    clamping="As many equal groups as the channels allow, at most 1, 4, 8 and 16; at least one hidden channel. The "
-    "number of channels must be a multiple of 4.",
+    parameters="sum(k**2 * C * w // divisor(w, groups[kernels.index(k)]) for k in kernels[:s]) + 2*w*h + h + w",
+    where={"s": "divisor(C, len(kernels))", "w": "C // s", "h": "reduced(w, reduction)"},
+    deviations="The equations put the scales together from the first to the last. The released code puts each in "
+    'front of those before it, so that the largest kernel comes first (variant="official"). One '
+    "squeeze-and-excitation with biases serves all scales, as released.",
+    clamping="The first kernels only, where their number does not divide the channels. As many equal groups as the "
+    "channels of a scale allow, at most `groups`. At least one hidden channel.",
 )
 
 
 @attention("epsa", PAPER)
-class PyramidSplit(nn.Module):
-    """Convolve with kernels of 3, 5, 7 and 9 and weigh the parts by a softmax of their channel gates (eq. 1-9)."""
+class PyramidSqueezeAttention(nn.Module):
+    """Convolve with a pyramid of kernels and weigh the results by a softmax over their SE weights (section 3.2)."""
 
-    def __init__(self, channels: int, reduction: int = 16, variant: Literal["paper", "official"] = "paper") -> None:
+    def __init__(
+        self,
+        channels: int,
+        kernels: tuple[int, ...] = (3, 5, 7, 9),
+        groups: tuple[int, ...] = (1, 4, 8, 16),
+        reduction: int = 16,
+        variant: Literal["paper", "official"] = "paper",
+    ) -> None:
         super().__init__()
-        if channels % 4:
-            raise ValueError(f"channels={channels} must be a multiple of 4, one part for each kernel")
-        part = channels // 4
-        hidden, self.reverse = reduced(part, reduction), variant == "official"
-        self.convs = nn.ModuleList(
-            nn.Conv2d(channels, part, kernel, padding=kernel // 2, groups=divisor(part, groups), bias=False)
-            for kernel, groups in ((3, 1), (5, 4), (7, 8), (9, 16))
+        if not kernels or any(kernel < 1 or kernel % 2 == 0 for kernel in kernels) or len({*kernels}) < len(kernels):
+            raise ValueError(f"kernels={kernels} must be different odd numbers")
+        if len(groups) != len(kernels):
+            raise ValueError(f"groups={groups} must be one number for each of kernels={kernels}")
+        scales = divisor(channels, len(kernels))
+        width = channels // scales
+        hidden = reduced(width, reduction)
+        self.split = nn.ModuleList(
+            nn.Conv2d(channels, width, kernel, padding=kernel // 2, groups=divisor(width, number), bias=False)
+            for kernel, number in zip(kernels[:scales], groups, strict=False)
         )
-        self.gates = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(part, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, part, 1), nn.Sigmoid())
-            for _ in range(4)
-        )
+        self.weigh = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width))
+        self.reverse = variant == "official"
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = [conv(x) for conv in self.convs]
-        gates = [gate(part.mean((2, 3), keepdim=True)) for gate, part in zip(self.gates, parts, strict=True)]
-        weighed = torch.stack(parts, dim=1) * torch.stack(gates, dim=1).softmax(1)  # B 4 C/4 H W
+        scales = torch.stack([conv(x) for conv in self.split], dim=1)  # B S C/S H W
+        weights = self.weigh(scales.mean((3, 4))).sigmoid().softmax(1)  # B S C/S
+        weighed = scales * weights[..., None, None]
         return (weighed.flip(1) if self.reverse else weighed).flatten(1, 2)
