@@ -50,7 +50,7 @@ def write(folder: Path) -> list[Path]:
         {"arm": row["attention"], **{key: float(row[name]) for key, name in spans.items()}} for row in rows
     ]
     order = [row["attention"] for row in rows]
-    svg, png = static(intervals(drawn, "arm", order, "training time, ratio to none", marks=[1.0]))
+    svg, png = static(intervals(drawn, "arm", order, "training time, ratio to none", log=True))
     files = [folder / f"profile.{ending}" for ending in ("csv", "md", "svg", "png")]
     files[1].write_text(table(rows), encoding="utf-8")
     files[2].write_text(svg, encoding="utf-8")
