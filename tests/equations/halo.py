@@ -1,4 +1,4 @@
-"""HaloNet's blocked local self-attention: section 2.2 of Vaswani et al. 2021 (arXiv 2103.12731)."""
+"""HaloNet's blocked local self-attention: section 2 of Vaswani et al. 2021 (arXiv 2103.12731)."""
 
 import numpy as np
 from torch import nn

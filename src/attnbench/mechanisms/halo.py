@@ -25,7 +25,7 @@ PAPER = Paper(
 
 @attention("halo", PAPER)
 class HaloAttention(nn.Module):
-    """Attend from each block to the block and its halo, by content and by row and column distance (section 2.2)."""
+    """Attend from each block to the block and its halo, by content and by row and column distance (section 2)."""
 
     def __init__(self, channels: int, heads: int = 8, block: int = 8, halo: int = 3) -> None:
         super().__init__()
