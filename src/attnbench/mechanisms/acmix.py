@@ -20,7 +20,7 @@ PAPER = Paper(
     deviations="The equations have no positions; as in the released code, differences of mapped coordinates are added "
     "to the keys, neighbours beyond the border are reflected, and the shifts are a grouped convolution without a bias "
     "whose kernels learn. Its ResNet draws those kernels anew; here they start as shifts, as its layer does.",
-    clamping="As many heads as the channels allow, at most `heads`. Small maps are reflected as often as a window needs.",
+    clamping="As many heads as the channels allow, at most `heads`. Small maps are reflected as often as needed.",
 )
 
 
