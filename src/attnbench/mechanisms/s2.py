@@ -29,14 +29,14 @@ class SpatialShiftAttention(nn.Module):
         hidden = reduced(channels, reduction)
         self.expand = nn.Conv2d(channels, 3 * channels, 1)
         self.split = nn.Sequential(
-            nn.Linear(channels, hidden, bias=False), nn.GELU(), nn.Linear(hidden, 3 * channels, bias=False)
+            nn.Conv2d(channels, hidden, 1, bias=False), nn.GELU(), nn.Conv2d(hidden, 3 * channels, 1, bias=False)
         )
         self.project = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         first, second, third = self.expand(x).chunk(3, dim=1)
         parts = torch.stack([_shifted(first, (2, 3)), _shifted(second, (3, 2)), third], dim=1)  # B 3 C H W
-        shares = self.split(parts.sum((1, 3, 4))).reshape(len(x), 3, -1, 1, 1).softmax(1)
+        shares = self.split(parts.sum(1).sum((2, 3), keepdim=True)).reshape(len(x), 3, -1, 1, 1).softmax(1)
         return self.project((parts * shares).sum(1))
 
 
