@@ -17,7 +17,6 @@ PAPER = Paper(
     "a batch norm and a SiLU behind both 1x1 convolutions, are switched off there; most copies leave them on, and "
     "their gates are never below sigmoid(-0.2785) = 0.43. The network raises the kernel by 2 from block to block of a "
     "stage, and gates the output of another branch; here the kernel is the first block's, and the input is gated.",
-    version=2,
 )
 
 
