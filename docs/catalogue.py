@@ -10,7 +10,8 @@ import torch
 from attnbench import network
 from attnbench.conformance import PROMISES
 from attnbench.registry import ATTENTION, Entry
-from attnbench.report.costs import read, table
+from attnbench.report.charts import static
+from attnbench.report.costs import chart, read, table
 
 ROOT = Path(__file__).parent.parent
 TESTS = ROOT / "tests"
@@ -97,7 +98,16 @@ def promises() -> str:
 
 def profile(name: str) -> str:
     """The table of a profile that lies under results/profiles/."""
-    return table(read(ROOT / "results" / "profiles" / name / "profile.csv"))
+    return table(_profile(name))
+
+
+def profile_figure(name: str) -> str:
+    """Its training times, as SVG."""
+    return static(chart(_profile(name)))[0]
+
+
+def _profile(name: str) -> list[dict[str, str]]:
+    return read(ROOT / "results" / "profiles" / name / "profile.csv")
 
 
 @functools.cache

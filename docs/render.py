@@ -1,7 +1,7 @@
 """Fill verdicts and tables of README.md and docs/ from records, cards and tests; `--check` only compares.
 
 They stand between a mark and `<!-- end -->`: `<!-- report NAME -->` is the study studies/NAME.yaml with its records in
-results/NAME; the other marks are the functions of catalogue.py.
+results/NAME, `<!-- table NAME -->` the same without its verdicts; the other marks are the functions of catalogue.py.
 """
 
 import re
@@ -12,15 +12,17 @@ import catalogue
 
 from attnbench.comparison import Comparison, compare
 from attnbench.report import html
-from attnbench.report.tables import body
+from attnbench.report.tables import body, tables
 from attnbench.store import Store
 from attnbench.study import Study
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("controls",)
 """Studies whose whole page lies under docs/reports/."""
+PROFILES = ("resnet20",)
+"""Profiles whose figure lies beside them."""
 BLOCK = re.compile(
-    r"(<!-- (report|cards|notes|promises|totals|witnesses|profile)(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL
+    r"(<!-- (report|table|cards|notes|promises|totals|witnesses|profile)(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL
 )
 
 
@@ -30,9 +32,9 @@ def rendered(text: str) -> str:
 
 
 def _made(what: str, name: str | None) -> str:
-    if what == "report":
-        assert name, "a report has a name"
-        return body(_comparison(name))
+    if what in ("report", "table"):
+        assert name, f"a {what} has a name"
+        return {"report": body, "table": tables}[what](_comparison(name))
     found: str = getattr(catalogue, what)(*([name] if name else []))
     return found
 
@@ -54,6 +56,8 @@ def main() -> None:
     if "--check" not in sys.argv:
         for name in PAGES:
             (ROOT / "docs" / "reports" / f"{name}.html").write_text(html(_comparison(name)))
+        for name in PROFILES:
+            (ROOT / "docs" / "reports" / f"profile-{name}.svg").write_text(catalogue.profile_figure(name))
     print("\n".join(stale) or "every table is what its records say")
     sys.exit(1 if stale and "--check" in sys.argv else 0)
 

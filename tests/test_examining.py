@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
 from torch import nn
 
-from attnbench import RunSpec, cli, network
+from attnbench import RunSpec, Store, cli, network
 from attnbench.bench import Bench
 from attnbench.cost import cost, kept_for_backward, peak_memory
 from attnbench.errors import AttnbenchError, BadReference
@@ -207,3 +208,16 @@ def test_show_tells_the_cost_at_common_widths_and_the_papers_entry(said):
     assert code == 0
     assert "256  14x14       8,464        8,192" in text
     assert "@inproceedings{se," in text
+
+
+def test_same_of_stored_runs_compares_what_they_were_given(said):
+    home = ROOT / "results" / "quick"
+    records = [record for record in Store(home).records() if record.canonical["attention"] in ("se", "cbam")]
+    seeds = {record.spec["seed"]: record.id for record in records if record.canonical["attention"] == "se"}
+    other = next(
+        record.id for record in records if record.canonical["attention"] == "cbam" and record.spec["seed"] == 0
+    )
+    code, text = said("same", seeds[0], other, "--store", home)
+    assert (code, "differ in the mechanism only" in text) == (0, True), text
+    code, text = said("same", seeds[0], seeds[1], "--store", home)
+    assert (code, "DIFFERENT: seed: 0 and 1" in text) == (1, True), text

@@ -166,3 +166,11 @@ def test_a_run_says_beforehand_what_its_place_cannot_be():
         RunSpec(dataset="digits", attention="sk", init="identity")
     with pytest.raises(BadSpec, match="'conv' is not one of"):
         RunSpec(dataset="digits", attention="sk", backbone='torchvision(name="convnext_tiny")')
+
+
+@pytest.mark.parametrize("backbone", ['torchvision(name="resnet18")', 'timm(name="resnet18")', "mobilenet_v2", "vgg"])
+def test_any_network_stays_as_it_was_when_a_gate_starts_as_nothing(backbone):
+    plain = network(backbone, "none", classes=4, image_size=64).eval()
+    model = network(backbone, "cbam", classes=4, image_size=64, init="identity").eval()
+    assert len(grafted(model)) >= 8
+    assert torch.equal(plain(images(64)), model(images(64)))

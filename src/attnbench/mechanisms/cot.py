@@ -54,9 +54,10 @@ class ContextualTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         static = self.context(x)
-        kernels = self.embed(torch.cat([x, static], dim=1)).reshape(len(x), 1, self.weights, 9, *x.shape[2:])
-        around = F.unfold(self.value(x), 3, padding=1).reshape(len(x), -1, self.weights, 9, *x.shape[2:])
-        dynamic = self.norm((kernels * around).sum(3).reshape(x.shape))
+        positions = x.shape[2] * x.shape[3]
+        kernels = self.embed(torch.cat([x, static], dim=1)).reshape(len(x), self.weights, 9, positions)
+        around = F.unfold(self.value(x), 3, padding=1).reshape(len(x), -1, self.weights, 9, positions)
+        dynamic = self.norm(torch.einsum("bwkn,bswkn->bswn", kernels, around).reshape(x.shape))
         logits = self.fuse((dynamic + static).mean((2, 3), keepdim=True)).reshape(len(x), -1, 2, 1, 1)
         shares = logits.softmax(2)  # B C 2 1 1
         return dynamic * shares[:, :, 0] + static * shares[:, :, 1]

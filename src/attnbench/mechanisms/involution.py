@@ -1,5 +1,6 @@
 """Involution: a kernel for every position, made from its features and shared by groups of channels."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -33,8 +34,8 @@ class Involution(nn.Module):
         self.span = nn.Conv2d(hidden, kernel**2 * self.groups, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        size = x.shape[2:]
-        kernels = self.span(self.reduce(x)).reshape(len(x), self.groups, 1, self.kernel**2, *size)
+        positions = x.shape[2] * x.shape[3]
+        kernels = self.span(self.reduce(x)).reshape(len(x), self.groups, self.kernel**2, positions)
         around = F.unfold(x, self.kernel, padding=self.kernel // 2)
-        around = around.reshape(len(x), self.groups, -1, self.kernel**2, *size)  # B G C/G KK H W
-        return (kernels * around).sum(3).reshape(x.shape)
+        around = around.reshape(len(x), self.groups, -1, self.kernel**2, positions)  # B G C/G KK N
+        return torch.einsum("bgkn,bgckn->bgcn", kernels, around).reshape(x.shape)

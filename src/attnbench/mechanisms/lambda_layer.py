@@ -1,5 +1,6 @@
 """Lambda layer: the context becomes a linear function for each position, which is applied to its queries."""
 
+import torch
 from torch import Tensor, nn
 
 from attnbench.mechanisms import Paper, attention, divisor
@@ -43,4 +44,4 @@ class LambdaLayer(nn.Module):
         content = key @ value.flatten(2).transpose(1, 2)  # B K V
         position = self.near(value.reshape(-1, 1, height, width)).reshape(batch, self.values, self.depth, -1)  # B V K N
         lambdas = content.transpose(1, 2).unsqueeze(3) + position  # B V K N
-        return (query.unsqueeze(2) * lambdas.unsqueeze(1)).sum(3).reshape(x.shape)  # B h V N
+        return torch.einsum("bhkn,bvkn->bhvn", query, lambdas).reshape(x.shape)

@@ -38,12 +38,13 @@ class LocalSelfAttention(nn.Module):
         self.columns = nn.Parameter(torch.randn(self.heads, half, 1, kernel))
 
     def forward(self, x: Tensor) -> Tensor:
-        query = self.query(x).reshape(len(x), self.heads, -1, 1, x.shape[2] * x.shape[3])  # B h c 1 N
+        query = self.query(x).reshape(len(x), self.heads, -1, x.shape[2] * x.shape[3])  # B h c N
         key, value = self._around(self.key(x)), self._around(self.value(x))  # B h c KK N
-        logits = (query * (key + self._distances().unsqueeze(3))).sum(2)  # B h KK N
+        logits = torch.einsum("bhcn,bhckn->bhkn", query, key)
+        logits = logits + torch.einsum("bhcn,hck->bhkn", query, self._distances())
         outside = F.unfold(torch.ones_like(x[:1, :1]), self.kernel, padding=self.kernel // 2) == 0  # 1 KK N
         weights = logits.masked_fill(outside.unsqueeze(1), float("-inf")).softmax(2)
-        return (weights.unsqueeze(2) * value).sum(3).reshape(x.shape)
+        return torch.einsum("bhkn,bhckn->bhcn", weights, value).reshape(x.shape)
 
     def _around(self, x: Tensor) -> Tensor:
         around = F.unfold(x, self.kernel, padding=self.kernel // 2)

@@ -17,19 +17,22 @@ Spec = dict[str, Any]
 _ROWS = alt.Chart(alt.NamedData("rows"))
 
 
-def intervals(rows: Rows, row: str, order: list[str], title: str, marks: Sequence[float] = (), by: str = "") -> Spec:
+def intervals(
+    rows: Rows, row: str, order: list[str], title: str, marks: Sequence[float] = (), by: str = "", log: bool = False
+) -> Spec:
     """Points with intervals, one line each: `mean`, `low`, `high` of every `row`, beside each other by `by`.
 
     Args:
-        marks: where dashed lines stand, beside the line at 0.
+        marks: where dashed lines stand, beside the line at 0 (on a logarithmic scale at 1).
     """
     y: dict[str, Any] = {"y": alt.Y(field=row, type="nominal", title=None, sort=order)}
     groups = list(dict.fromkeys(str(each[by]) for each in rows)) if by else []
     if by:
         y["yOffset"] = alt.YOffset(field=by, type="nominal", sort=groups)
     colour = _colour(by, groups) if by else alt.value(PALETTE[0])
+    scale = alt.Scale(type="log") if log else alt.Undefined
     base = _ROWS.encode(color=colour, tooltip=_tooltip(rows), **y)
-    spans = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q")
+    spans = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title, scale=scale), x2="high:Q")
     dots = base.mark_point(filled=True, size=60, opacity=1).encode(x="mean:Q")
     zero = alt.Chart(alt.NamedData("zero")).mark_rule(opacity=0.9).encode(x="at:Q", color=alt.value(INK))
     dashed = alt.Chart(alt.NamedData("marks")).mark_rule(strokeDash=[4, 4], opacity=0.6)
@@ -39,7 +42,7 @@ def intervals(rows: Rows, row: str, order: list[str], title: str, marks: Sequenc
         alt.layer(*upright, spans, dots),
         30 + each * len({one[row] for one in rows}),
         rows=rows,
-        zero=[{"at": 0.0}],
+        zero=[{"at": 1.0 if log else 0.0}],
         marks=[{"at": place} for place in marks],
     )
 

@@ -40,17 +40,24 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join([*lines, "", CAPTION.format_map(rows[0]), ""])
 
 
-def write(folder: Path) -> list[Path]:
-    """Write `profile.md`, `profile.svg` and `profile.png` beside a folder's `profile.csv`; returns all four."""
-    from attnbench.report.charts import intervals, static
+def chart(rows: Sequence[Row]) -> dict[str, Any]:
+    """Training times relative to the plain network, with their intervals, as a Vega-Lite specification."""
+    from attnbench.report.charts import intervals
 
-    rows = read(folder / "profile.csv")
     spans = {"mean": "training_ratio", "low": "training_low", "high": "training_high"}
     drawn: list[dict[str, Any]] = [
         {"arm": row["attention"], **{key: float(row[name]) for key, name in spans.items()}} for row in rows
     ]
-    order = [row["attention"] for row in rows]
-    svg, png = static(intervals(drawn, "arm", order, "training time, ratio to none", marks=[1.0]))
+    order = [str(row["attention"]) for row in rows]
+    return intervals(drawn, "arm", order, "training time, ratio to none", log=True)
+
+
+def write(folder: Path) -> list[Path]:
+    """Write `profile.md`, `profile.svg` and `profile.png` beside a folder's `profile.csv`; returns all four."""
+    from attnbench.report.charts import static
+
+    rows = read(folder / "profile.csv")
+    svg, png = static(chart(rows))
     files = [folder / f"profile.{ending}" for ending in ("csv", "md", "svg", "png")]
     files[1].write_text(table(rows), encoding="utf-8")
     files[2].write_text(svg, encoding="utf-8")
