@@ -1,4 +1,4 @@
-"""S2-MLPv2's spatial shift and split attention: section 3 of Yu et al. 2021 (arXiv 2108.01072)."""
+"""S2-MLPv2's spatial shift and split attention, of Yu et al. 2021 (arXiv 2108.01072)."""
 
 import numpy as np
 
