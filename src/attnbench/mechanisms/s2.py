@@ -24,7 +24,7 @@ PAPER = Paper(
 
 @attention("s2", PAPER)
 class SpatialShiftAttention(nn.Module):
-    """Choose, channel by channel, among features shifted in two different ways and left in place, by an MLP on their sum."""
+    """Choose, channel by channel, among features shifted in two ways and left in place, by an MLP on their sum."""
 
     def __init__(self, channels: int, reduction: int = 1) -> None:
         super().__init__()
