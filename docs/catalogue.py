@@ -2,6 +2,7 @@
 
 import ast
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from attnbench import network
 from attnbench.conformance import PROMISES
+from attnbench.refs import parse
 from attnbench.registry import ATTENTION, Entry
 from attnbench.report.charts import static
 from attnbench.report.costs import chart, read, table
@@ -80,12 +82,14 @@ def totals() -> str:
 def witnesses() -> str:
     """What each mechanism's output is compared with, besides our own reference of the paper's equations."""
     lines = ["| name | our reference | second witness |", "|:--|:--|:--|"]
+    published = list(_published())
     for entry in _mechanisms():
         reference = ast.parse((TESTS / "equations" / f"{entry.name}.py").read_text())
         found = [f"values of {source}" for source in _golden(entry.name)]
         for node in reference.body:
             if isinstance(node, ast.FunctionDef) and node.name == "witness":
                 found.append(" ".join((ast.get_docstring(node) or "").split()))
+        found += [f"total of {total}" for name, total in published if name == entry.name]
         about = (ast.get_docstring(reference) or "").split("\n\n")[0].replace("\n", " ")
         lines.append(_line(f"`{entry.name}`", about, "; ".join(found) or "none"))
     return "\n".join([*lines, ""])
@@ -118,6 +122,15 @@ def _mechanisms() -> list[Entry]:
 def _golden(name: str) -> list[str]:
     files = sorted((TESTS / "golden").glob(f"{name}.npz")) + sorted((TESTS / "golden").glob(f"{name}-*.npz"))
     return [f"{np.load(file)['source']} for `{np.load(file)['case']}`" for file in files]
+
+
+def _published() -> Iterator[tuple[str, str]]:
+    """The totals of papers and releases that the tests ask for, mechanism by mechanism."""
+    lists = {"EXACT": "{:,} parameters", "ROUNDED": "{} million parameters"}
+    for node in ast.parse((TESTS / "test_totals.py").read_text()).body:
+        if isinstance(node, ast.Assign) and (name := ast.unparse(node.targets[0])) in lists:
+            for backbone, attention, _, total in ast.literal_eval(node.value):
+                yield parse(attention).name, f"{lists[name].format(total)} for {backbone} with `{attention}`"
 
 
 def _formula(entry: Entry) -> str:
