@@ -14,6 +14,7 @@ PAPER = Paper(
     url="https://arxiv.org/abs/1904.09925",
     kind="R",
     paper_site="conv",
+    paper_stages=(-3, -2, -1),
     parameters="9 * C * (C - a) + (C - a) + C * 3 * a + 3 * a + a * a + a + (2 * H + 2 * W - 2) * a // k",
     where={"a": "reduced(C, reduction)", "k": "divisor(a, heads)"},
     deviations="Keys are as wide as values (kappa = upsilon = 1 / `reduction`).",

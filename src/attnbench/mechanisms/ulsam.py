@@ -1,5 +1,7 @@
 """Ultra-lightweight subspace attention: each group of channels has one map that sums to 1 over the positions."""
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,8 +13,11 @@ PAPER = Paper(
     venue="WACV",
     year=2020,
     url="https://arxiv.org/abs/2006.15102",
-    parameters="2 * C",
-    deviations="The equations; the released code has batch norms and ReLUs behind both convolutions.",
+    parameters="2 * C + 2 * (C + g) * (variant == 'official')",
+    where={"g": "divisor(C, groups)"},
+    deviations="The equations have no more than the two convolutions. The released code has a batch norm, of momentum "
+    '0.9, and a ReLU behind both (variant="official"); its convolutions have biases too, which the batch norms take '
+    "away again and which are left out here.",
     clamping="As many subspaces as the channels allow, at most `groups`.",
 )
 
@@ -21,15 +26,20 @@ PAPER = Paper(
 class SubspaceAttention(nn.Module):
     """Multiply each group of channels by 1 plus one softmax over the positions (eq. 3-5)."""
 
-    def __init__(self, channels: int, groups: int = 4) -> None:
+    def __init__(self, channels: int, groups: int = 4, variant: Literal["paper", "official"] = "paper") -> None:
         super().__init__()
-        groups = divisor(channels, groups)
+        groups, released = divisor(channels, groups), variant == "official"
         self.depthwise = nn.Conv2d(channels, channels, 1, groups=channels, bias=False)
         self.point = nn.Conv2d(channels, groups, 1, groups=groups, bias=False)
+        self.behind_depthwise, self.behind_point = (
+            nn.Sequential(nn.BatchNorm2d(width, momentum=0.9), nn.ReLU()) if released else nn.Identity()
+            for width in (channels, groups)
+        )
 
     def gate(self, x: Tensor) -> Tensor:
         """The factor of every group's channels, B C H W, in (1, 2)."""
-        logits = self.point(F.max_pool2d(self.depthwise(x), 3, 1, 1))  # B G H W
+        pooled = F.max_pool2d(self.behind_depthwise(self.depthwise(x)), 3, 1, 1)
+        logits = self.behind_point(self.point(pooled))  # B G H W
         weights = logits.flatten(2).softmax(2).reshape(logits.shape)
         return 1 + weights.repeat_interleave(x.shape[1] // logits.shape[1], dim=1)
 
