@@ -4,7 +4,7 @@ import numpy as np
 
 from equations.numeric import Array, conv1d, group_norm, sigmoid, softmax
 
-CASES = ["scsa", "scsa(heads=2, window=3)"]
+CASES = ["scsa", "scsa(heads=8)", "scsa(heads=2, window=3)"]
 
 
 def written(w: dict[str, Array], x: Array, heads: int, window: int, **_: object) -> Array:

@@ -27,7 +27,8 @@ PAPER = Paper(
         "spatial.9.bias": "a constant in front of a batch norm",
     },
     deviations="The paper adds both branches before the sigmoid and has a batch norm behind each of them; the released "
-    'code multiplies them and has none there (variant="official").',
+    'code multiplies them and has none there (variant="official"). Both have the batch norms and ReLUs of the released '
+    "code between the convolutions, of which the equations say nothing.",
     clamping="At least one hidden channel.",
 )
 

@@ -1,5 +1,7 @@
 """Channel prior convolutional attention: a channel gate, then depthwise strips of several lengths."""
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from attnbench.mechanisms import Paper, attention, reduced
@@ -12,8 +14,10 @@ PAPER = Paper(
     url="https://arxiv.org/abs/2306.05196",
     parameters="2*C*h + h + C + (25 + 1) * C + 2 * (7 + 11 + 21) * C + 6 * C + C * C + C",
     where={"h": "reduced(C, reduction)"},
-    deviations="The attention of the paper's equations, without the 1x1 convolutions that stand around it in its "
-    "block. Strip lengths 7, 11 and 21.",
+    deviations="The attention of the paper's equations, without the layers that stand around it in its block: the "
+    "released code uses the 1x1 convolution of the attention there too, with the same weights. It takes the sigmoid of "
+    'each pool\'s logits and adds both, so that the channel gate reaches 2 (variant="official"); the paper takes it of '
+    "their sum. Strip lengths 7, 11 and 21.",
     clamping="At least one hidden channel.",
 )
 
@@ -22,9 +26,9 @@ PAPER = Paper(
 class ChannelPrior(nn.Module):
     """Multiply by a channel gate, then by a 1x1 convolution of depthwise strips of what that leaves (eq. 1-4)."""
 
-    def __init__(self, channels: int, reduction: int = 4) -> None:
+    def __init__(self, channels: int, reduction: int = 4, variant: Literal["paper", "official"] = "paper") -> None:
         super().__init__()
-        hidden = reduced(channels, reduction)
+        hidden, self.one_sigmoid = reduced(channels, reduction), variant == "paper"
         self.mlp = nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1))
         self.local = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
         self.strips = nn.ModuleList(_strips(channels, length) for length in (7, 11, 21))
@@ -32,8 +36,8 @@ class ChannelPrior(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The factor, B C H W, without bounds."""
-        pools = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
-        channel = sum(self.mlp(pool) for pool in pools).sigmoid()
+        mean, maximum = self.mlp(x.mean((2, 3), keepdim=True)), self.mlp(x.amax((2, 3), keepdim=True))
+        channel = (mean + maximum).sigmoid() if self.one_sigmoid else mean.sigmoid() + maximum.sigmoid()
         local = self.local(x * channel)
         return channel * self.mix(local + sum(strip(local) for strip in self.strips))
 

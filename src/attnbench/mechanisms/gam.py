@@ -17,7 +17,8 @@ PAPER = Paper(
         "spatial.0.bias": "a constant in front of a batch norm",
         "spatial.3.bias": "a constant in front of a batch norm",
     },
-    deviations="The first released code has no sigmoid behind the channel MLP; the paper's figure 2 has one, and here.",
+    deviations="Most copies in circulation have no sigmoid behind the channel MLP; the paper's figure 2 has one, and "
+    "here.",
     clamping="At least one hidden channel.",
 )
 

@@ -13,11 +13,18 @@ PAPER = Paper(
     year=2021,
     url="https://arxiv.org/abs/2107.00782",
     gate=(0.0, 2.0),
-    parameters="C + 2 * C * h + 2 * C + 2 * C * h",
-    where={"h": "reduced(C, 2)"},
-    deviations="Both arrangements of the paper; with the sequential one the factor is at most 1. No convolution has a "
-    "bias.",
-    clamping="At least one inner channel.",
+    parameters="C + 3*C*h + 2*C * (variant == 'paper') + (1 - b) * C*h + b * (h*m + 3*m + m*C + C)",
+    where={
+        "h": "reduced(C, 2)",
+        "m": "reduced(h, 4)",
+        "b": "(variant == 'official') * (arrangement == 'sequential')",
+    },
+    deviations="Both arrangements of the paper; with the sequential one the factor is at most 1. The released code "
+    '(variant="official") takes the spatial softmax over positions instead of over the averaged query\'s channels: in '
+    "parallel of the product of query and value, so that the spatial gate stays above 0.5, in sequence of the value. "
+    "It has no layer norm in front of the channel sigmoid; in sequence, a bottleneck with a layer norm and biases "
+    "stands in place of the last channel convolution.",
+    clamping="At least one inner channel, and one in the released bottleneck; a layer norm over one is constant.",
 )
 
 
@@ -25,15 +32,24 @@ PAPER = Paper(
 class Polarized(nn.Module):
     """Gate channels by a softmax over positions and positions by a softmax over channels (eq. 1-5)."""
 
-    def __init__(self, channels: int, arrangement: Literal["parallel", "sequential"] = "parallel") -> None:
+    def __init__(
+        self,
+        channels: int,
+        arrangement: Literal["parallel", "sequential"] = "parallel",
+        variant: Literal["paper", "official"] = "paper",
+    ) -> None:
         super().__init__()
-        inner, self.parallel = reduced(channels, 2), arrangement == "parallel"
+        inner, self.parallel, self.official = reduced(channels, 2), arrangement == "parallel", variant == "official"
         self.channel_query = nn.Conv2d(channels, 1, 1, bias=False)
         self.channel_value = nn.Conv2d(channels, inner, 1, bias=False)
-        self.channel_out = nn.Conv2d(inner, channels, 1, bias=False)
-        self.norm = nn.LayerNorm(channels)
+        narrow = self.official and not self.parallel
+        self.channel_out = _bottleneck(inner, channels) if narrow else nn.Conv2d(inner, channels, 1, bias=False)
+        self.norm = nn.Identity() if self.official else nn.LayerNorm(channels)
         self.spatial_query = nn.Conv2d(channels, inner, 1, bias=False)
         self.spatial_value = nn.Conv2d(channels, inner, 1, bias=False)
+        if self.official:
+            for conv in (self.channel_query, self.channel_value, self.spatial_query, self.spatial_value):
+                nn.init.kaiming_normal_(conv.weight, mode="fan_in", nonlinearity="relu")
 
     def gate(self, x: Tensor) -> Tensor:
         """The sum (parallel) or the product (sequential) of both gates, B C H W."""
@@ -54,6 +70,19 @@ class Polarized(nn.Module):
 
     def _spatial(self, x: Tensor) -> Tensor:
         """Equation 2, B 1 H W."""
-        which = self.spatial_query(x).mean((2, 3)).softmax(1).unsqueeze(1)  # B 1 C/2
-        logits = which @ self.spatial_value(x).flatten(2)  # B 1 N
+        which = self.spatial_query(x).mean((2, 3)).unsqueeze(1)  # B 1 C/2
+        where = self.spatial_value(x).flatten(2)  # B C/2 N
+        if not self.official:
+            logits = which.softmax(2) @ where  # B 1 N
+        elif self.parallel:
+            logits = (which @ where).softmax(2)
+        else:
+            logits = which @ where.softmax(2)
         return logits.sigmoid().reshape(len(x), 1, *x.shape[2:])
+
+
+def _bottleneck(inner: int, channels: int) -> nn.Sequential:
+    narrow = reduced(inner, 4)
+    return nn.Sequential(
+        nn.Conv2d(inner, narrow, 1), nn.LayerNorm([narrow, 1, 1]), nn.ReLU(), nn.Conv2d(narrow, channels, 1)
+    )

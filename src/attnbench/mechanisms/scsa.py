@@ -14,8 +14,11 @@ PAPER = Paper(
     url="https://arxiv.org/abs/2407.05128",
     gate=(0.0, 1.0),
     parameters="C // 4 * (3 + 5 + 7 + 9) + C + 4 * C + 2 * C + 3 * C",
+    deviations="One head, as in the paper; the released code has the number of heads as an option, and 1 in all its "
+    "configurations for ImageNet.",
     clamping="As many heads as the channels allow, at most `heads`; the window is at most as large as the map. The "
     "number of channels must be a multiple of 4.",
+    version=2,
 )
 
 
@@ -23,7 +26,7 @@ PAPER = Paper(
 class SCSA(nn.Module):
     """Gate by multi-scale strips along both axes, then by self-attention among the pooled channels (eq. 1-11)."""
 
-    def __init__(self, channels: int, heads: int = 8, window: int = 7) -> None:
+    def __init__(self, channels: int, heads: int = 1, window: int = 7) -> None:
         super().__init__()
         if channels % 4:
             raise ValueError(f"channels={channels} must be a multiple of 4, one part for each scale")
