@@ -13,11 +13,10 @@ PAPER = Paper(
     url="https://arxiv.org/abs/2403.06258",
     gate=(0.0, 1.0),
     parameters="2 * (C * C + C) + 2 * (kernel * C + C)",
-    deviations="As the released network builds it: four convolutions with biases. The defaults of the released class, a "
-    "batch norm and a SiLU behind both 1x1 convolutions, are switched off there; most copies leave them on, and their "
-    "gates are never below sigmoid(-0.2785) = 0.43. The network raises the kernel by 2 from block to block of a stage, "
-    "and gates the output of another branch; here the kernel is the first block's, and the input is gated.",
-    version=2,
+    deviations="As the released network builds it: four convolutions with biases. The defaults of the released class, "
+    "a batch norm and a SiLU behind both 1x1 convolutions, are switched off there; most copies leave them on, and "
+    "their gates are never below sigmoid(-0.2785) = 0.43. The network raises the kernel by 2 from block to block of a "
+    "stage, and gates the output of another branch; here the kernel is the first block's, and the input is gated.",
 )
 
 

@@ -15,7 +15,9 @@ PAPER = Paper(
     paper_site="conv",
     parameters="3 * C * (C + 1) + 4 * C * reduced(C, reduction) + C * (C + 1)",
     deviations="It is a token mixer of an MLP without convolutions; here it stands in for a convolution. Positions are "
-    "summed, not averaged, before the split attention's MLP, so the choice sharpens on larger maps.",
+    "summed, not averaged, before the split attention's MLP, so the choice sharpens on larger maps. Implementations "
+    "that shift in place write over rows they have yet to read, and smear the border over the map; here every shift is "
+    "by one position.",
     clamping="At least one hidden channel. The last of the four groups of channels takes what is left over.",
 )
 
