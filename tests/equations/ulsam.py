@@ -8,16 +8,15 @@ CASES = ["ulsam", "ulsam(groups=8)", 'ulsam(variant="official")']
 
 
 def written(w: dict[str, Array], x: Array, groups: int, variant: str, **_: object) -> Array:
-    def released(z: Array, name: str) -> Array:
-        return relu(batch_norm(z, w, f"{name}.0")) if variant == "official" else z
-
+    official = variant == "official"  # as released
     (height, width), parts = x.shape[2:], np.split(np.arange(x.shape[1]), groups)
-    f = released(x * w["depthwise.weight"].reshape(-1, 1, 1), "behind_depthwise")
+    f = relu(batch_norm(x, w, "depthwise.0")) if official else x * w["depthwise.weight"].reshape(-1, 1, 1)
     padded = np.pad(f, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
     f = np.max([padded[:, :, i : i + height, j : j + width] for i, j in np.ndindex(3, 3)], axis=0)
     points = w["point.weight"].reshape(groups, -1)
     logits = [np.einsum("bchw,c->bhw", f[:, part], point) for part, point in zip(parts, points, strict=True)]
-    a = np.exp(released(np.stack(logits, axis=1), "behind_point"))  # eq. 3: one map for each subspace
+    maps = np.stack(logits, axis=1)
+    a = np.exp(relu(batch_norm(maps, w, "behind.0")) if official else maps)  # eq. 3: one map for each subspace
     a = a / a.sum((2, 3), keepdims=True)
     out = [a[:, [number]] * x[:, part] + x[:, part] for number, part in enumerate(parts)]  # eq. 4
     return np.concatenate(out, axis=1)  # eq. 5

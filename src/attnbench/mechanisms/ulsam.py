@@ -13,11 +13,11 @@ PAPER = Paper(
     venue="WACV",
     year=2020,
     url="https://arxiv.org/abs/2006.15102",
-    parameters="2 * C + 2 * (C + g) * (variant == 'official')",
+    parameters="2 * C + (C + 2 * g) * (variant == 'official')",
     where={"g": "divisor(C, groups)"},
     deviations="The equations have no more than the two convolutions. The released code has a batch norm, of momentum "
-    '0.9, and a ReLU behind both (variant="official"); its convolutions have biases too, which the batch norms take '
-    "away again and which are left out here.",
+    '0.9, and a ReLU behind both (variant="official"). There a batch norm takes away what a depthwise 1x1 convolution '
+    "does, whose weights so never learn, and the biases of both; these, of no effect, are left out here.",
     clamping="As many subspaces as the channels allow, at most `groups`.",
 )
 
@@ -28,20 +28,22 @@ class SubspaceAttention(nn.Module):
 
     def __init__(self, channels: int, groups: int = 4, variant: Literal["paper", "official"] = "paper") -> None:
         super().__init__()
-        groups, released = divisor(channels, groups), variant == "official"
-        self.depthwise = nn.Conv2d(channels, channels, 1, groups=channels, bias=False)
-        self.point = nn.Conv2d(channels, groups, 1, groups=groups, bias=False)
-        self.behind_depthwise, self.behind_point = (
-            nn.Sequential(nn.BatchNorm2d(width, momentum=0.9), nn.ReLU()) if released else nn.Identity()
-            for width in (channels, groups)
+        groups, official = divisor(channels, groups), variant == "official"
+        self.depthwise = (
+            _normed(channels) if official else nn.Conv2d(channels, channels, 1, groups=channels, bias=False)
         )
+        self.point = nn.Conv2d(channels, groups, 1, groups=groups, bias=False)
+        self.behind = _normed(groups) if official else nn.Identity()
 
     def gate(self, x: Tensor) -> Tensor:
         """The factor of every group's channels, B C H W, in (1, 2)."""
-        pooled = F.max_pool2d(self.behind_depthwise(self.depthwise(x)), 3, 1, 1)
-        logits = self.behind_point(self.point(pooled))  # B G H W
+        logits = self.behind(self.point(F.max_pool2d(self.depthwise(x), 3, 1, 1)))  # B G H W
         weights = logits.flatten(2).softmax(2).reshape(logits.shape)
         return 1 + weights.repeat_interleave(x.shape[1] // logits.shape[1], dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x)
+
+
+def _normed(width: int) -> nn.Sequential:
+    return nn.Sequential(nn.BatchNorm2d(width, momentum=0.9), nn.ReLU())
