@@ -14,8 +14,7 @@ def written(w: dict[str, Array], x: Array, steps: int, **_: object) -> Array:
         points, mu = f[b].reshape(x.shape[1], -1).T, w["bases"][0].T  # N C, K C
         for _step in range(steps):
             z = softmax(points @ mu.T, 1)  # eq. 11: responsibilities
-            z = z / (1e-6 + z.sum(0))
-            mu = z.T @ points  # eq. 12: likelihood maximisation
+            mu = (z / (1e-6 + z.sum(0))).T @ points  # eq. 12: likelihood maximisation
             mu = mu / np.linalg.norm(mu, axis=1, keepdims=True)
-        out[b] = (softmax(points @ mu.T, 1) @ mu).T.reshape(x.shape[1:])  # eq. 14: data re-estimation
+        out[b] = (z @ mu).T.reshape(x.shape[1:])  # eq. 14: data re-estimation
     return relu(batch_norm(conv(relu(out), w["out.0.weight"]), w, "out.1") + x)

@@ -42,11 +42,10 @@ class EMAttention(nn.Module):
         bases = self.bases.clone().expand(len(x), -1, -1)  # the buffer changes before the backward pass
         for _ in range(self.steps):
             shares = (features.transpose(1, 2) @ bases).softmax(2)  # E: B N K
-            shares = shares / (1e-6 + shares.sum(1, keepdim=True))
-            bases = F.normalize(features @ shares, dim=1)  # M: B C K
+            weights = shares / (1e-6 + shares.sum(1, keepdim=True))
+            bases = F.normalize(features @ weights, dim=1)  # M: B C K
         if self.training:
             with torch.no_grad():
                 self.bases.mul_(self.momentum).add_((1 - self.momentum) * bases.mean(0, keepdim=True))
-        shares = (features.transpose(1, 2) @ bases).softmax(2)
         rebuilt = F.relu((bases @ shares.transpose(1, 2)).reshape(x.shape))
         return F.relu(self.out(rebuilt) + x)

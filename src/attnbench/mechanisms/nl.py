@@ -22,7 +22,8 @@ PAPER = Paper(
         "out.bias": "a constant in front of a batch norm",
         "key.bias": "adds the same to the similarities of a position to all others, which a softmax does not see",
     },
-    deviations="The released code scales no similarity; nor do the equations.",
+    deviations="The released code divides similarities by the square root of the inner width, and takes keys and "
+    "values from a 2x2 max pooling; the equations do neither.",
     clamping="At least one inner channel.",
 )
 
