@@ -15,6 +15,9 @@ from made import Shown
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+# Before anything imports torch: two pytest workers with two threads each mostly wait for each other.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -30,11 +33,10 @@ TINY = {
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test works in an empty folder, with one thread and no settings of the user's."""
+    """Every test works in an empty folder, with no settings of the user's."""
     monkeypatch.chdir(tmp_path)
     for name in ("ATTNBENCH_STORE", "ATTNBENCH_DATA_DIR", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -49,4 +49,4 @@ class CrissCross(nn.Module):
         weights = torch.cat([column, row], dim=3).softmax(3)  # B H W H+W
         column, row = weights.split([height, width], dim=3)
         attended = torch.einsum("bhwg,bcgw->bchw", column, value) + torch.einsum("bhwv,bchv->bchw", row, value)
-        return self.gamma * attended + x
+        return x + self.gamma * attended  # x first: the sum has its memory layout
