@@ -1,5 +1,6 @@
 """Studies: each run in a process of its own, nothing twice, nothing lost; and `reproduce`, which trains once more."""
 
+import functools
 import json
 import os
 import re
@@ -209,7 +210,8 @@ def training(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     study = write_study("slow", ["mine:Slow"], seeds=2, batch_size=2)
     command = [sys.executable, "-m", "attnbench", "study", str(study), "--jobs", "2", "--tracker", "none"]
     command += ["--data-dir", str(data_dir)]
-    parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # it is not where a shell put us behind
+    parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     try:
         wait_for(lambda: len(list(Path().glob("began-*"))) == 2 or parent.poll() is not None)
         yield parent, study
