@@ -12,7 +12,7 @@ from conftest import ROOT
 SOURCE = ROOT / "src" / "attnbench"
 
 LAYERS = [
-    {"errors", "cards", "files", "console", "resampling"},
+    {"errors", "cards", "files", "console", "resampling", "maps"},
     {"formula", "refs", "seeding", "stats", "environment", "marked", "predictions"},
     {"sources", "power", "validation"},
     {"registry", "verdicts"},
@@ -106,6 +106,7 @@ def test_a_file_that_registers_something_imports_little(package):
     allowed = {*sys.stdlib_module_names, "torch", f"attnbench.{package}"}
     allowed |= {"numpy", "sklearn", "torchvision", "attnbench.errors"} if package == "data" else set()
     allowed |= {"torchvision", "timm"} if package == "backbones" else set()
+    allowed |= {"attnbench.maps"} if package != "data" else set()
     assert registers(package)
     for file in registers(package):
         top = {name if name.startswith("attnbench") else name.split(".")[0] for name in imports(file)}

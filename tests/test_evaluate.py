@@ -27,7 +27,7 @@ from attnbench.store import RunRecord
 LEARNT = {"epochs": 4, "train_limit": 200, "lr": 0.02, "test_limit": 257}  # the last batch is one image of 256 + 1
 FORMULAS = {
     "SE": lambda se, x: se.fc(x.mean((2, 3))).sigmoid()[:, :, None, None],
-    "CBAM": lambda cbam, x: cbam.ca(x) * cbam.sa(x * cbam.ca(x)),
+    "CBAM": lambda cbam, x: cbam.ca(x) * cbam.sa(x, cbam.ca(x)),
     "Nested": lambda nested, x: nested.gate(x),
 }
 """A class -> its gates, in terms of parts whose equations have tests of their own."""

@@ -18,7 +18,7 @@ def images(*shape: int, seed: int = 1) -> torch.Tensor:
 
 def test_the_spatial_gate_of_the_released_cbam_starts_at_one_half():
     module, x = build_attention('cbam(variant="official")', 32), images(2, 32, 6, 6)
-    assert torch.equal(module.sa(x), torch.full((2, 1, 6, 6), 0.5))
+    assert torch.equal(module.sa(x, torch.ones(2, 32, 1, 1)), torch.full((2, 1, 6, 6), 0.5))
 
 
 @pytest.mark.parametrize(

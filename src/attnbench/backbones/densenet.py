@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnbench.backbones import Backbone, backbone
+from attnbench.maps import mean
 
 DENSE = Backbone(
     title="Densely Connected Convolutional Networks",
@@ -56,7 +57,7 @@ class DenseNet(nn.Module):
         x = self.conv1(x)
         for name in ("layer1", "transition1", "layer2", "transition2", "layer3"):
             x = self.get_submodule(name)(x)
-        return self.fc(F.relu(self.bn(x)).mean((2, 3)))
+        return self.fc(mean(F.relu(self.bn(x)), (2, 3)))
 
 
 class _Layer(nn.Module):

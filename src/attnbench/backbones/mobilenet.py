@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnbench.backbones import Backbone, backbone
+from attnbench.maps import mean
 
 MOBILE = Backbone(
     title="MobileNetV2: Inverted Residuals and Linear Bottlenecks",
@@ -72,7 +73,7 @@ class MobileNetV2(nn.Module):
         x = F.relu6(self.bn1(self.conv1(x)))
         for name in self.stages:
             x = self.get_submodule(name)(x)
-        x = F.relu6(self.bn2(self.conv2(x))).mean((2, 3))
+        x = mean(F.relu6(self.bn2(self.conv2(x))), (2, 3))
         return self.fc(F.dropout(x, 0.2, self.training))
 
 

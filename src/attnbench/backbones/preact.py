@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from attnbench.backbones import Backbone, backbone
 from attnbench.backbones.resnet import PadShortcut
+from attnbench.maps import mean
 
 PREACT = Backbone(
     title="Identity Mappings in Deep Residual Networks",
@@ -90,7 +91,7 @@ class PreactResNet(nn.Module):
         x = self.conv1(x)
         for name in self.stages:
             x = self.get_submodule(name)(x)
-        return self.fc(F.relu(self.bn(x)).mean((2, 3)))
+        return self.fc(mean(F.relu(self.bn(x)), (2, 3)))
 
 
 class _Block(nn.Module):

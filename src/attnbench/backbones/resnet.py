@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnbench.backbones import Backbone, backbone
+from attnbench.maps import mean
 
 BASIC = Backbone(
     title="Deep Residual Learning for Image Recognition",
@@ -180,7 +181,7 @@ class ResNet(nn.Module):
         x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
         for name in self.stages:
             x = self.get_submodule(name)(x)
-        return self.fc(x.mean((2, 3)))
+        return self.fc(mean(x, (2, 3)))
 
 
 class _Basic(nn.Module):
@@ -246,7 +247,7 @@ class PadShortcut(nn.Module):
         self.extra, self.stride = extra, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x[:, :, :: self.stride, :: self.stride]
+        x = F.avg_pool2d(x, 1, self.stride)  # the gradient of a slice would be NCHW
         return F.pad(x, (0, 0, 0, 0, 0, self.extra))
 
 

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnbench.backbones import Backbone, backbone
+from attnbench.maps import mean
 
 VGG_BN = Backbone(
     title="Very Deep Convolutional Networks for Large-Scale Image Recognition",
@@ -46,7 +47,7 @@ class VGG(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for name in self.stages:
             x = self.get_submodule(name)(x)
-        return self.fc(x.mean((2, 3)))
+        return self.fc(mean(x, (2, 3)))
 
 
 class _Stage(nn.Module):

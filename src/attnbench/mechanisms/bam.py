@@ -4,6 +4,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention, reduced
 
 PAPER = Paper(
@@ -57,7 +58,7 @@ class BAM(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The factor, B C H W, in (1, 2)."""
-        channel, spatial = self.channel(x.mean((2, 3), keepdim=True)), self.spatial(x)
+        channel, spatial = self.channel(mean(x, (2, 3), keepdim=True)), self.spatial(x)
         return 1 + (channel + spatial if self.added else channel * spatial).sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:

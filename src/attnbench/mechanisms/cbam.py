@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from attnbench.maps import amax, gated, mean, plane_conv, planes, pointwise
 from attnbench.mechanisms import Paper, attention, reduced
 
 PAPER = Paper(
@@ -44,11 +45,11 @@ class CBAM(nn.Module):
     def gate(self, x: Tensor) -> Tensor:
         """The product of both gates, B C H W, in (0, 1)."""
         channel = self.ca(x)
-        return channel * self.sa(x * channel)
+        return channel * self.sa(x, channel)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x * self.ca(x)
-        return x * self.sa(x)
+        channel = self.ca(x)
+        return gated(x, channel, self.sa(x, channel))
 
 
 class _ChannelGate(nn.Module):
@@ -61,8 +62,10 @@ class _ChannelGate(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = self.fc(x.mean((2, 3), keepdim=True)) + self.fc(x.amax((2, 3), keepdim=True))
-        return pooled.sigmoid()  # B C 1 1
+        enter, relu, leave = self.fc
+        both = torch.cat([mean(x, (2, 3), keepdim=True), amax(x, (2, 3), keepdim=True)])  # 2B C 1 1
+        average, maximum = pointwise(leave, relu(pointwise(enter, both))).chunk(2)
+        return (average + maximum).sigmoid()  # B C 1 1
 
 
 class _SpatialGate(nn.Module):
@@ -75,6 +78,5 @@ class _SpatialGate(nn.Module):
         if isinstance(self.norm, nn.BatchNorm2d):
             nn.init.zeros_(self.norm.weight)  # as released: the gate starts at 0.5 everywhere
 
-    def forward(self, x: Tensor) -> Tensor:
-        planes = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)  # B 2 H W
-        return self.norm(self.conv1(planes)).sigmoid()  # B 1 H W
+    def forward(self, x: Tensor, channel: Tensor) -> Tensor:
+        return self.norm(plane_conv(self.conv1, planes(x, channel))).sigmoid()  # B 1 H W

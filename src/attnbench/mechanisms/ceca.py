@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention
 from attnbench.mechanisms.eca import adaptive_kernel
 
@@ -34,7 +35,7 @@ class CircularECA(nn.Module):
     def gate(self, x: Tensor) -> Tensor:
         """The channel gate, B C 1 1, in (0, 1)."""
         half = self.mix.kernel_size[0] // 2
-        ring = F.pad(x.mean((2, 3)).unsqueeze(1), (half, half), mode="circular")  # B 1 C + 2 half
+        ring = F.pad(mean(x, (2, 3)).unsqueeze(1), (half, half), mode="circular")  # B 1 C + 2 half
         return self.mix(ring).sigmoid().reshape(*x.shape[:2], 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:

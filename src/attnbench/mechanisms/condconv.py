@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention
 
 PAPER = Paper(
@@ -34,7 +35,7 @@ class CondConv(nn.Module):
         nn.init.kaiming_uniform_(self.kernels, a=5**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        weights = self.routing(x.mean((2, 3))).sigmoid()  # B E
+        weights = self.routing(mean(x, (2, 3))).sigmoid()  # B E
         return mixed_convolution(x, weights, self.kernels)
 
 

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnbench.maps import gated, mean
 from attnbench.mechanisms import Paper, attention, reduced
 
 PAPER = Paper(
@@ -35,11 +36,16 @@ class CoordinateAttention(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The product of both gates, B C H W, in (0, 1)."""
-        height, width = x.shape[2:]
-        pooled = torch.cat([x.mean(3), x.mean(2)], dim=2).unsqueeze(3)  # B C H+W 1
-        mixed = F.hardswish(self.norm(self.squeeze(pooled)))
-        rows, columns = mixed.split([height, width], dim=2)
-        return self.rows(rows).sigmoid() * self.columns(columns).sigmoid().transpose(2, 3)
+        rows, columns = self._gates(x)
+        return rows * columns
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.gate(x)
+        return gated(x, *self._gates(x))
+
+    def _gates(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the rows, B C H 1, and of the columns, B C 1 W."""
+        height, width = x.shape[2:]
+        pooled = torch.cat([mean(x, 3), mean(x, 2)], dim=2).unsqueeze(3)  # B C H+W 1
+        mixed = F.hardswish(self.norm(self.squeeze(pooled)))
+        rows, columns = mixed.split([height, width], dim=2)
+        return self.rows(rows).sigmoid(), self.columns(columns).sigmoid().transpose(2, 3)

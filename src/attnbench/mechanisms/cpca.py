@@ -4,6 +4,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from attnbench.maps import amax, mean
 from attnbench.mechanisms import Paper, attention, reduced
 
 PAPER = Paper(
@@ -36,8 +37,8 @@ class ChannelPrior(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The factor, B C H W, without bounds."""
-        mean, maximum = self.mlp(x.mean((2, 3), keepdim=True)), self.mlp(x.amax((2, 3), keepdim=True))
-        channel = (mean + maximum).sigmoid() if self.one_sigmoid else mean.sigmoid() + maximum.sigmoid()
+        average, maximum = self.mlp(mean(x, (2, 3), keepdim=True)), self.mlp(amax(x, (2, 3), keepdim=True))
+        channel = (average + maximum).sigmoid() if self.one_sigmoid else average.sigmoid() + maximum.sigmoid()
         local = self.local(x * channel)
         return channel * self.mix(local + sum(strip(local) for strip in self.strips))
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention, reduced
 from attnbench.mechanisms.condconv import mixed_convolution
 
@@ -37,5 +38,5 @@ class DynamicConv(nn.Module):
         self.biases = nn.Parameter(torch.zeros(kernels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        weights = (self.attention(x.mean((2, 3))) / self.temperature).softmax(1)  # B K
+        weights = (self.attention(mean(x, (2, 3))) / self.temperature).softmax(1)  # B K
         return mixed_convolution(x, weights, self.kernels) + (weights @ self.biases)[:, :, None, None]

@@ -4,6 +4,7 @@ import math
 
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention
 
 PAPER = Paper(
@@ -34,7 +35,7 @@ class ECA(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The channel gate, B C 1 1, in (0, 1)."""
-        pooled = x.mean((2, 3)).unsqueeze(1)  # B 1 C
+        pooled = mean(x, (2, 3)).unsqueeze(1)  # B 1 C
         return self.mix(pooled).sigmoid().reshape(*x.shape[:2], 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:

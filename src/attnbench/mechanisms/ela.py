@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention, divisor
 
 PAPER = Paper(
@@ -34,7 +35,7 @@ class ELA(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The product of both gates, B C H W, in (0, 1)."""
-        rows, columns = (self._normed(self.mix(x.mean(axis))).sigmoid() for axis in (3, 2))
+        rows, columns = (self._normed(self.mix(mean(x, axis))).sigmoid() for axis in (3, 2))
         return rows.unsqueeze(3) * columns.unsqueeze(2)
 
     def _normed(self, strip: Tensor) -> Tensor:

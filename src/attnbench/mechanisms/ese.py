@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention
 
 PAPER = Paper(
@@ -27,7 +28,7 @@ class EffectiveSE(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The channel gate, B C 1 1, in [0, 1]."""
-        return F.hardsigmoid(self.fc(x.mean((2, 3), keepdim=True)))
+        return F.hardsigmoid(self.fc(mean(x, (2, 3), keepdim=True)))
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x)

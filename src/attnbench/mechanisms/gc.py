@@ -4,6 +4,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from attnbench.maps import pointwise
 from attnbench.mechanisms import Paper, attention, reduced
 
 PAPER = Paper(
@@ -41,5 +42,6 @@ class GlobalContext(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weights = self.mask(x).flatten(2).softmax(-1)  # B 1 N
         context = x.flatten(2) @ weights.transpose(1, 2)  # B C 1
-        term = self.fc(context[..., None])  # B C 1 1
+        enter, norm, relu, leave = self.fc
+        term = pointwise(leave, relu(norm(pointwise(enter, context[..., None]))))  # B C 1 1
         return x * term.sigmoid() if self.scales else x + term

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention
 
 PAPER = Paper(
@@ -29,7 +30,7 @@ class GaussianContext(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The channel gate, B C 1 1, in (0, 1]."""
-        pooled = x.mean((2, 3), keepdim=True)
+        pooled = mean(x, (2, 3), keepdim=True)
         centred = pooled - pooled.mean(1, keepdim=True)
         variance = centred.square().mean(1, keepdim=True)
         return torch.exp(-centred.square() / (variance + self.epsilon) / (2 * self.c**2))

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, Size, attention, reduced
 from attnbench.mechanisms.fca import windows
 
@@ -71,7 +72,7 @@ class _Average(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.extent == 0:
-            return x.mean((2, 3), keepdim=True)
+            return mean(x, (2, 3), keepdim=True)
         return F.avg_pool2d(x, 2 * self.extent - 1, self.extent, self.extent - 1, count_include_pad=False)
 
 

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from attnbench.maps import amax, mean
 from attnbench.mechanisms import Paper, attention, reduced
 
 PAPER = Paper(
@@ -35,9 +36,9 @@ class LightCBAM(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The product of both gates, B C H W, in (0, 1)."""
-        channel = self.mlp((x.mean((2, 3)) + x.amax((2, 3))) / 2).sigmoid()[:, :, None, None]
+        channel = self.mlp((mean(x, (2, 3)) + amax(x, (2, 3))) / 2).sigmoid()[:, :, None, None]
         x = x * channel
-        plane = (x.mean(1, keepdim=True) + x.amax(1, keepdim=True)) / 2
+        plane = (mean(x, 1, keepdim=True) + x.amax(1, keepdim=True)) / 2
         return channel * self.norm(self.conv(plane)).sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:

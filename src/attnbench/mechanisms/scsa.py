@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention, divisor
 
 PAPER = Paper(
@@ -39,8 +40,8 @@ class SCSA(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The product of all three gates, B C H W, in (0, 1)."""
-        rows = self.norm_rows(self._scales(x.mean(3))).sigmoid().unsqueeze(3)
-        columns = self.norm_columns(self._scales(x.mean(2))).sigmoid().unsqueeze(2)
+        rows = self.norm_rows(self._scales(mean(x, 3))).sigmoid().unsqueeze(3)
+        columns = self.norm_columns(self._scales(mean(x, 2))).sigmoid().unsqueeze(2)
         return rows * columns * self._channels(x * rows * columns)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention, reduced
 
 PAPER = Paper(
@@ -32,6 +33,6 @@ class SCSE(nn.Module):
         self.spatial = nn.Conv2d(channels, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        by_channel = x * self.channel(x.mean((2, 3), keepdim=True)).sigmoid()
+        by_channel = x * self.channel(mean(x, (2, 3), keepdim=True)).sigmoid()
         by_position = x * self.spatial(x).sigmoid()
         return torch.maximum(by_channel, by_position) if self.merge == "max" else by_channel + by_position

@@ -4,6 +4,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention, reduced
 
 PAPER = Paper(
@@ -33,7 +34,7 @@ class SE(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The channel gate, B C 1 1, in (0, 1)."""
-        return self.fc(x.mean((2, 3))).sigmoid()[:, :, None, None]
+        return self.fc(mean(x, (2, 3))).sigmoid()[:, :, None, None]
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention, reduced
 
 PAPER = Paper(
@@ -33,7 +34,7 @@ class AggregatedSE(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The channel gate, B C 1 1, in (0, 1)."""
-        pooled = x.mean((2, 3))
+        pooled = mean(x, (2, 3))
         hidden = torch.cat([branch(pooled).relu() for branch in self.branches], dim=1)
         return self.excite(hidden).sigmoid()[:, :, None, None]
 

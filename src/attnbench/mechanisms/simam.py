@@ -1,9 +1,12 @@
 """SimAM: a gate for every value from how far it lies from its map's mean; no parameters."""
 
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention
 
 PAPER = Paper(
@@ -35,10 +38,47 @@ class SimAM(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The gate of every value, B C H W, from sigmoid(1/2) to 1."""
-        distance = (x - x.mean((2, 3), keepdim=True)).square()
-        positions = max(1, x.shape[2] * x.shape[3] - self.unbiased)
-        variance = distance.sum((2, 3), keepdim=True) / positions
-        return (distance / (4 * (variance + self.regularisation)) + 0.5).sigmoid()
+        distance = x - mean(x, (2, 3), keepdim=True)
+        return _gate(distance, _sharpness(distance, self.regularisation, self.unbiased))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.gate(x)
+        gated: Tensor = _Energy.apply(x, self.regularisation, self.unbiased)
+        return gated
+
+
+class _Energy(torch.autograd.Function):
+    """x times its gate, keeping x and one number a map for the backward pass; torch by itself keeps five maps."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, regularisation: float, unbiased: bool) -> Tensor:
+        distance = x - mean(x, (2, 3), keepdim=True)
+        sharpness = _sharpness(distance, regularisation, unbiased)
+        ctx.save_for_backward(x, sharpness)
+        ctx.positions = _positions(x, unbiased)
+        return _gate(distance, sharpness).mul_(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        x, sharpness = ctx.saved_tensors
+        distance = x - mean(x, (2, 3), keepdim=True)
+        gate = _gate(distance, sharpness)
+        slope = (1 - gate).mul_(gate).mul_(x).mul_(grad)  # of the exponent, sharpness * distance^2 + 1/2
+        blunter = (slope * distance).mul_(distance).sum((2, 3), keepdim=True)  # of the sharpness, 1 / (4 (v + lambda))
+        slope.sub_(blunter * (4 * sharpness / ctx.positions)).mul_(distance).mul_(2 * sharpness)
+        slope.sub_(mean(slope, (2, 3), keepdim=True))
+        return slope.add_(gate.mul_(grad)), None, None
+
+
+def _gate(distance: Tensor, sharpness: Tensor) -> Tensor:
+    return distance.square().mul_(sharpness).add_(0.5).sigmoid_()
+
+
+def _sharpness(distance: Tensor, regularisation: float, unbiased: bool) -> Tensor:
+    """One over four times the regularised variance of each map, B C 1 1."""
+    variance = distance.square().sum((2, 3), keepdim=True) / _positions(distance, unbiased)
+    return 1 / (4 * (variance + regularisation))
+
+
+def _positions(x: Tensor, unbiased: bool) -> int:
+    return max(1, x.shape[2] * x.shape[3] - unbiased)

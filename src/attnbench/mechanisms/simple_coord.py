@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention
 
 PAPER = Paper(
@@ -31,7 +32,7 @@ class SimpleCoordinateAttention(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The gate, B C H W, in (0, 1)."""
-        rows, columns = (F.silu(self.squeeze(x.mean(axis).transpose(1, 2))) for axis in (3, 2))  # B H h, B W h
+        rows, columns = (F.silu(self.squeeze(mean(x, axis).transpose(1, 2))) for axis in (3, 2))  # B H h, B W h
         logits = self.rows(rows).transpose(1, 2).unsqueeze(3) + self.columns(columns).transpose(1, 2).unsqueeze(2)
         return logits.sigmoid()
 

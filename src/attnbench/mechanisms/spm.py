@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention
 
 PAPER = Paper(
@@ -31,7 +32,7 @@ class StripPooling(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The gate, B C H W, in (0, 1)."""
-        strips = self.rows(x.mean(3)).unsqueeze(3) + self.columns(x.mean(2)).unsqueeze(2)
+        strips = self.rows(mean(x, 3)).unsqueeze(3) + self.columns(mean(x, 2)).unsqueeze(2)
         return self.mix(F.relu(strips)).sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from attnbench.maps import deviation, mean
 from attnbench.mechanisms import Paper, attention
 
 PAPER = Paper(
@@ -29,10 +30,9 @@ class StyleRecalibration(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The channel gate, B C 1 1, in (0, 1)."""
-        mean = x.mean((2, 3), keepdim=True)
-        deviation = ((x - mean).square().mean((2, 3), keepdim=True) + 1e-5).sqrt()
         weights = self.cfc[None, :, :, None, None]  # 1 C 2 1 1
-        return self.norm(weights[:, :, 0] * mean + weights[:, :, 1] * deviation).sigmoid()
+        style = weights[:, :, 0] * mean(x, (2, 3), keepdim=True) + weights[:, :, 1] * deviation(x, 1e-5)
+        return self.norm(style).sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x)

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention
 
 PAPER = Paper(
@@ -30,7 +31,7 @@ class StripAttention(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The gate, B C H W, in (0, 1)."""
-        return (self.rows(x.mean(3)).unsqueeze(3) + self.columns(x.mean(2)).unsqueeze(2)).sigmoid()
+        return (self.rows(mean(x, 3)).unsqueeze(3) + self.columns(mean(x, 2)).unsqueeze(2)).sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from attnbench.maps import amax, mean, plane_conv
 from attnbench.mechanisms import Paper, attention
 
 PAPER = Paper(
@@ -29,18 +30,24 @@ class Triplet(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The mean of the three gates, B C H W, in (0, 1)."""
-        over_height = self.branches["cw"](_pooled(x, 2)).transpose(1, 2)  # B 1 C W -> B C 1 W
-        over_width = self.branches["hc"](_pooled(x.transpose(2, 3), 2).transpose(2, 3)).permute(0, 3, 2, 1)  # B C H 1
-        over_channels = self.branches["hw"](_pooled(x, 1))  # B 1 H W
-        return (over_height.sigmoid() + over_width.sigmoid() + over_channels.sigmoid()) / 3
+        over_height = self._gate("cw", _pooled(x, 2)).transpose(1, 2)  # B 1 C W -> B C 1 W
+        over_width = self._gate("hc", _pooled(x.transpose(2, 3), 2).transpose(2, 3)).permute(0, 3, 2, 1)  # B C H 1
+        over_channels = self._gate("hw", _pooled(x, 1))  # B 1 H W
+        return (over_height + over_width + over_channels) / 3
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x)
 
+    def _gate(self, axes: str, pooled: Tensor) -> Tensor:
+        branch = self.branches[axes]
+        assert isinstance(branch, nn.Sequential)
+        gate: Tensor = branch[1](plane_conv(branch[0], pooled))
+        return gate.sigmoid()
+
 
 def _pooled(x: Tensor, axis: int) -> Tensor:
     """Z-pool: maximum and mean along an axis, as two planes of the other two."""
-    return torch.stack([x.amax(axis), x.mean(axis)], dim=1)
+    return torch.stack([amax(x, axis), mean(x, axis)], dim=1)
 
 
 def _plane(kernel: int) -> nn.Sequential:
