@@ -40,8 +40,10 @@ FAMILIES = {
 FOREIGN = pytest.mark.parametrize(
     "reference", [f'{library}(name="{name}")' for library, names in FAMILIES.items() for name in names.split()]
 )
-BLOCKS = "_Basic _Bottleneck _Bottleneck32x4d _Bottleneck8x64d _Block _Layer BasicBlock Bottleneck InvertedResidual"
-BLOCKS += " ResBottleneckBlock _DenseLayer DenseLayer CNBlock ConvNeXtBlock MBConv DepthwiseSeparableConv"
+BLOCKS = "_Basic _Bottleneck _Bottleneck32x4d _Bottleneck8x64d _Block _Layer _Pooled BasicBlock Bottleneck"
+BLOCKS += (
+    " InvertedResidual ResBottleneckBlock _DenseLayer DenseLayer CNBlock ConvNeXtBlock MBConv DepthwiseSeparableConv"
+)
 
 
 def images(*shape: int) -> torch.Tensor:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from attnbench import RunSpec
-from attnbench.data.batches import Batches, augmented, uniform
+from attnbench.data.batches import Batches, augmented, shrunk, uniform
 from attnbench.data.splits import constants, load_splits
 from attnbench.seeding import stream
 
@@ -225,6 +226,25 @@ def test_an_epoch_started_in_its_middle_goes_on_as_if_it_had_not_stopped(batches
     made = batches()
     assert all(same(made, batches(), first=first) for first in (0, 1, 7, 14))
     assert list(made.epoch(0, made.steps())) == []
+
+
+@pytest.mark.parametrize(("share", "small"), [(0.0, 0), (0.3, 3), (0.25, 2), (0.9, 9)])
+def test_the_first_epochs_of_a_progressive_run_have_three_quarters_of_the_side(share, small, batches):
+    made = batches(epochs=10, progressive=share)
+    sides = [next(made.epoch(epoch))[1].shape[2:] for epoch in range(10)]
+    assert sides == [(6, 6)] * small + [(8, 8)] * (10 - small)
+
+
+def test_small_images_are_the_augmented_ones_made_smaller(batches):
+    fields = {"normalise": "0 / 1", "augment": "flip"}
+    small, whole = batches(epochs=2, progressive=0.5, **fields), batches(epochs=2, **fields)
+    for (_, x, labels), (_, y, expected) in zip(small.epoch(0), whole.epoch(0), strict=True):
+        assert torch.equal(labels, expected)
+        assert x.is_contiguous(memory_format=torch.channels_last)
+        exact = F.interpolate(y.double(), (6, 6), mode="bilinear", antialias=True)
+        torch.testing.assert_close(x.double(), exact, rtol=0, atol=1.01 / 255)  # a grey level for rounding
+    for size in (7, 64):
+        assert shrunk(noise(2, size), 5).shape == (2, 5, 5, 3)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ GIVEN: dict[str, Any] = {
     "schedule": "onecycle", "warmup": 2.0, "augment": "crop+flip", "label_smoothing": 0.1, "image_size": 48,
     "normalise": "0.5 0.5 0.5 / 0.2 0.2 0.2", "val_fraction": 0.2, "selection": "best-val", "train_fraction": 0.5,
     "train_limit": 300, "test_limit": 200, "precision": "bf16", "deterministic": False, "seed": 11,
+    "averaging": 0.25, "progressive": 0.5, "tta": "flip",
 }  # fmt: skip
 """For each field a value that is not its default."""
 

@@ -21,10 +21,18 @@ from attnbench.spec import canonical
 
 FIELDS = [field.name for field in dataclasses.fields(RunSpec)]
 
-BASE = {"dataset": "digits", "attention": "se", "optimizer": "sgd", "val_fraction": 0.1, "every": 2, "init": "identity"}
+BASE: dict[str, object] = {
+    "dataset": "digits",
+    "attention": "se",
+    "optimizer": "sgd",
+    "val_fraction": 0.1,
+    "every": 2,
+    "init": "identity",
+}
+BASE |= {"averaging": 0.2, "progressive": 0.4, "tta": "flip"}
 """A run in which every field has an effect."""
 
-LATER: dict[str, object] = {"every": None, "init": "own"}
+LATER: dict[str, object] = {"every": None, "init": "own", "averaging": 0.0, "progressive": 0.0, "tta": "none"}
 """Fields that came after runs had been stored, as those runs have them."""
 
 CHANGED: dict[str, object] = {"dataset": "FashionMNIST", "attention": "cbam", "backbone": "resnet20"}
@@ -33,6 +41,7 @@ CHANGED |= {"weight_decay": 0.0, "momentum": 0.8, "schedule": "constant", "warmu
 CHANGED |= {"label_smoothing": 0.1, "image_size": 16, "normalise": "0.5 / 0.25", "val_fraction": 0.2}
 CHANGED |= {"selection": "best-val", "train_fraction": 0.5, "train_limit": 100, "test_limit": 100}
 CHANGED |= {"precision": "fp32", "deterministic": False, "seed": 1, "every": 3, "init": "own"}
+CHANGED |= {"averaging": 0.0, "progressive": 0.5, "tta": "none"}
 
 NO_REFERENCES = """
 se(variant=official)

@@ -27,6 +27,9 @@ FIELDS = {
     "epochs": 4,
     "batch_size": 10,
     "val_fraction": 0.2,
+    "averaging": 0.6,
+    "progressive": 0.4,
+    "tta": "flip",
 }
 SPEC = RunSpec(**FIELDS)
 STEPS, LAST = 10, 39

@@ -201,6 +201,35 @@ def test_the_best_epoch_on_validation_is_the_one_that_is_tested(do, parts, monke
     assert len(set(epochs)) == 3
 
 
+@pytest.mark.parametrize("share", [0.3, 0.5])
+def test_what_is_tested_is_the_mean_of_the_last_weights(do, parts, share):
+    one = spec(epochs=2, averaging=share)  # of eight steps
+    record = do(one)
+    train, state = parts(spec(epochs=2))
+    steps, seen = train.steps(), []
+    step = state.optimizer.step
+    state.optimizer.step = lambda: (step(), seen.append({k: v.clone() for k, v in state.model.state_dict().items()}))
+    for _pause in training(spec(epochs=2), state, train, None, minutes=60):
+        pass
+    last = seen[math.ceil((1 - share) * 2 * steps) :]
+    tested = load_file(f"{record.folder}/weights.safetensors")
+    for name, value in tested.items():
+        mean = torch.stack([weights[name].double() for weights in last]).mean(0)
+        if value.is_floating_point():  # and not the count of batches
+            torch.testing.assert_close(value.double(), mean, rtol=1e-5, atol=1e-6)
+    assert weights_digest(tested) != weights_digest(state.model.state_dict())
+
+
+def test_flipped_images_are_asked_too(parts):
+    train, state = parts(spec(tta="flip"))
+    plain, _ = parts(spec())
+    with torch.inference_mode():
+        pairs = [(state.model.eval()(x), state.model(x.flip(3))) for x, _ in plain.plain()]
+    expected = torch.cat([(one + other) / 2 for one, other in pairs])
+    assert torch.equal(predictions(state.model, train)[0], expected)
+    assert not torch.allclose(predictions(state.model, plain)[0], expected)
+
+
 def test_validation_images_are_evaluated_after_every_epoch(do):
     record = do(spec(val_fraction=0.2))
     assert record.selected == {"rule": "last", "epoch": 2}

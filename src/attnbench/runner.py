@@ -203,6 +203,7 @@ def _wants_val(spec: RunSpec) -> bool:
 def _select(spec: RunSpec, state: State) -> dict[str, Any]:
     """Put the selected weights into the model."""
     if spec.selection == "last":
+        state.model.load_state_dict(state.tested.state_dict())
         return {"rule": "last", "epoch": state.epoch}
     state.model.load_state_dict(state.best["weights"])
     return {"rule": "best-val", "epoch": state.best["epoch"], "val_accuracy": state.best["accuracy"]}

@@ -65,6 +65,12 @@ class RunSpec:
     """Augmentation: none, or some of crop, flip, cutout joined by +."""
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Share of each label spread over all classes."""
+    averaging: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of the steps, the last ones, whose weights are averaged for the test; 0 tests the last weights alone."""
+    progressive: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of the epochs, the first ones, trained on images of three quarters of the size."""
+    tta: Literal["none", "flip"] = "none"
+    """Logits of an image alone, or averaged with those of its mirror image."""
     image_size: Annotated[int, Ge(4), Le(2048)] | None = None
     """Side of the images in pixels; None for the data set's own."""
     normalise: str = "train"
@@ -155,12 +161,12 @@ def canonical(spec: RunSpec) -> dict[str, object]:
         "normalise": _normalise_text(spec.normalise),
     }
     fields.pop("id", None)  # the cached property, not a field
-    for name, value in {"every": where.every, "init": spec.init}.items():
-        fields[name] = value
-        if plain or value in (1, "own"):  # left out where it changes nothing: earlier runs had no such field
+    fields["every"] = where.every
+    for name, nothing in _LATER.items():
+        if fields[name] == nothing or (plain and name in ("every", "init")):
             del fields[name]
     for field in dataclasses.fields(RunSpec):
-        if field.name in _FLOATS and fields[field.name] is not None:
+        if field.name in _FLOATS and fields.get(field.name) is not None:
             fields[field.name] = float(fields[field.name])  # type: ignore[arg-type]
     identities = {
         "attention": ATTENTION.identity(spec.attention),
@@ -216,6 +222,8 @@ def field_docs(cls: type) -> dict[str, str]:
     }
 
 
+_LATER = {"every": 1, "init": "own", "averaging": 0, "progressive": 0, "tta": "none"}
+"""Fields that runs stored earlier have not, with the value that changes nothing: left out there, so that names stay."""
 _FLOATS = {name for name, kind in RunSpec.__annotations__.items() if getattr(kind, "__origin__", kind) is float}
 
 

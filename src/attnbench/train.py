@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from attnbench.data.batches import Batches
 from attnbench.errors import Diverged
@@ -34,6 +35,8 @@ class State:
     step: int = 0
     curves: list[dict[str, float]] = field(default_factory=list)
     """One mapping per finished epoch."""
+    average: AveragedModel | None = None
+    """The mean of the weights of the last steps, where the spec asks for it."""
     best: dict[str, Any] = field(default_factory=dict)
     """Accuracy, epoch and weights of the best epoch on validation, where that is the selection rule."""
     stop: bool = False
@@ -49,22 +52,31 @@ class State:
             scaler=torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and spec.precision == "fp16"),
             losses=torch.zeros(steps, device=device),
             correct=torch.zeros((), dtype=torch.int64, device=device),
+            average=AveragedModel(model, use_buffers=True) if spec.averaging else None,
         )
+
+    @property
+    def tested(self) -> nn.Module:
+        """The network whose weights count: the average as soon as it holds anything."""
+        return self.average.module if self.average is not None and self.average.n_averaged else self.model
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values and tensors, so that it loads with `weights_only`."""
-        parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "scaler")}
+        parts = {name: getattr(self, name).state_dict() for name in self._parts()}
         plain = ("losses", "correct", "epoch", "step", "curves", "best")
         return parts | {name: getattr(self, name) for name in plain}
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        for name in ("model", "optimizer", "scaler"):
+        for name in self._parts():
             getattr(self, name).load_state_dict(saved[name])
         self.losses.copy_(saved["losses"])
         self.correct.copy_(saved["correct"])
         for name in ("epoch", "step", "curves", "best"):
             setattr(self, name, saved[name])
+
+    def _parts(self) -> tuple[str, ...]:
+        return ("model", "optimizer", "scaler", *(["average"] if self.average is not None else []))
 
 
 @dataclass(frozen=True)
@@ -114,16 +126,24 @@ def training(
 def predictions(model: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
     """Logits (float32, N K) and labels (int64, N) of all images of a split, on the CPU.
 
+    Where the spec says so, the logits are averaged with those of the mirrored images.
+
     Raises:
         Diverged: logits that are not finite.
     """
+    flip = batches.spec.tta == "flip"
     model.eval()
     with torch.inference_mode():
-        pairs = [(model(images).float().cpu(), labels.cpu()) for images, labels in batches.plain()]
+        pairs = [(_logits(model, images, flip).float().cpu(), labels.cpu()) for images, labels in batches.plain()]
     logits, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
     if not logits.isfinite().all():
         raise Diverged(f"the weights give logits that are not finite on {len(labels)} {batches.split.name} images")
     return logits, labels
+
+
+def _logits(model: nn.Module, images: Tensor, flip: bool) -> Tensor:
+    logits: Tensor = model(images)
+    return (logits + model(images.flip(3))) / 2 if flip else logits
 
 
 @contextlib.contextmanager
@@ -158,6 +178,8 @@ def _step(
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)
+    if state.average is not None and state.epoch * steps + step >= (1 - spec.averaging) * spec.epochs * steps:
+        state.average.update_parameters(state.model)
     state.losses[step] = loss.detach()
     state.correct += (logits.detach().argmax(1) == labels).sum()
     if images.device.type == "cpu" and not loss.isfinite():
@@ -195,11 +217,11 @@ def _close_epoch(spec: RunSpec, state: State, train: Batches, val: Batches | Non
         "seconds": seconds,
     }
     if val is not None:
-        logits, labels = predictions(state.model, val)
+        logits, labels = predictions(state.tested, val)
         point["val_loss"] = float(F.cross_entropy(logits, labels))
         point["val_accuracy"] = 100 * float((logits.argmax(1) == labels).double().mean())
         if spec.selection == "best-val" and point["val_accuracy"] > state.best.get("accuracy", -1.0):
-            kept = {name: value.detach().clone() for name, value in state.model.state_dict().items()}
+            kept = {name: value.detach().clone() for name, value in state.tested.state_dict().items()}
             state.best = {"accuracy": point["val_accuracy"], "epoch": state.epoch + 1, "weights": kept}
     state.curves.append(point)
     state.epoch, state.step = state.epoch + 1, 0
