@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 QUICK := studies/quick.yaml
 
-.PHONY: setup demo test test-slow lint format docs clean
+.PHONY: setup demo test test-slow lint format docs bench bench-quick clean
 
 setup: $(READY)
 
@@ -42,6 +42,13 @@ format: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/render.py
+
+bench: $(READY)
+	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python docs/render.py
+
+bench-quick: $(READY)
+	$(BIN)/python benchmarks/speed.py --quick
 
 clean:
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -43,8 +43,6 @@ def main() -> None:
 
 def made(store: Store, cells: int, arms: int, seeds: int, images: int) -> int:
     """Records and predictions of runs that were never trained; returns how many."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, CLASSES, images)
     names = ["none", *(f"se(reduction={number + 2})" for number in range(arms - 1))]
     specs = [
         RunSpec(dataset="EuroSAT", attention=name, image_size=32 + cell, seed=seed)
@@ -52,6 +50,14 @@ def made(store: Store, cells: int, arms: int, seeds: int, images: int) -> int:
         for name in names
         for seed in range(seeds)
     ]
+    stored(store, specs, images)
+    return len(specs)
+
+
+def stored(store: Store, specs: list[RunSpec], images: int) -> None:
+    """A done record and made-up predictions for each spec."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, CLASSES, images)
     for spec in specs:
         logits = rng.normal(size=(images, CLASSES)).astype(np.float32)
         logits[np.arange(images), labels] += 2 + rng.normal(0, 0.1)
@@ -59,7 +65,6 @@ def made(store: Store, cells: int, arms: int, seeds: int, images: int) -> int:
         store.folder(spec.id).mkdir(parents=True)
         predictions.write(store.folder(spec.id) / "predictions.npz", logits, labels)
         store.write(spec.id, "record.json", _record(spec, 100 * float(right.mean()), images).to_json())
-    return len(specs)
 
 
 def _record(spec: RunSpec, accuracy: float, images: int) -> RunRecord:

@@ -1,7 +1,8 @@
 """Fill verdicts and tables of README.md and docs/ from records, cards and tests; `--check` only compares.
 
 They stand between a mark and `<!-- end -->`: `<!-- report NAME -->` is the study studies/NAME.yaml with its records in
-results/NAME, `<!-- table NAME -->` the same without its verdicts; the other marks are the functions of catalogue.py.
+results/NAME, `<!-- table NAME -->` the same without its verdicts; the other marks are functions of catalogue.py and of
+performance.py.
 """
 
 import re
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import catalogue
+import performance
 
 from attnbench.comparison import Comparison, compare
 from attnbench.report import html
@@ -21,9 +23,8 @@ PAGES = ("controls",)
 """Studies whose whole page lies under docs/reports/."""
 PROFILES = ("resnet20",)
 """Profiles whose figure lies beside them."""
-BLOCK = re.compile(
-    r"(<!-- (report|table|cards|notes|promises|totals|witnesses|profile)(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL
-)
+PARTS = "report table cards notes promises totals witnesses profile speed where search"
+BLOCK = re.compile(rf"(<!-- ({PARTS.replace(' ', '|')})(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def rendered(text: str) -> str:
@@ -35,7 +36,8 @@ def _made(what: str, name: str | None) -> str:
     if what in ("report", "table"):
         assert name, f"a {what} has a name"
         return {"report": body, "table": tables}[what](_comparison(name))
-    found: str = getattr(catalogue, what)(*([name] if name else []))
+    page = performance if what in ("speed", "where", "search") else catalogue
+    found: str = getattr(page, what)(*([name] if name else []))
     return found
 
 

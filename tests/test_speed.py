@@ -1,0 +1,75 @@
+"""The benchmarks of speed: baselines that compute the same network, paired ratios, and an alarm that rings."""
+
+import importlib
+import itertools
+import json
+
+import pytest
+import torch
+from conftest import ROOT
+
+from attnbench.models import network
+
+
+@pytest.fixture
+def part(monkeypatch):
+    """A module of benchmarks/, by its name."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module
+
+
+@pytest.mark.parametrize(("attention", "ours"), [("none", "none"), ("se", 'se(variant="classic")'), ("cbam", "cbam")])
+def test_the_textbook_network_is_ours_in_other_words(part, attention, ours):
+    textbook = part("baselines").textbook("resnet20", attention).eval()
+    model = network("resnet20", ours, 10, 1, 3, 32).eval()
+    weights = [value for name, value in textbook.state_dict().items()]
+    assert len(weights) == len(model.state_dict())
+    model.load_state_dict(dict(zip(model.state_dict(), weights, strict=True)))
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(textbook(images), model(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("step", ["classic_step", "timm_step"])
+def test_a_baselines_step_trains(part, step):
+    baselines = part("baselines")
+    model = baselines.textbook("resnet20", "se")
+    before = [parameter.clone() for parameter in model.parameters()]
+    getattr(baselines, step)(model, torch.randn(4, 3, 32, 32), torch.arange(4))()
+    assert all(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True) if old.ndim == 4)
+
+
+def test_convolutions_alone_are_all_of_them_with_their_gradients(part):
+    model = network("resnet20", "none", 10, 0, 3, 32)
+    part("baselines").convolutions(model, torch.randn(2, 3, 32, 32))()
+    convs = [module for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert len(convs) == 19
+    assert all(conv.weight.grad is not None for conv in convs)
+    assert all(module.weight.grad is None for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d))
+
+
+def test_pil_and_ours_make_batches_of_the_same_shape(part):
+    steps = part("steps")
+    batches = steps._batches(steps._spec("resnet20", augment="crop+flip"), 64)
+    ours = [images for _, images, _ in batches.epoch(0)]
+    pil = list(part("baselines").pil_batches(batches.split.source.images, 32))
+    assert [x.shape for x in ours] == [x.shape for x in pil] == [(32, 3, 32, 32)] * 2
+
+
+def test_ratios_are_taken_round_by_round(part):
+    ticks = itertools.count()
+    work = {"one": 3, "two": 1}
+    things = {name: lambda many=many: [next(ticks) for _ in range(many - 1)] for name, many in work.items()}
+    took = part("paired").Paired(things, rounds=5, clock=lambda: float(next(ticks)))
+    assert took.ratio("one", "two") == part("paired").Ratio(3.0, 3.0, 3.0, 5)
+
+
+@pytest.mark.parametrize(("value", "more", "code"), [(1.0, True, 0), (0.9, True, 0), (0.8, True, 1), (1.2, False, 1)])
+def test_a_ratio_that_is_much_worse_than_the_committed_one_is_an_error(
+    part, tmp_path, monkeypatch, capsys, value, more, code
+):
+    speed = part("speed")
+    monkeypatch.setattr(speed, "FILE", tmp_path / "speed.json")
+    speed.FILE.write_text(json.dumps({"rows": [{"goal": "P1", "what": "a step", "value": 1.0}]}))
+    row = speed.Row("P1", "a step", 1.0, more, value, value, value, 5)
+    assert speed.compared([row, speed.Row("P1", "new", None, True, 9.0, 9.0, 9.0, 5)]) == code
+    assert ("a step" in capsys.readouterr().out) == bool(code)
