@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from paired import Ratio, spread
+from paired import Ratio, Row, spread
 from report_scale import made, stored
 
 from attnbench.store import Store
@@ -30,10 +30,10 @@ SIDE_BY_SIDE = """
 import sys, time, torch
 sys.path.insert(0, {here!r})
 torch.set_num_threads({threads})
-from steps import _batch, _spec, ours_step
+from steps import batch, ours_step, spec_of
 from attnbench.numerics import keep_pages
 keep_pages()
-step = ours_step(_spec("resnet20"), *_batch(32))
+step = ours_step(spec_of("resnet20"), *batch(32))
 step(); step()
 print(flush=True)
 sys.stdin.readline()
@@ -43,41 +43,37 @@ print(time.perf_counter() - began)
 """
 
 
-def rows(quick: bool) -> Iterator[tuple[Any, ...]]:
-    """Goal, what, wanted, whether more is better, and the figure."""
-    help_ = spread([_cpu_seconds(["--help"])[0] for _ in range(3 if quick else 9)])
-    yield _row("P8", "attnbench --help, CPU seconds", 0.5, False, help_)
+def rows(quick: bool) -> Iterator[Row]:
+    """The figures of P6, P8 and P9."""
+    help_ = spread([_cpu_seconds(["--help"]) for _ in range(3 if quick else 9)])
+    yield Row("P8", "attnbench --help, CPU seconds", 0.5, False, *help_)
     if quick:
         return
     with tempfile.TemporaryDirectory() as folder:
-        yield _row("P6", "everything but training, in a run of 5 minutes", 0.02, False, _around(Path(folder)))
-        yield _row("P8", "a study of 20 done runs again, CPU seconds", 3, False, _done_study(Path(folder)))
+        yield Row("P6", "everything but training, in a run of 5 minutes", 0.02, False, *_around(Path(folder)))
+        yield Row("P8", "a study of 20 done runs again, CPU seconds", 3, False, *_done_study(Path(folder)))
         runs = Store(Path(folder) / "thousand")
         made(runs, cells=5, arms=20, seeds=10, images=5400)
         report = ["report", str(runs.path), "--out", f"{folder}/report"]
-        took = spread([_cpu_seconds(report)[0] for _ in range(3)])
-        yield _row("P8", "a report over 1,000 runs, CPU seconds", 20, False, took)
-    yield _row("P9", "throughput: two one-thread runs / one two-thread run", 1.05, True, _side_by_side(5))
+        took = spread([_cpu_seconds(report) for _ in range(3)])
+        yield Row("P8", "a report over 1,000 runs, CPU seconds", 20, False, *took)
+    yield Row("P9", "throughput: two one-thread runs / one two-thread run", 1.05, True, *_side_by_side(5))
 
 
-def _row(goal: str, what: str, wanted: float, more: bool, found: Ratio) -> tuple[Any, ...]:
-    return goal, what, wanted, more, found.value, found.low, found.high, found.rounds
-
-
-def _cpu_seconds(arguments: list[str], cwd: Path | None = None) -> tuple[float, str]:
-    """User and system time of a command and of all that it started; its output."""
+def _cpu_seconds(arguments: list[str], cwd: Path | None = None) -> float:
+    """User and system time of a command and of all that it started."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "attnbench", *arguments]
-    said = subprocess.run(command, check=True, capture_output=True, text=True, cwd=cwd).stdout
+    subprocess.run(command, check=True, capture_output=True, cwd=cwd)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, said
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _around(folder: Path) -> Ratio:
     """A run without its epochs (start, cache, tracking, checkpoints, record), over five minutes; CPU seconds."""
     shares = []
     for seed in range(4):
-        used, _ = _cpu_seconds([*RUN, "--seed", str(seed)], folder)
+        used = _cpu_seconds([*RUN, "--seed", str(seed)], folder)
         record = max((folder / "runs").glob("*/record.json"), key=lambda file: file.stat().st_mtime)
         trained = sum(point["seconds"] for point in json.loads(record.read_text())["curves"])
         if seed:  # the first one decodes the images and makes the tracking database
@@ -89,7 +85,7 @@ def _done_study(folder: Path) -> Ratio:
     file = folder / "done.yaml"
     file.write_text(STUDY)
     stored(Store(folder / "done"), Study.load(file).runs(), 359)
-    return spread([_cpu_seconds(["study", str(file), "--store", str(folder / "done")], folder)[0] for _ in range(5)])
+    return spread([_cpu_seconds(["study", str(file), "--store", str(folder / "done")], folder) for _ in range(5)])
 
 
 def _side_by_side(rounds: int, steps: int = 30) -> Ratio:
@@ -104,8 +100,8 @@ def _side_by_side(rounds: int, steps: int = 30) -> Ratio:
 def _wall(threads: int, processes: int, steps: int) -> float:
     """Seconds until the last of some processes, begun together, has done its steps."""
     code = SIDE_BY_SIDE.format(here=str(Path(__file__).parent), threads=threads, steps=steps)
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    started: list[Any] = [subprocess.Popen([sys.executable, "-c", code], **pipes) for _ in range(processes)]  # type: ignore[call-overload]
+    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+    started: list[Any] = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(processes)]
     for process in started:
         process.stdout.readline()
     for process in started:

@@ -1,16 +1,17 @@
-"""Things measured in turn, so that what else the machine does falls on all of them."""
+"""Figures of things measured in turn, so that what else the machine does falls on all of them."""
 
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from attnbench.profiling import in_turn
 
-@dataclass(frozen=True)
-class Ratio:
-    """The median of paired ratios, with their quartiles."""
+
+class Ratio(NamedTuple):
+    """The median of some figures, with their quartiles."""
 
     value: float
     low: float
@@ -18,29 +19,40 @@ class Ratio:
     rounds: int
 
 
+@dataclass(frozen=True)
+class Row:
+    """One figure beside its goal."""
+
+    goal: str
+    what: str
+    wanted: float | None
+    """None where no goal was set."""
+    more: bool
+    """Whether more is better."""
+    value: float
+    low: float
+    high: float
+    rounds: int
+
+    @property
+    def outcome(self) -> str:
+        """Whether the median reaches the goal."""
+        if self.wanted is None:
+            return ""
+        return "reached" if (self.value >= self.wanted if self.more else self.value <= self.wanted) else "missed"
+
+
 class Paired:
-    """CPU seconds of several things, taken in turn in every round; the first round is not counted."""
+    """CPU seconds of several things, taken in turn in every round."""
 
     def __init__(
         self, things: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.process_time
     ) -> None:
-        self.seconds: dict[str, list[float]] = {name: [] for name in things}
-        for number in range(rounds + 1):
-            order = list(things.items())
-            for name, thing in order if number % 2 else reversed(order):
-                began = clock()
-                thing()
-                if number:
-                    self.seconds[name].append(clock() - began)
+        self.seconds = in_turn(things, rounds, clock)
 
     def ratio(self, one: str, other: str) -> Ratio:
         """Seconds of one over seconds of the other, round by round."""
-        found = [a / b for a, b in zip(self.seconds[one], self.seconds[other], strict=True)]
-        return spread(found)
-
-    def median(self, name: str) -> float:
-        """Seconds of a round."""
-        return statistics.median(self.seconds[name])
+        return spread([a / b for a, b in zip(self.seconds[one], self.seconds[other], strict=True)])
 
 
 def spread(values: list[float]) -> Ratio:

@@ -1,7 +1,7 @@
 """Measure the goals of speed side by side, in CPU seconds of one thread, interleaved: medians of paired ratios.
 
 python benchmarks/speed.py           everything, into results/speed/speed.json, from which docs/performance.md is made
-python benchmarks/speed.py --quick   a part of it in two minutes; exit code 1 if a ratio is 15 % worse than the file's
+python benchmarks/speed.py --quick   a part of it in a minute; exit code 1 if a ratio is 15 % worse than the file's
 """
 
 import argparse
@@ -10,42 +10,19 @@ import itertools
 import json
 import sys
 import time
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import commands
 import steps
 import where
+from paired import Row
 
 from attnbench.environment import environment
 
 FILE = Path(__file__).parent.parent / "results" / "speed" / "speed.json"
 SLACK = 1.15
 """How much worse than the committed figure a ratio may be before --quick fails."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure: a median over rounds, with the quartiles."""
-
-    goal: str
-    what: str
-    wanted: float | None
-    """None where no goal was set."""
-    more: bool
-    """Whether more is better."""
-    value: float
-    low: float
-    high: float
-    rounds: int
-
-    @property
-    def outcome(self) -> str:
-        """Whether the median reaches the goal."""
-        if self.wanted is None:
-            return ""
-        return "reached" if (self.value >= self.wanted if self.more else self.value <= self.wanted) else "missed"
 
 
 def main() -> None:
@@ -56,8 +33,8 @@ def main() -> None:
     began = time.perf_counter()
     rows = []
     for row in itertools.chain(steps.rows(quick), commands.rows(quick)):
-        rows.append(Row(*row))
-        print(line(rows[-1]), flush=True)
+        rows.append(row)
+        print(line(row), flush=True)
     print(f"{time.perf_counter() - began:.0f} s")
     if quick:
         sys.exit(compared(rows))
@@ -66,7 +43,7 @@ def main() -> None:
     found = {
         "date": str(date.today()),
         **about,
-        "rows": [dataclasses.asdict(row) for row in rows],
+        "rows": [{**dataclasses.asdict(row), "outcome": row.outcome} for row in rows],
         "where": [*where.rows()],
     }
     FILE.write_text(json.dumps(found, indent=1) + "\n")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from baselines import Step, classic_step, textbook
-from steps import _batch, _spec, ours_step
+from steps import batch, ours_step, spec_of
 from torch.profiler import ProfilerActivity, profile
 
 KINDS = {
@@ -30,13 +30,14 @@ STEPS = 10
 
 def rows() -> Iterator[dict[str, object]]:
     """Milliseconds of a step of ResNet-20, batch 32, by kind, for the classic loop and for ours."""
-    images, labels = _batch(32)
+    images, labels = batch(32)
+    plain = images.contiguous()
     for attention in ("none", "se", "cbam"):
         yield {
             "what": f"{attention}, classic loop",
-            **_kinds(classic_step(textbook("resnet20", attention), images, labels)),
+            **_kinds(classic_step(textbook("resnet20", attention), plain, labels)),
         }
-        yield {"what": f"{attention}, ours", **_kinds(ours_step(_spec("resnet20", attention), images, labels))}
+        yield {"what": f"{attention}, ours", **_kinds(ours_step(spec_of("resnet20", attention), images, labels))}
 
 
 def _kinds(step: Step) -> dict[str, float]:

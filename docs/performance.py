@@ -38,7 +38,9 @@ def search(name: str) -> str:
     for text in (FILE.parent.parent / "search" / f"{name}.jsonl").read_text().splitlines():
         one = json.loads(text)
         fields = ", ".join(f"{field} {value}" for field, value in one["given"].items())
-        found = one.get("diverged") or f"{one['accuracy']:.2f} % | {one['train_accuracy']:.2f} %"
+        found = (
+            f"{one['diverged']} |" if "diverged" in one else f"{one['accuracy']:.2f} % | {one['train_accuracy']:.2f} %"
+        )
         lines.append(f"| {fields} | {one.get('cpu_seconds', 0):.0f} | {found} |")
     return "\n".join(lines) + "\n"
 
@@ -48,13 +50,7 @@ def _found() -> Any:
 
 
 def _line(row: dict[str, Any]) -> str:
-    goal, mark = "", ""
-    if row["wanted"] is not None:
-        goal = f"{'>=' if row['more'] else '<='} {row['wanted']:g}"
-        mark = (
-            "reached"
-            if (row["value"] >= row["wanted"]) == row["more"] or row["value"] == row["wanted"]
-            else "**missed**"
-        )
+    goal = f"{'>=' if row['more'] else '<='} {row['wanted']:g}" if row["wanted"] is not None else ""
+    mark = row["outcome"].replace("missed", "**missed**")
     spread = f"{row['low']:.3f} to {row['high']:.3f}" if row["rounds"] > 1 else "exact"
     return f"| {row['goal']} | {row['what']} | {goal} | {row['value']:.3f} | {spread} | {row['rounds']} | {mark} |"

@@ -49,7 +49,7 @@ def test_convolutions_alone_are_all_of_them_with_their_gradients(part):
 
 def test_pil_and_ours_make_batches_of_the_same_shape(part):
     steps = part("steps")
-    batches = steps._batches(steps._spec("resnet20", augment="crop+flip"), 64)
+    batches = steps.batches_of(steps.spec_of("resnet20", augment="crop+flip"), 64)
     ours = [images for _, images, _ in batches.epoch(0)]
     pil = list(part("baselines").pil_batches(batches.split.source.images, 32))
     assert [x.shape for x in ours] == [x.shape for x in pil] == [(32, 3, 32, 32)] * 2

@@ -63,16 +63,19 @@ def plane_conv(conv: nn.Module, x: Tensor) -> Tensor:
     taken as channels, with one copy of the kernel for each place in the block.
     """
     assert isinstance(conv, nn.Conv2d)
+    assert conv.bias is None
+    assert conv.stride == (1, 1)
     height, width = x.shape[2:]
-    if x.device.type != "cpu" or height % BLOCK or width % BLOCK or height * width < LARGE or conv.stride != (1, 1):
-        return F.conv2d(x, conv.weight, None, conv.stride, conv.padding)
+    if x.device.type != "cpu" or height % BLOCK or width % BLOCK or height * width < LARGE:
+        plain: Tensor = conv(x)
+        return plain
     size = conv.kernel_size[0]
     reach = -(-(size // 2) // BLOCK)  # blocks on each side that a kernel sees
     side = (2 * reach + 1) * BLOCK
     starts = [place - size // 2 + reach * BLOCK for place in range(BLOCK)]
     rows = torch.stack([F.pad(conv.weight, (0, 0, start, side - size - start)) for start in starts])
     copies = torch.stack([F.pad(rows, (start, side - size - start)) for start in starts], 1)  # s s K C side side
-    weight = F.pixel_unshuffle(copies.transpose(0, 2).transpose(1, 2).flatten(0, 2), BLOCK)
+    weight = F.pixel_unshuffle(copies.movedim(2, 0).flatten(0, 2), BLOCK)
     return F.pixel_shuffle(F.conv2d(F.pixel_unshuffle(x, BLOCK), weight, padding=reach), BLOCK)
 
 

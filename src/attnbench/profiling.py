@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from attnbench.cost import cost, kept_for_backward, peak_memory
 from attnbench.errors import AttnbenchError, StoreProblem
 from attnbench.files import replacing
 from attnbench.models import network
+from attnbench.numerics import keep_pages
 
 FEWEST_ROUNDS = 6
 """With fewer no 95 % interval of a median exists: it would have to reach beyond the smallest and the largest."""
@@ -69,6 +70,7 @@ def profile(attentions: Sequence[str], bench: Bench, rounds: int = 9) -> Iterato
     if rounds < FEWEST_ROUNDS:
         raise AttnbenchError(f"rounds={rounds}: a 95 % interval of a median needs at least {FEWEST_ROUNDS}")
     torch.set_num_threads(bench.threads)
+    keep_pages()  # as a run does
     plain = network_of(bench, "none")
     at = _counted(plain, bench)
     for attention in attentions:
@@ -81,6 +83,21 @@ def profile(attentions: Sequence[str], bench: Bench, rounds: int = 9) -> Iterato
             forward=_timed(_forward, plain, model, bench, rounds),
             training=_timed(_step, plain, model, bench, rounds),
         )
+
+
+def in_turn(
+    things: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
+    """Seconds of each thing in every round, the first round not counted; the order changes from round to round."""
+    taken: dict[str, list[float]] = {name: [] for name in things}
+    for number in range(rounds + 1):
+        order = list(things.items())
+        for name, thing in order if number % 2 else reversed(order):
+            began = clock()
+            thing()
+            if number:
+                taken[name].append(clock() - began)
+    return taken
 
 
 def network_of(bench: Bench, attention: str) -> nn.Module:
@@ -118,7 +135,7 @@ def write_csv(rows: Sequence[dict[str, Any]], file: Path) -> None:
         raise StoreProblem(f"{file} cannot be written: {problem.strerror or problem}") from None
 
 
-def _batch(bench: Bench) -> tuple[Tensor, Tensor]:
+def made_batch(bench: Bench) -> tuple[Tensor, Tensor]:
     """Images and labels, made up: time does not depend on what they show."""
     draws = torch.Generator().manual_seed(0)
     images = torch.randn(bench.batch_size, 3, bench.side, bench.side, generator=draws)
@@ -127,7 +144,7 @@ def _batch(bench: Bench) -> tuple[Tensor, Tensor]:
 
 
 def _counted(model: nn.Module, bench: Bench) -> Counts:
-    images, labels = _batch(bench)
+    images, labels = made_batch(bench)
 
     def loss() -> Tensor:
         return cross_entropy(model(images), labels)
@@ -139,20 +156,15 @@ def _counted(model: nn.Module, bench: Bench) -> Counts:
 def _timed(
     run: Callable[[nn.Module, Bench], Callable[[], None]], plain: nn.Module, model: nn.Module, bench: Bench, rounds: int
 ) -> Timing:
-    """Both networks in turn, the first round not counted; which goes first changes from round to round."""
-    both = [run(plain, bench), run(model, bench)]
-    taken: list[list[float]] = [[], []]
-    for number in range(rounds + 1):
-        for which in (0, 1) if number % 2 else (1, 0):
-            seconds = _seconds(both[which], bench.device)
-            if number:
-                taken[which].append(seconds)
-    ratios = [mine / its for its, mine in zip(*taken, strict=True)]
-    return Timing(statistics.median(taken[1]), statistics.median(ratios), *_median_interval(ratios))
+    """Both networks in turn."""
+    both = {"its": run(plain, bench), "mine": run(model, bench)}
+    taken = in_turn({name: _finished(each, bench.device) for name, each in both.items()}, rounds)
+    ratios = [mine / its for its, mine in zip(taken["its"], taken["mine"], strict=True)]
+    return Timing(statistics.median(taken["mine"]), statistics.median(ratios), *_median_interval(ratios))
 
 
 def _forward(model: nn.Module, bench: Bench) -> Callable[[], None]:
-    images, _ = _batch(bench)
+    images, _ = made_batch(bench)
 
     def once() -> None:
         with torch.inference_mode():
@@ -163,7 +175,7 @@ def _forward(model: nn.Module, bench: Bench) -> Callable[[], None]:
 
 def _step(model: nn.Module, bench: Bench) -> Callable[[], None]:
     """Forward, backward and update: what a step of training does."""
-    images, labels = _batch(bench)
+    images, labels = made_batch(bench)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-4, momentum=0.9)
 
     def once() -> None:
@@ -174,12 +186,14 @@ def _step(model: nn.Module, bench: Bench) -> Callable[[], None]:
     return once
 
 
-def _seconds(run: Callable[[], None], device: str) -> float:
-    started = time.perf_counter()
-    run()
-    if device.startswith("cuda"):
+def _finished(run: Callable[[], None], device: str) -> Callable[[], None]:
+    """The same, waiting until the device has done it."""
+
+    def once() -> None:
+        run()
         torch.cuda.synchronize()
-    return time.perf_counter() - started
+
+    return once if device.startswith("cuda") else run
 
 
 def _median_interval(values: list[float]) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from attnbench.data.batches import training_side
 from attnbench.data.splits import constants, load_splits
 from attnbench.errors import AttnbenchError, BadReference, Diverged
 from attnbench.registry import DATASETS
@@ -81,7 +82,8 @@ def _seconds(spec: RunSpec) -> float | None:
     train, test = min(train, spec.train_limit or train), min(test, spec.test_limit or test)
     model: Any = build(spec, card.classes, card.channels, size)
     per_image = _step_seconds(model.to(memory_format=torch.channels_last), spec.batch_size, card.channels, size)
-    return per_image * (train * spec.epochs + test / 3)
+    epochs = sum((training_side(spec, epoch, size) / size) ** 2 for epoch in range(spec.epochs))
+    return per_image * (train * epochs + test * (1 + (spec.tta == "flip")) / 3)
 
 
 def _step_seconds(model: torch.nn.Module, batch_size: int, channels: int, size: int) -> float:

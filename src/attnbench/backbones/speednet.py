@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnbench.backbones import Backbone, backbone
+from attnbench.maps import amax
 
 SPEED = Backbone(
     title="How to Train Your ResNet (Page 2018): three stages of a pooled convolution and a residual one, made narrow",
@@ -24,7 +25,7 @@ SPEED = Backbone(
 
 @backbone("speednet", SPEED)
 def speednet(classes: int, in_channels: int, widths: tuple[int, ...] = (32, 96, 128), stem: int = 24) -> nn.Module:
-    """A 2x2 convolution, then a stage a width: convolution, pooling, convolution with a shortcut."""
+    """A convolution, unless `stem` is 0, then a stage a width: convolution, pooling, convolution with a shortcut."""
     if not widths or any(not isinstance(width, int) or width < 1 for width in widths):
         raise ValueError(f"widths={widths} must be positive whole numbers")
     if stem < 0:
@@ -33,7 +34,7 @@ def speednet(classes: int, in_channels: int, widths: tuple[int, ...] = (32, 96, 
 
 
 class SpeedNet(nn.Module):
-    """Stem, stages, global maximum pooling, and a linear classifier with scaled logits."""
+    """Stem, stages, global maximum pooling, and a linear classifier."""
 
     def __init__(self, widths: Sequence[int], stem: int, classes: int, in_channels: int) -> None:
         super().__init__()
@@ -53,7 +54,7 @@ class SpeedNet(nn.Module):
         x = self.stem(x)
         for name in self.stages:
             x = self.get_submodule(name)(x)
-        return self.fc(x.amax((2, 3)))
+        return self.fc(amax(x, (2, 3)))
 
 
 class _Pooled(nn.Module):

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention, divisor, reduced
 
 PAPER = Paper(
@@ -58,6 +59,6 @@ class ContextualTransformer(nn.Module):
         kernels = self.embed(torch.cat([x, static], dim=1)).reshape(len(x), self.weights, 9, positions)
         around = F.unfold(self.value(x), 3, padding=1).reshape(len(x), -1, self.weights, 9, positions)
         dynamic = self.norm(torch.einsum("bwkn,bswkn->bswn", kernels, around).reshape(x.shape))
-        logits = self.fuse((dynamic + static).mean((2, 3), keepdim=True)).reshape(len(x), -1, 2, 1, 1)
+        logits = self.fuse(mean(dynamic + static, (2, 3), keepdim=True)).reshape(len(x), -1, 2, 1, 1)
         shares = logits.softmax(2)  # B C 2 1 1
         return dynamic * shares[:, :, 0] + static * shares[:, :, 1]

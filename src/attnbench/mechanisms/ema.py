@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention, divisor
 
 PAPER = Paper(
@@ -35,7 +36,7 @@ class EfficientMultiScale(nn.Module):
     def gate(self, x: Tensor) -> Tensor:
         """Each group's spatial gate for all of its channels, B C H W, in (0, 1)."""
         groups = x.reshape(len(x) * self.groups, -1, *x.shape[2:])  # BG C/G H W
-        pooled = torch.cat([groups.mean(3, keepdim=True), groups.mean(2, keepdim=True).transpose(2, 3)], dim=2)
+        pooled = torch.cat([mean(groups, 3, keepdim=True), mean(groups, 2, keepdim=True).transpose(2, 3)], dim=2)
         rows, columns = self.strips(pooled).split([x.shape[2], x.shape[3]], dim=2)
         one = self.norm(groups * rows.sigmoid() * columns.transpose(2, 3).sigmoid())
         two = self.local(groups)
@@ -49,5 +50,5 @@ class EfficientMultiScale(nn.Module):
 
 def _crossed(pooled: Tensor, map_: Tensor) -> Tensor:
     """One branch's channels, pooled and put through a softmax, weigh the other branch's channels."""
-    weights = pooled.mean((2, 3)).softmax(1).unsqueeze(1)  # BG 1 C/G
+    weights = mean(pooled, (2, 3)).softmax(1).unsqueeze(1)  # BG 1 C/G
     return weights @ map_.flatten(2)

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention, divisor, reduced
 
 PAPER = Paper(
@@ -54,6 +55,6 @@ class PyramidSqueezeAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         scales = torch.stack([conv(x) for conv in self.split], dim=1)  # B S C/S H W
-        weights = self.weigh(scales.mean((3, 4))).sigmoid().softmax(1)  # B S C/S
+        weights = self.weigh(mean(scales, (3, 4))).sigmoid().softmax(1)  # B S C/S
         weighed = scales * weights[..., None, None]
         return (weighed.flip(1) if self.reverse else weighed).flatten(1, 2)

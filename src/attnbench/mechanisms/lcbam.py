@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from attnbench.maps import amax, mean
+from attnbench.maps import amax, mean, plane_conv, planes
 from attnbench.mechanisms import Paper, attention, reduced
 
 PAPER = Paper(
@@ -37,9 +37,8 @@ class LightCBAM(nn.Module):
     def gate(self, x: Tensor) -> Tensor:
         """The product of both gates, B C H W, in (0, 1)."""
         channel = self.mlp((mean(x, (2, 3)) + amax(x, (2, 3))) / 2).sigmoid()[:, :, None, None]
-        x = x * channel
-        plane = (mean(x, 1, keepdim=True) + x.amax(1, keepdim=True)) / 2
-        return channel * self.norm(self.conv(plane)).sigmoid()
+        plane = mean(planes(x, channel), 1, keepdim=True)
+        return channel * self.norm(plane_conv(self.conv, plane)).sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from attnbench.maps import amax, mean
 from attnbench.mechanisms import Paper, attention, reduced
 
 PAPER = Paper(
@@ -36,7 +37,7 @@ class LargeSelectiveKernel(nn.Module):
         near = self.local(x)
         fields = self.from_local(near), self.from_wide(self.wide(near))
         both = torch.cat(fields, dim=1)
-        pooled = torch.cat([both.mean(1, keepdim=True), both.amax(1, keepdim=True)], dim=1)
+        pooled = torch.cat([mean(both, 1, keepdim=True), amax(both, 1, keepdim=True)], dim=1)
         first, second = self.select(pooled).sigmoid().split(1, dim=1)
         return self.mix(fields[0] * first + fields[1] * second)
 

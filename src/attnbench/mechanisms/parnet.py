@@ -5,6 +5,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention
 
 PAPER = Paper(
@@ -32,5 +33,5 @@ class ParNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         skip = self.norm(x)
-        gated = skip * self.excite(skip.mean((2, 3), keepdim=True)).sigmoid()
+        gated = skip * self.excite(mean(skip, (2, 3), keepdim=True)).sigmoid()
         return F.silu(self.point(x) + self.local(x) + gated)

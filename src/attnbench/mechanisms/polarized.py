@@ -4,6 +4,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention, reduced
 
 PAPER = Paper(
@@ -70,7 +71,7 @@ class Polarized(nn.Module):
 
     def _spatial(self, x: Tensor) -> Tensor:
         """Equation 2, B 1 H W."""
-        which = self.spatial_query(x).mean((2, 3)).unsqueeze(1)  # B 1 C/2
+        which = mean(self.spatial_query(x), (2, 3)).unsqueeze(1)  # B 1 C/2
         where = self.spatial_value(x).flatten(2)  # B C/2 N
         if not self.official:
             logits = which.softmax(2) @ where  # B 1 N

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from attnbench.maps import mean
 from attnbench.mechanisms import Paper, attention, divisor, reduced
 
 PAPER = Paper(
@@ -39,7 +40,7 @@ class SelectiveKernel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         branches = torch.stack([branch(x) for branch in self.split], dim=1)  # B M C H W
-        pooled = branches.sum(1).mean((2, 3), keepdim=True)
+        pooled = mean(branches.sum(1), (2, 3), keepdim=True)
         logits = self.select(self.fuse(pooled)).reshape(len(x), len(self.split), x.shape[1], 1, 1)
         return (branches * logits.softmax(1)).sum(1)
 
