@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from attnbench import RunSpec
-from attnbench.data.batches import Batches, augmented, shrunk, uniform
+from attnbench.data.batches import Batches, augmented, shrunk, turned, uniform
 from attnbench.data.splits import constants, load_splits
 from attnbench.seeding import stream
 
 PATIENT = settings(deadline=None, max_examples=50)
-KINDS = st.lists(st.sampled_from(["crop", "flip", "cutout"]), unique=True)
+KINDS = st.lists(st.sampled_from(["crop", "flip", "dihedral", "cutout"]), unique=True)
 FILL = np.array([10, 20, 30], np.uint8)
 CPU = torch.device("cpu")
 
@@ -125,6 +125,23 @@ def test_each_offset_of_a_crop_mirrored_or_not_is_as_likely_as_any_other(epoch):
     one, two = crops[:, 8, 8:10, 0].astype(int).T
     rows, columns = np.divmod(one + (two < one), 16)
     assert fair(np.bincount(((rows - 6) * 5 + columns - 6) * 2 + (two < one), minlength=50))
+
+
+def test_the_eight_senses_are_those_of_a_square():
+    """The quarter turns of a picture and of its mirror image, each once, the picture itself first."""
+    picture = noise(1, 5)
+    found = turned(np.repeat(picture, 8, 0), np.arange(8))
+    turns = [np.rot90(image, times) for image in (picture[0], picture[0][:, ::-1]) for times in range(4)]
+    assert {image.tobytes() for image in found} == {image.tobytes() for image in turns}
+    np.testing.assert_array_equal(found[0], picture[0])
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_each_sense_is_as_likely_as_any_other(epoch):
+    picture = noise(1, 5)
+    senses = {image.tobytes(): sense for sense, image in enumerate(turned(np.repeat(picture, 8, 0), np.arange(8)))}
+    drawn = augmented(np.repeat(picture, 4000, 0), np.arange(4000), 7, epoch, ["dihedral"], FILL)
+    assert fair(np.bincount([senses[image.tobytes()] for image in drawn], minlength=8))
 
 
 def test_cutout_fills_one_square_of_half_the_side_which_the_edges_may_cut():

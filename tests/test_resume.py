@@ -48,7 +48,7 @@ def run(data_dir: Path, store: str = "runs", **runtime: Any) -> RunRecord:
 def bits(record: RunRecord, store: Path) -> tuple[object, ...]:
     """Everything that must not depend on how often a run was stopped."""
     arrays = np.load(store / record.id / "predictions.npz")
-    curves = [{name: value for name, value in point.items() if name != "seconds"} for point in record.curves]
+    curves = [{name: value for name, value in point.items() if "seconds" not in name} for point in record.curves]
     return record.weights_sha256, arrays["logits"].tobytes(), curves, record.test, record.selected
 
 

@@ -21,7 +21,7 @@ from attnbench.refs import nearest
 from attnbench.registry import ATTENTION, BACKBONES, DATASETS, card_of, place, sites
 from attnbench.validation import violations
 
-AUGMENTATIONS = ("crop", "flip", "cutout")
+AUGMENTATIONS = ("crop", "flip", "dihedral", "cutout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class RunSpec:
     warmup: Annotated[float, Ge(0), Lt(float("inf"))] = 0.0
     """Epochs of linear warm-up; for onecycle the length of its rise (0: three tenths)."""
     augment: str = "none"
-    """Augmentation: none, or some of crop, flip, cutout joined by +."""
+    """Augmentation: none, or some of crop, flip, dihedral (turns and flips), cutout joined by +."""
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Share of each label spread over all classes."""
     averaging: Annotated[float, Ge(0), Lt(1)] = 0.0
@@ -194,7 +194,8 @@ def augmentations(text: str) -> list[str]:
     unknown = [name for name in asked if name not in AUGMENTATIONS]
     if unknown:
         instead = nearest(unknown[0], AUGMENTATIONS)
-        raise ValueError(f"{unknown[0]!r} is not one of 'none', 'crop', 'flip', 'cutout', joined by +{instead}")
+        known = ", ".join(map(repr, ("none", *AUGMENTATIONS)))
+        raise ValueError(f"{unknown[0]!r} is not one of {known}, joined by +{instead}")
     return [name for name in AUGMENTATIONS if name in asked]
 
 

@@ -108,7 +108,7 @@ def training(
     forward = model or state.model
     due = time.monotonic() + 60 * minutes
     while state.epoch < spec.epochs:
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         state.model.train()
         for step, images, labels in train.epoch(state.epoch, state.step):
             with seeded(spec.seed, "step", state.epoch, step):  # drawn per step: a run can stop anywhere
@@ -118,7 +118,8 @@ def training(
                 _check_losses(spec, state, train.steps())
                 yield Pause("checkpoint", state)
                 due = time.monotonic() + 60 * minutes
-        _close_epoch(spec, state, train, val, time.perf_counter() - began)
+        took = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - used}
+        _close_epoch(spec, state, train, val, took)
         yield Pause("epoch", state)
         due = time.monotonic() + 60 * minutes
 
@@ -202,7 +203,7 @@ def _check_losses(spec: RunSpec, state: State, steps: int) -> None:
         raise Diverged(f"the loss is {loss} at epoch {state.epoch + 1}, step {step + 1}, learning rate {rate:.3g}")
 
 
-def _close_epoch(spec: RunSpec, state: State, train: Batches, val: Batches | None, seconds: float) -> None:
+def _close_epoch(spec: RunSpec, state: State, train: Batches, val: Batches | None, took: dict[str, float]) -> None:
     """Write the epoch's point of the curves, keep the best weights, and begin the next epoch."""
     steps = train.steps()
     _check_losses(spec, state, steps)
@@ -214,7 +215,7 @@ def _close_epoch(spec: RunSpec, state: State, train: Batches, val: Batches | Non
         "train_loss": float((state.losses.cpu().double() * weights).sum() / seen),
         "train_accuracy": 100 * int(state.correct) / seen,
         "lr": learning_rate(spec, state.epoch, steps - 1, steps),
-        "seconds": seconds,
+        **took,
     }
     if val is not None:
         logits, labels = predictions(state.tested, val)

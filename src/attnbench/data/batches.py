@@ -91,7 +91,7 @@ def shrunk(images: np.ndarray, side: int) -> np.ndarray:
 def augmented(
     images: np.ndarray, indices: np.ndarray, seed: int, epoch: int, names: list[str], fill: np.ndarray
 ) -> np.ndarray:
-    """Crop (after padding by an eighth with black), flip, and cut out (half the side), each image by its own draws.
+    """Crop (after padding by an eighth with black), flip or turn, and cut out (half the side), each by its own draws.
 
     Args:
         images: uint8 B H W C; not changed.
@@ -117,10 +117,24 @@ def augmented(
         mirrored = draws[:, 2] < 0.5
         out = out.copy() if out is images else out
         out[mirrored] = np.take(out[mirrored], np.arange(size)[::-1], axis=2)  # half the time of a negative step
+    if "dihedral" in names:
+        out = turned(out, (8 * uniform(stream(seed, "dihedral", epoch), indices, 1)[:, 0]).astype(np.intp))
     if "cutout" in names:
         out = out.copy() if out is images else out
         for image, (y, x) in zip(out, (draws[:, 3:] * size).astype(np.intp), strict=True):
             image[max(0, y - hole // 2) : y + hole // 2, max(0, x - hole // 2) : x + hole // 2] = fill
+    return out
+
+
+def turned(images: np.ndarray, senses: np.ndarray) -> np.ndarray:
+    """Square images B S S C, each in one of the eight ways in which a square lies on itself (B, 0..7; 0: as it is)."""
+    out = images.copy()
+    for sense in range(1, 8):
+        chosen = senses == sense
+        part = images[chosen]
+        part = part[:, ::-1] if sense & 1 else part
+        part = part[:, :, ::-1] if sense & 2 else part
+        out[chosen] = part.swapaxes(1, 2) if sense & 4 else part
     return out
 
 
