@@ -2,24 +2,26 @@
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from baselines import classic_step, convolutions, pil_batches, textbook, timm_step
-from paired import Paired, Row
+from paired import Paired, Row, spread
 from torch import Tensor
 
 from attnbench.bench import Bench
 from attnbench.cost import kept_for_backward
-from attnbench.data.batches import Batches
+from attnbench.data.batches import Batches, training_side
 from attnbench.data.splits import Split
 from attnbench.numerics import keep_pages
 from attnbench.optim import optimizer
 from attnbench.profiling import made_batch, network_of
 from attnbench.recipes import preset
 from attnbench.spec import RunSpec
+from attnbench.study import Study
 from attnbench.train import State, training
 
 SIDE = 32
@@ -29,6 +31,7 @@ BATCH = {"resnet20": 32, 'resnet18(stem="cifar")': 16}
 COSTS = {"se": 1.04, "eca": 1.04, "cbam": 1.15}
 KEPT = {"se": 1.15, "cbam": 1.25}
 OTHERS = ("bam", "coord", "triplet", "simam", "gc", "srm", "gct")
+TARGET = Path(__file__).parent.parent / "studies" / "fast-cifar10.yaml"
 STEPS = 6
 """Steps of an epoch of the measured loop."""
 
@@ -45,6 +48,8 @@ def rows(quick: bool) -> Iterator[Row]:
         yield from _loop(backbone, rounds)
     yield from _mechanisms(("se", "eca", "cbam") if quick else (*COSTS, *OTHERS), rounds)
     yield from _data(rounds)
+    if not quick:
+        yield from _target(rounds)
 
 
 def spec_of(backbone: str, attention: str = "none", **fields: Any) -> RunSpec:
@@ -52,9 +57,9 @@ def spec_of(backbone: str, attention: str = "none", **fields: Any) -> RunSpec:
     return RunSpec(**{**preset("classic"), "dataset": "CIFAR10", "image_size": SIDE, **given})
 
 
-def batch(size: int) -> tuple[Tensor, Tensor]:
+def batch(size: int, side: int = SIDE) -> tuple[Tensor, Tensor]:
     """Images in channels-last memory and labels, made up."""
-    return made_batch(Bench(batch_size=size, image_size=SIDE))
+    return made_batch(Bench(batch_size=size, image_size=side))
 
 
 def _steps(backbone: str, rounds: int) -> Iterator[Row]:
@@ -151,3 +156,20 @@ def _data(rounds: int) -> Iterator[Row]:
     took = Paired(things, rounds)
     yield Row("P4", "crop, flip and normalise an image: PIL transforms / ours", 15, True, *took.ratio("pil", "ours"))
     yield Row("P4", "crop, flip and normalise a batch / a step of resnet20", 0.02, False, *took.ratio("ours", "steps"))
+
+
+def _target(rounds: int) -> Iterator[Row]:
+    """P5: all steps of the classic recipe against all steps of the study that reaches its accuracy."""
+    classic, ours = RunSpec(dataset="CIFAR10"), Study.load(TARGET).runs()[0]
+    images, labels = batch(classic.batch_size)
+    sides = [training_side(ours, epoch, SIDE) for epoch in range(ours.epochs)]
+    things = {side: ours_step(ours, *batch(ours.batch_size, side)) for side in set(sides)}
+    step = classic_step(textbook(classic.backbone, "none"), images.contiguous(), labels)
+    took = Paired({"classic": step, **{str(side): thing for side, thing in things.items()}}, rounds).seconds
+    ratios = [
+        (classic.epochs * whole / classic.batch_size)
+        / (sum(took[str(side)][number] for side in sides) / ours.batch_size)
+        for number, whole in enumerate(took["classic"])
+    ]
+    what = f"all steps: classic recipe, {classic.epochs} epochs / {TARGET.stem}, {ours.epochs} epochs"
+    yield Row("P5", what, 40, True, *spread(ratios))

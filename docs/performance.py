@@ -1,10 +1,19 @@
-"""What the docs show of results/speed/speed.json, which `make bench` writes, and of the searches for recipes."""
+"""What the docs show of results/speed/speed.json, which `make bench` writes, and of recipes: searches and studies."""
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
-FILE = Path(__file__).parent.parent / "results" / "speed" / "speed.json"
+from scipy.stats import f
+
+from attnbench.comparison import Arm, compare
+from attnbench.report.charts import lines, static
+from attnbench.store import RunRecord, Store
+from attnbench.study import Study
+
+ROOT = Path(__file__).parent.parent
+FILE = ROOT / "results" / "speed" / "speed.json"
 
 
 def speed() -> str:
@@ -35,7 +44,7 @@ def where() -> str:
 def search(name: str) -> str:
     """What was tried on validation images, in the order in which it was."""
     lines = ["| tried | CPU seconds | validation | training |", "|:--|--:|--:|--:|"]
-    for text in (FILE.parent.parent / "search" / f"{name}.jsonl").read_text().splitlines():
+    for text in (ROOT / "results" / "search" / f"{name}.jsonl").read_text().splitlines():
         one = json.loads(text)
         fields = ", ".join(f"{field} {value}" for field, value in one["given"].items())
         found = (
@@ -43,6 +52,71 @@ def search(name: str) -> str:
         )
         lines.append(f"| {fields} | {one.get('cpu_seconds', 0):.0f} | {found} |")
     return "\n".join(lines) + "\n"
+
+
+def target(name: str) -> str:
+    """Every run of a study: what it reached, and the CPU time of its training."""
+    rows = ["| seed | test accuracy | training accuracy, last epoch | CPU minutes |", "|--:|--:|--:|--:|"]
+    ((_, arm),) = _arms(name)
+    for record in arm.records:
+        train, seed = record.curves[-1]["train_accuracy"], record.spec["seed"]
+        rows.append(f"| {seed} | {record.accuracy:.2f} % | {train:.2f} % | {_minutes(record):.1f} |")
+    minutes = statistics.fmean(map(_minutes, arm.records))
+    rows.append(f"| **mean of {arm.accuracy.n}** | **{_interval(arm)}** | | **{minutes:.1f}** |")
+    return "\n".join(rows) + "\n"
+
+
+def verdict(name: str) -> str:
+    """CPU time, spread, and their product, of a study with two recipes; the last line is the second over the first."""
+    head = "| recipe | runs | test accuracy | standard deviation | CPU minutes a run | CPU minutes x variance |"
+    rows = [head, "|:--|--:|--:|--:|--:|--:|"]
+    costs, ends = [], []
+    for title, arm in _arms(name):
+        spread = statistics.stdev(arm.accuracies)
+        minutes = statistics.fmean(map(_minutes, arm.records))
+        costs.append((minutes, spread**2))
+        ends.append(len(arm.records) - 1)
+        cells = title, arm.accuracy.n, _interval(arm), f"{spread:.3f}", f"{minutes:.2f}", f"{minutes * spread**2:.3f}"
+        rows.append(f"| {' | '.join(map(str, cells))} |")
+    (fast, fast_variance), (plain, plain_variance) = costs
+    time, variance = plain / fast, plain_variance / fast_variance
+    low, high = variance / f.ppf(0.975, ends[1], ends[0]), variance / f.ppf(0.025, ends[1], ends[0])
+    rows += [
+        "",
+        f"The second over the first: CPU time {time:.2f}, variance {variance:.2f} [{low:.2f}, {high:.2f}] (95 %, F), "
+        f"cost to a verdict {time * variance:.2f} [{time * low:.2f}, {time * high:.2f}].",
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def curves(name: str) -> str:
+    """Training accuracy after each epoch of every run of a study, as SVG."""
+    rows = []
+    for title, arm in _arms(name):
+        for record in arm.records:
+            run = " ".join(filter(None, [title, f"seed {record.spec['seed']}"]))
+            for point in record.curves:
+                at = point["train_accuracy"]
+                rows.append({"arm": run, "split": "train", "epoch": point["epoch"], "mean": at, "low": at, "high": at})
+    return static(lines(rows, list(dict.fromkeys(row["arm"] for row in rows)), "training accuracy (%)"))[0]
+
+
+def _arms(name: str) -> list[tuple[str, Arm]]:
+    """The arms of a study, with what tells their cells apart."""
+    study = Study.load(ROOT / "studies" / f"{name}.yaml")
+    found = compare(study, Store(ROOT / "results" / name))
+    if found.missing:
+        raise SystemExit(f"results/{name} lacks {found.missing} runs of studies/{name}.yaml")
+    return [(cell.name if len(found.cells) > 1 else "", arm) for cell in found.cells for arm in cell.arms]
+
+
+def _interval(arm: Arm) -> str:
+    found = arm.accuracy
+    return f"{found.mean:.2f} % [{found.low:.2f}, {found.high:.2f}]"
+
+
+def _minutes(record: RunRecord) -> float:
+    return sum(point["cpu_seconds"] for point in record.curves) / 60
 
 
 def _found() -> Any:

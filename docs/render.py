@@ -23,7 +23,9 @@ PAGES = ("controls",)
 """Studies whose whole page lies under docs/reports/."""
 PROFILES = ("resnet20",)
 """Profiles whose figure lies beside them."""
-PARTS = "report table cards notes promises totals witnesses profile speed where search"
+CURVES = ("fast-cifar10", "fast-eurosat", "fast-flowers102", "recipes")
+"""Studies whose learning curves lie there."""
+PARTS = "report table cards notes promises totals witnesses profile speed where search target verdict"
 BLOCK = re.compile(rf"(<!-- ({PARTS.replace(' ', '|')})(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -36,7 +38,7 @@ def _made(what: str, name: str | None) -> str:
     if what in ("report", "table"):
         assert name, f"a {what} has a name"
         return {"report": body, "table": tables}[what](_comparison(name))
-    page = performance if what in ("speed", "where", "search") else catalogue
+    page = performance if what in ("speed", "where", "search", "target", "verdict") else catalogue
     found: str = getattr(page, what)(*([name] if name else []))
     return found
 
@@ -60,6 +62,8 @@ def main() -> None:
             (ROOT / "docs" / "reports" / f"{name}.html").write_text(html(_comparison(name)))
         for name in PROFILES:
             (ROOT / "docs" / "reports" / f"profile-{name}.svg").write_text(catalogue.profile_figure(name))
+        for name in CURVES:
+            (ROOT / "docs" / "reports" / f"curves-{name}.svg").write_text(performance.curves(name))
     print("\n".join(stale) or "every table is what its records say")
     sys.exit(1 if stale and "--check" in sys.argv else 0)
 

@@ -36,8 +36,8 @@ def permutation_p(values: Values, baseline: Values) -> float:
     far, total = 0, 0
     for places in _regroupings(len(one), len(two)):
         regrouped = pooled[places]
-        far += int((_welch_size(regrouped[:, : len(one)], regrouped[:, len(one) :]) >= observed).sum())
-        total += len(places)
+        far += int((_welch_size(regrouped[: len(one)], regrouped[len(one) :]) >= observed).sum())
+        total += places.shape[1]
     return far / total if exact(len(one), len(two)) else (far + 1) / (total + 1)
 
 
@@ -94,13 +94,13 @@ def exact(n: int, m: int) -> bool:
 
 
 def _regroupings(n: int, m: int) -> Iterator[np.ndarray]:
-    """Blocks of places: in each row first those of the one group, then those of the other."""
+    """Blocks of places: in each column first those of the one group, then those of the other."""
     if exact(n, m):
         yield _all_regroupings(n, m)
         return
     rng = np.random.default_rng(0)
     for start in range(0, RESAMPLES, 10_000):
-        yield rng.random((min(10_000, RESAMPLES - start), n + m)).argsort(1)
+        yield rng.random((min(10_000, RESAMPLES - start), n + m)).argsort(1).T
 
 
 @functools.lru_cache(maxsize=8)
@@ -110,12 +110,12 @@ def _all_regroupings(n: int, m: int) -> np.ndarray:
     first = np.array([(0, *rest) if n == m else rest for rest in itertools.combinations(kept, n - (n == m))], np.int8)
     chosen = np.zeros((len(first), n + m), bool)
     np.put_along_axis(chosen, first.astype(np.intp), True, 1)
-    return np.argsort(~chosen, axis=1, kind="stable").astype(np.int8)
+    return np.ascontiguousarray(np.argsort(~chosen, axis=1, kind="stable").astype(np.int8).T)
 
 
 def _welch_size(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """|Welch's t| of samples of unit range; very large where a regrouping has no spread, 0 where also no gap."""
-    gap = np.abs(one.mean(-1) - two.mean(-1))
-    error = np.sqrt(one.var(-1, ddof=1) / one.shape[-1] + two.var(-1, ddof=1) / two.shape[-1])
+    """|Welch's t| of samples of unit range, a column each; very large where there is no spread, 0 where also no gap."""
+    gap = np.abs(one.mean(0) - two.mean(0))
+    error = np.sqrt(one.var(0, ddof=1) / len(one) + two.var(0, ddof=1) / len(two))
     flat = np.where(gap < TIE, 0.0, 1 / TIE)
     return np.where(error < TIE, flat, gap / np.maximum(error, TIE))
