@@ -2,6 +2,8 @@
 
 import json
 import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,33 +62,46 @@ def target(name: str) -> str:
     ((_, arm),) = _arms(name)
     for record in arm.records:
         train, seed = record.curves[-1]["train_accuracy"], record.spec["seed"]
-        rows.append(f"| {seed} | {record.accuracy:.2f} % | {train:.2f} % | {_minutes(record):.1f} |")
-    minutes = statistics.fmean(map(_minutes, arm.records))
-    rows.append(f"| **mean of {arm.accuracy.n}** | **{_interval(arm)}** | | **{minutes:.1f}** |")
+        minutes = "resumed" if record.resumed else f"{_minutes([record]):.1f}"
+        rows.append(f"| {seed} | {record.accuracy:.2f} % | {train:.2f} % | {minutes} |")
+    rows.append(f"| **mean of {arm.accuracy.n}** | **{_interval(arm)}** | | **{_minutes(arm.records):.1f}** |")
     return "\n".join(rows) + "\n"
 
 
 def verdict(name: str) -> str:
-    """CPU time, spread, and their product, of a study with two recipes; the last line is the second over the first."""
-    head = "| recipe | runs | test accuracy | standard deviation | CPU minutes a run | CPU minutes x variance |"
-    rows = [head, "|:--|--:|--:|--:|--:|--:|"]
-    costs, ends = [], []
+    """CPU time, spread, and their product, of a study's recipes; each after the first as what it saves against it."""
+    head = "| recipe | runs | test accuracy | standard deviation | CPU minutes a run | CPU minutes x variance | saves |"
+    rows = [head, "|:--|--:|--:|--:|--:|--:|:--|"]
+    plain = None
     for title, arm in _arms(name):
-        spread = statistics.stdev(arm.accuracies)
-        minutes = statistics.fmean(map(_minutes, arm.records))
-        costs.append((minutes, spread**2))
-        ends.append(len(arm.records) - 1)
-        cells = title, arm.accuracy.n, _interval(arm), f"{spread:.3f}", f"{minutes:.2f}", f"{minutes * spread**2:.3f}"
-        rows.append(f"| {' | '.join(map(str, cells))} |")
-    (fast, fast_variance), (plain, plain_variance) = costs
-    time, variance = plain / fast, plain_variance / fast_variance
-    low, high = variance / f.ppf(0.975, ends[1], ends[0]), variance / f.ppf(0.025, ends[1], ends[0])
-    rows += [
-        "",
-        f"The second over the first: CPU time {time:.2f}, variance {variance:.2f} [{low:.2f}, {high:.2f}] (95 %, F), "
-        f"cost to a verdict {time * variance:.2f} [{time * low:.2f}, {time * high:.2f}].",
-    ]
+        cost = _Cost.of(arm)
+        plain = plain or cost
+        cells = arm.accuracy.n, _interval(arm), f"{cost.variance**0.5:.3f}", f"{cost.minutes:.2f}"
+        product = f"{cost.minutes * cost.variance:.3f}"
+        rows.append(f"| {title} | {' | '.join(map(str, cells))} | {product} | {plain.over(cost)} |")
     return "\n".join(rows) + "\n"
+
+
+@dataclass(frozen=True)
+class _Cost:
+    minutes: float
+    variance: float
+    runs: int
+
+    @classmethod
+    def of(cls, arm: Arm) -> "_Cost":
+        return cls(_minutes(arm.records), statistics.variance(arm.accuracies), arm.accuracy.n)
+
+    def over(self, other: "_Cost") -> str:
+        """How often the other's cost to a verdict this one is; the interval is the variances' (F)."""
+        if self is other:
+            return ""
+        time, variance = self.minutes / other.minutes, self.variance / other.variance
+        ends = [variance / f.ppf(level, self.runs - 1, other.runs - 1) for level in (0.975, 0.025)]
+        return (
+            f"{time:.2f} (time) x {variance:.2f} (variance) = **{time * variance:.2f}** "
+            f"[{time * ends[0]:.2f}, {time * ends[1]:.2f}]"
+        )
 
 
 def curves(name: str) -> str:
@@ -115,8 +130,10 @@ def _interval(arm: Arm) -> str:
     return f"{found.mean:.2f} % [{found.low:.2f}, {found.high:.2f}]"
 
 
-def _minutes(record: RunRecord) -> float:
-    return sum(point["cpu_seconds"] for point in record.curves) / 60
+def _minutes(records: Sequence[RunRecord]) -> float:
+    """CPU minutes of the epochs, the mean of the runs that nothing interrupted."""
+    whole = [record.curves for record in records if not record.resumed]
+    return statistics.fmean(sum(point["cpu_seconds"] for point in curves) / 60 for curves in whole)
 
 
 def _found() -> Any:

@@ -25,8 +25,8 @@ class Mutation:
 
 
 RULE = "if p < ALPHA and not gap.low <= 0 <= gap.high:"
-WELCH = "error = np.sqrt(one.var(-1, ddof=1) / one.shape[-1] + two.var(-1, ddof=1) / two.shape[-1])"
-POOLED = "error = np.sqrt((one.shape[-1] * one.var(-1) + two.shape[-1] * two.var(-1)) / one.shape[-1] / two.shape[-1])"
+WELCH = "error = np.sqrt(one.var(0, ddof=1) / len(one) + two.var(0, ddof=1) / len(two))"
+POOLED = "error = np.sqrt((len(one) * one.var(0) + len(two) * two.var(0)) / len(one) / len(two))"
 FREEDOM = "freedom = error**2 / sum(s**2 / (len(sample) - 1) for s, sample in zip(shares, (one, two), strict=True))"
 TOST = "t.sf((margin - abs(gap)) / error, freedom)"
 PAIRS_P = 'sign_flip_p(one - two) if pairing == "paired" else permutation_p(one, two)'

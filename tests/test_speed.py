@@ -3,12 +3,14 @@
 import importlib
 import itertools
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import ROOT
 
 from attnbench.models import network
+from attnbench.stats import estimate
 
 
 @pytest.fixture
@@ -73,3 +75,25 @@ def test_a_ratio_that_is_much_worse_than_the_committed_one_is_an_error(
     row = speed.Row("P1", "a step", 1.0, more, value, value, value, 5)
     assert speed.compared([row, speed.Row("P1", "new", None, True, 9.0, 9.0, 9.0, 5)]) == code
     assert ("a step" in capsys.readouterr().out) == bool(code)
+
+
+def test_the_cost_to_a_verdict_is_cpu_time_times_variance(monkeypatch):
+    """Twice the time and four times the variance: eight times the CPU time. Of resumed runs the time does not count."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    performance = importlib.import_module("performance")
+    fast, plain = (
+        SimpleNamespace(
+            accuracies=accuracies,
+            accuracy=estimate(accuracies),
+            records=[
+                SimpleNamespace(curves=[{"cpu_seconds": seconds}] * epochs, resumed=resumed)
+                for seconds, resumed in ((30.0, 0), (1.0, 1), (30.0, 0))
+            ],
+        )
+        for accuracies, epochs in (([80.0, 81.0, 82.0], 2), ([78.0, 80.0, 82.0], 4))
+    )
+    monkeypatch.setattr(performance, "_arms", lambda name: [("plain", plain), ("fast", fast)])
+    lines = performance.verdict("any").splitlines()
+    assert lines[2] == "| plain | 3 | 80.00 % [75.03, 84.97] | 2.000 | 2.00 | 8.000 |  |"
+    assert lines[3].startswith("| fast | 3 | 81.00 % [78.52, 83.48] | 1.000 | 1.00 | 1.000 | 2.00 (time) x 4.00")
+    assert lines[3].endswith("= **8.00** [0.21, 312.00] |")  # F(0.975; 2, 2) is 39

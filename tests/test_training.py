@@ -237,6 +237,25 @@ def test_validation_images_are_evaluated_after_every_epoch(do):
     assert not any("val_loss" in point for point in do(spec()).curves)
 
 
+def test_every_epoch_says_what_it_took(do):
+    assert all(point["seconds"] > 0 and point["cpu_seconds"] > 0 for point in do(spec()).curves)
+
+
+def test_an_epoch_gone_on_with_has_also_the_time_from_before(parts):
+    train, begun = parts(spec())
+    next(training(spec(), begun, train, None, minutes=0))
+    saved = begun.to_dict()
+    assert saved["seconds"] > 0
+    assert saved["cpu_seconds"] > 0
+    train, state = parts(spec())
+    state.restore({**saved, "seconds": 2000.0, "cpu_seconds": 1000.0})
+    for _pause in training(spec(), state, train, None, minutes=60):
+        pass
+    first, second = state.curves
+    assert first["seconds"] > 2000 > second["seconds"]
+    assert first["cpu_seconds"] > 1000 > second["cpu_seconds"]
+
+
 def without_seconds(curves: list[dict[str, float]]) -> list[dict[str, float]]:
     return [{name: value for name, value in point.items() if "seconds" not in name} for point in curves]
 

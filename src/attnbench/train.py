@@ -19,6 +19,9 @@ from attnbench.optim import learning_rate, optimizer
 from attnbench.seeding import seeded
 from attnbench.spec import RunSpec
 
+PLAIN = ("epoch", "step", "curves", "best", "seconds", "cpu_seconds")
+"""Fields of the state that are saved as they are."""
+
 
 @dataclass
 class State:
@@ -35,6 +38,10 @@ class State:
     step: int = 0
     curves: list[dict[str, float]] = field(default_factory=list)
     """One mapping per finished epoch."""
+    seconds: float = 0.0
+    """Time of the running epoch, over all processes that took part in it."""
+    cpu_seconds: float = 0.0
+    """The same in CPU time."""
     average: AveragedModel | None = None
     """The mean of the weights of the last steps, where the spec asks for it."""
     best: dict[str, Any] = field(default_factory=dict)
@@ -63,8 +70,7 @@ class State:
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values and tensors, so that it loads with `weights_only`."""
         parts = {name: getattr(self, name).state_dict() for name in self._parts()}
-        plain = ("losses", "correct", "epoch", "step", "curves", "best")
-        return parts | {name: getattr(self, name) for name in plain}
+        return parts | {name: getattr(self, name) for name in ("losses", "correct", *PLAIN)}
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go back to a saved state."""
@@ -72,8 +78,14 @@ class State:
             getattr(self, name).load_state_dict(saved[name])
         self.losses.copy_(saved["losses"])
         self.correct.copy_(saved["correct"])
-        for name in ("epoch", "step", "curves", "best"):
+        for name in PLAIN:
             setattr(self, name, saved[name])
+
+    def count_time(self, since: tuple[float, float]) -> None:
+        """Add what has passed since `clocks()` gave that to the running epoch's time."""
+        seconds, cpu_seconds = clocks()
+        self.seconds += seconds - since[0]
+        self.cpu_seconds += cpu_seconds - since[1]
 
     def _parts(self) -> tuple[str, ...]:
         return ("model", "optimizer", "scaler", *(["average"] if self.average is not None else []))
@@ -108,20 +120,27 @@ def training(
     forward = model or state.model
     due = time.monotonic() + 60 * minutes
     while state.epoch < spec.epochs:
-        began, used = time.perf_counter(), time.process_time()
         state.model.train()
+        since = clocks()
         for step, images, labels in train.epoch(state.epoch, state.step):
             with seeded(spec.seed, "step", state.epoch, step):  # drawn per step: a run can stop anywhere
                 _step(spec, state, forward, step, images, labels, train.steps())
             state.step = step + 1
             if state.step < train.steps() and (state.stop or time.monotonic() >= due):
                 _check_losses(spec, state, train.steps())
+                state.count_time(since)
                 yield Pause("checkpoint", state)
+                since = clocks()
                 due = time.monotonic() + 60 * minutes
-        took = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - used}
-        _close_epoch(spec, state, train, val, took)
+        state.count_time(since)
+        _close_epoch(spec, state, train, val)
         yield Pause("epoch", state)
         due = time.monotonic() + 60 * minutes
+
+
+def clocks() -> tuple[float, float]:
+    """Seconds since some moment, and CPU seconds of this process."""
+    return time.perf_counter(), time.process_time()
 
 
 def predictions(model: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
@@ -203,7 +222,7 @@ def _check_losses(spec: RunSpec, state: State, steps: int) -> None:
         raise Diverged(f"the loss is {loss} at epoch {state.epoch + 1}, step {step + 1}, learning rate {rate:.3g}")
 
 
-def _close_epoch(spec: RunSpec, state: State, train: Batches, val: Batches | None, took: dict[str, float]) -> None:
+def _close_epoch(spec: RunSpec, state: State, train: Batches, val: Batches | None) -> None:
     """Write the epoch's point of the curves, keep the best weights, and begin the next epoch."""
     steps = train.steps()
     _check_losses(spec, state, steps)
@@ -215,7 +234,8 @@ def _close_epoch(spec: RunSpec, state: State, train: Batches, val: Batches | Non
         "train_loss": float((state.losses.cpu().double() * weights).sum() / seen),
         "train_accuracy": 100 * int(state.correct) / seen,
         "lr": learning_rate(spec, state.epoch, steps - 1, steps),
-        **took,
+        "seconds": state.seconds,
+        "cpu_seconds": state.cpu_seconds,
     }
     if val is not None:
         logits, labels = predictions(state.tested, val)
@@ -226,5 +246,6 @@ def _close_epoch(spec: RunSpec, state: State, train: Batches, val: Batches | Non
             state.best = {"accuracy": point["val_accuracy"], "epoch": state.epoch + 1, "weights": kept}
     state.curves.append(point)
     state.epoch, state.step = state.epoch + 1, 0
+    state.seconds = state.cpu_seconds = 0.0
     state.losses.zero_()
     state.correct.zero_()
