@@ -17,8 +17,9 @@ import pytest
 from conftest import TINY
 from PIL import Image
 
-from attnbench.spec import RunSpec
+from attnbench.spec import RunSpec, Runtime
 from attnbench.store import RunRecord, Store
+from attnbench.sweep import Sweep
 
 MINE = """
 import os, signal, time
@@ -262,6 +263,14 @@ def test_a_dry_run_names_what_is_left(done, attnbench):
     left = [RunSpec(**TINY, attention=name, seed=1).id for name in ("none", "se")]
     assert re.findall(r"^  ([0-9a-f]{12})  ", said, re.MULTILINE) == left
     assert contents(Path("runs")) == before
+
+
+def test_a_run_is_called_by_what_varies():
+    specs = [RunSpec(**{**TINY, "lr": lr, "tta": tta}) for lr, tta in ((0.1, "none"), (0.2, "flip"))]
+    called = [Sweep(specs, Runtime()).describe(spec) for spec in specs]
+    always = f"{TINY['dataset']} {TINY['backbone']} none"
+    assert called == [f"{always} lr 0.1 tta none seed 0", f"{always} lr 0.2 tta flip seed 0"]
+    assert Sweep(specs[:1], Runtime()).describe(specs[0]) == f"{always} seed 0"
 
 
 def test_data_that_cannot_be_read_are_one_line_and_no_run(attnbench):

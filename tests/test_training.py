@@ -238,7 +238,9 @@ def test_validation_images_are_evaluated_after_every_epoch(do):
 
 
 def test_every_epoch_says_what_it_took(do):
-    assert all(point["seconds"] > 0 and point["cpu_seconds"] > 0 for point in do(spec()).curves)
+    record = do(spec())
+    assert all(point["seconds"] > 0 and point["cpu_seconds"] > 0 for point in record.curves)
+    assert record.timings["train"] == sum(point["seconds"] for point in record.curves)
 
 
 def test_an_epoch_gone_on_with_has_also_the_time_from_before(parts):

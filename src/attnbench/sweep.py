@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -48,6 +49,17 @@ class Sweep:
         """The runs without a record, in order."""
         return [spec for spec in self.specs if not self.store.done(spec.id)]
 
+    def describe(self, spec: RunSpec) -> str:
+        """A run in a few words: what it is always called by, and what else varies in this sweep."""
+        varied = [f"{name} {getattr(spec, name)}" for name in self._varied]
+        return " ".join([spec.dataset, spec.backbone, spec.attention, *varied, f"seed {spec.seed}"])
+
+    @functools.cached_property
+    def _varied(self) -> list[str]:
+        named = {"dataset", "backbone", "attention", "seed"}
+        others = [f.name for f in dataclasses.fields(RunSpec) if f.name not in named]
+        return [name for name in others if len({repr(getattr(spec, name)) for spec in self.specs}) > 1]
+
 
 def execute(sweep: Sweep, jobs: int = 1, retries: int = 0) -> list[Failure]:
     """Do every pending run in a process of its own, `jobs` at a time; returns those that failed.
@@ -85,11 +97,6 @@ def estimate(sweep: Sweep) -> float | None:
     return None if None in seconds else sum(value for value in seconds if value is not None) / 3600
 
 
-def describe(spec: RunSpec) -> str:
-    """A run in a few words."""
-    return f"{spec.dataset} {spec.backbone} {spec.attention} seed {spec.seed}"
-
-
 def _fan_out(sweep: Sweep, pending: list[RunSpec], jobs: int, retries: int) -> list[Failure]:
     crew = _Crew(sweep, retries)
     failures = []
@@ -102,7 +109,7 @@ def _fan_out(sweep: Sweep, pending: list[RunSpec], jobs: int, retries: int) -> l
                 display.show(crew)
                 for future in finished:
                     reason = future.result()
-                    display.finished(futures[future], reason, sweep.store)
+                    display.finished(futures[future], reason, sweep)
                     if reason:
                         failures.append(Failure(futures[future], reason))
         except KeyboardInterrupt:
@@ -180,18 +187,18 @@ class _Progress:
         for run, spec in list(crew.running.items()):
             points = [line for line in crew.sweep.store.journal(run) if line["event"] == "epoch"]
             if run not in self.tasks:
-                self.tasks[run] = self.bars.add_task(describe(spec), total=spec.epochs)
+                self.tasks[run] = self.bars.add_task(crew.sweep.describe(spec), total=spec.epochs)
             self.bars.update(self.tasks[run], completed=len(points))
 
-    def finished(self, spec: RunSpec, reason: str | None, store: Store) -> None:
+    def finished(self, spec: RunSpec, reason: str | None, sweep: Sweep) -> None:
         """Drop a run's line, move the whole bar on, and say how it went."""
         if spec.id in self.tasks:
             self.bars.remove_task(self.tasks.pop(spec.id))
         self.bars.advance(self.whole)
-        record = store.record(spec.id)
+        record = sweep.store.record(spec.id)
         outcome = f"{record.accuracy:.2f} %" if record and record.done else f"FAILED: {reason}"
         self.bars.console.print(
-            f"{spec.id}  {describe(spec)}  {outcome}", highlight=False, markup=False, soft_wrap=True
+            f"{spec.id}  {sweep.describe(spec)}  {outcome}", highlight=False, markup=False, soft_wrap=True
         )
 
 

@@ -82,8 +82,8 @@ class State:
             setattr(self, name, saved[name])
 
     def count_time(self, since: tuple[float, float]) -> None:
-        """Add what has passed since `clocks()` gave that to the running epoch's time."""
-        seconds, cpu_seconds = clocks()
+        """Add what has passed since `_clocks()` gave that to the running epoch's time."""
+        seconds, cpu_seconds = _clocks()
         self.seconds += seconds - since[0]
         self.cpu_seconds += cpu_seconds - since[1]
 
@@ -121,7 +121,7 @@ def training(
     due = time.monotonic() + 60 * minutes
     while state.epoch < spec.epochs:
         state.model.train()
-        since = clocks()
+        since = _clocks()
         for step, images, labels in train.epoch(state.epoch, state.step):
             with seeded(spec.seed, "step", state.epoch, step):  # drawn per step: a run can stop anywhere
                 _step(spec, state, forward, step, images, labels, train.steps())
@@ -130,7 +130,7 @@ def training(
                 _check_losses(spec, state, train.steps())
                 state.count_time(since)
                 yield Pause("checkpoint", state)
-                since = clocks()
+                since = _clocks()
                 due = time.monotonic() + 60 * minutes
         state.count_time(since)
         _close_epoch(spec, state, train, val)
@@ -138,7 +138,7 @@ def training(
         due = time.monotonic() + 60 * minutes
 
 
-def clocks() -> tuple[float, float]:
+def _clocks() -> tuple[float, float]:
     """Seconds since some moment, and CPU seconds of this process."""
     return time.perf_counter(), time.process_time()
 

@@ -45,7 +45,7 @@ def study(file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run:
     from attnbench.comparison import designs
     from attnbench.report.text import design_lines
     from attnbench.study import Study
-    from attnbench.sweep import Sweep, describe, estimate, execute
+    from attnbench.sweep import Sweep, estimate, execute
 
     plan = Study.load(file)
     sweep = Sweep(plan.runs(), runtime, plan.recipe, plan.name)
@@ -55,7 +55,7 @@ def study(file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run:
         print("\n  ".join(design_lines(design)))
     if dry_run:
         for spec in pending:
-            print(f"  {spec.id}  {describe(spec)}")
+            print(f"  {spec.id}  {sweep.describe(spec)}")
         hours = estimate(sweep) if pending else 0.0
         print(
             f"about {hours / jobs:.2f} hours with --jobs {jobs}"
@@ -65,7 +65,7 @@ def study(file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run:
         return 0
     failures = execute(sweep, jobs, retries)
     for failure in failures:
-        print(f"failed: {failure.spec.id}  {describe(failure.spec)}: {failure.reason}", file=sys.stderr)
+        print(f"failed: {failure.spec.id}  {sweep.describe(failure.spec)}: {failure.reason}", file=sys.stderr)
     done = len(sweep.specs) - len(sweep.pending())
     print(f"{plan.name}: {done} of {len(sweep.specs)} runs are done in {runtime.store}/")
     return 1 if failures else 0
