@@ -1,4 +1,4 @@
-"""One run: the schedules, the loop, the record, and that the same spec gives the same bits."""
+"""One run: the loop, the record, and that the same spec gives the same bits."""
 
 import dataclasses
 import json
@@ -11,14 +11,12 @@ import torch
 import torch.nn.functional as F
 from conftest import TINY
 from safetensors.torch import load_file
-from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
 import attnbench
 from attnbench import RunSpec, Runtime
 from attnbench.data.batches import Batches
 from attnbench.data.splits import constants, load_splits
 from attnbench.errors import Diverged
-from attnbench.optim import learning_rate, optimizer
 from attnbench.registry import ATTENTION
 from attnbench.runner import build, weights_digest
 from attnbench.store import RunRecord, Store
@@ -60,57 +58,6 @@ def parts(data_dir: Path):
     torch.set_num_threads(threads)
 
 
-def rates(one: RunSpec, steps: int) -> list[float]:
-    return [learning_rate(one, epoch, step, steps) for epoch in range(one.epochs) for step in range(steps)]
-
-
-def scheduled(make, lr: float, count: int) -> list[float]:
-    """The learning rates of torch's own scheduler."""
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    sgd = torch.optim.SGD([parameter], lr=lr)
-    scheduler, found = make(sgd), []
-    for _ in range(count):
-        found.append(sgd.param_groups[0]["lr"])
-        sgd.step()
-        if len(found) < count:
-            scheduler.step()
-    return found
-
-
-@pytest.mark.parametrize(("epochs", "steps"), [(1, 1), (1, 7), (5, 3), (25, 4)])
-@pytest.mark.parametrize("lr", [0.1, 1e-3])
-def test_each_schedule_is_torchs_own(epochs, steps, lr):
-    total = epochs * steps
-    by_epoch = scheduled(lambda sgd: CosineAnnealingLR(sgd, epochs), lr, epochs)
-    expected = {
-        "cosine-epoch": np.repeat(by_epoch, steps),
-        "cosine": scheduled(lambda sgd: CosineAnnealingLR(sgd, total), lr, total),
-        "constant": [lr] * total,
-    }
-    if total > 1:  # torch's own divides by zero at one step
-        cycle = dict(max_lr=lr, total_steps=total, cycle_momentum=False)
-        expected["onecycle"] = scheduled(lambda sgd: OneCycleLR(sgd, **cycle), lr, total)
-    for schedule, theirs in expected.items():
-        ours = rates(spec(epochs=epochs, lr=lr, schedule=schedule), steps)
-        np.testing.assert_allclose(ours, theirs, rtol=1e-9, err_msg=schedule)
-
-
-@pytest.mark.parametrize("schedule", ["cosine-epoch", "cosine", "constant"])
-def test_a_warm_up_rises_in_a_line_to_the_peak(schedule):
-    found = rates(spec(epochs=4, lr=0.5, schedule=schedule, warmup=2.0), steps=5)
-    np.testing.assert_allclose(found[:10], [0.5 * (step + 1) / 11 for step in range(10)], rtol=1e-12)
-    assert found[10] == max(found) == 0.5
-    rest = {"constant": 1.0, "cosine": (1 + math.cos(math.pi * 0.5)) / 2, "cosine-epoch": 0.5}
-    assert found[15] == pytest.approx(0.5 * rest[schedule])
-
-
-def test_a_warm_up_sets_the_length_of_the_one_cycles_rise():
-    cycle = dict(max_lr=0.1, total_steps=20, cycle_momentum=False, pct_start=0.5)
-    theirs = scheduled(lambda sgd: OneCycleLR(sgd, **cycle), 0.1, 20)
-    ours = rates(spec(epochs=4, lr=0.1, schedule="onecycle", warmup=2.0), steps=5)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-9)
-
-
 def test_a_card_exempts_parameters_from_weight_decay(parts, monkeypatch):
     entry = ATTENTION.find("se")
     card = dataclasses.replace(entry.card, no_decay=("fc.2.bias",))
@@ -120,13 +67,6 @@ def test_a_card_exempts_parameters_from_weight_decay(parts, monkeypatch):
     named = {name: decay[id(p)] for name, p in state.model.named_parameters()}
     assert named == {name: 0.0 if name.endswith("bn2.1.fc.2.bias") else 0.25 for name in named}
     assert 0.0 in named.values()
-
-
-@pytest.mark.parametrize(("momentum", "nesterov"), [(0.9, True), (0.0, False)])
-def test_sgd_is_nesterovs(momentum, nesterov):
-    made = optimizer(spec(optimizer="sgd", momentum=momentum), torch.nn.Linear(2, 2))
-    assert isinstance(made, torch.optim.SGD)
-    assert (made.defaults["nesterov"], made.defaults["momentum"]) == (nesterov, momentum)
 
 
 OPTIMISERS = {
