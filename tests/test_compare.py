@@ -84,11 +84,17 @@ def test_an_arm_holds_its_accuracies_in_the_order_of_the_seeds():
     assert compare(reversed(records())).cells[0].arm("SE()").accuracies == ACCURACY["se"]
 
 
-@pytest.mark.parametrize("given", [{"epochs": 4}, {"lr": 0.5}, {"backbone": "resnet20"}, {"test_limit": 9}])
-def test_runs_of_another_recipe_are_another_cell_that_says_how_it_differs(given):
-    found = compare(records() + records(given=given))
+OTHER = [{"epochs": 4}, {"lr": 0.5}, {"backbone": "resnet20"}, {"test_limit": 9}, {"tta": "flip"}, {"progressive": 0.5}]
+
+
+@pytest.mark.parametrize("given", OTHER, ids=str)
+@pytest.mark.parametrize("other", [1, 0])
+def test_runs_of_another_recipe_are_another_cell_that_says_how_it_differs(given, other):
+    parts = [records(), records(given=given)]
+    found = compare([record for part in (parts if other else parts[::-1]) for record in part])
     assert arms(found) == [[("none", 5), ("cbam", 5), ("se", 5)]] * 2
-    assert str(*given.values()) in found.cells[1].name
+    assert str(*given.values()) in found.cells[other].name
+    assert found.cells[0].name != found.cells[1].name
 
 
 @pytest.mark.parametrize("given", [{"site": "stage"}, {"stages": (1, 2)}], ids=str)

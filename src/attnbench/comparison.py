@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from attnbench.registry import ATTENTION
-from attnbench.spec import canonical
+from attnbench.spec import LATER, canonical
 from attnbench.stats import Difference, Estimate, crossed, estimate, standard_error, superiority
 from attnbench.store import RunRecord, Store
 from attnbench.study import Study
@@ -218,7 +218,8 @@ def _cell_form(record: RunRecord) -> dict[str, object]:
 
 def _shared(form: Mapping[str, Any]) -> dict[str, object]:
     """What the arms of a cell have in common, of the canonical form of one of its runs."""
-    kept = {name: value for name, value in form.items() if name not in (*_ARM_FIELDS, "seed", "versions")}
+    whole = {**form, **{name: form.get(name, nothing) for name, nothing in LATER.items()}}
+    kept = {name: value for name, value in whole.items() if name not in (*_ARM_FIELDS, "seed", "versions")}
     return kept | {f"{name} version": v for name, v in form["versions"].items() if name != "attention"}
 
 

@@ -162,7 +162,7 @@ def canonical(spec: RunSpec) -> dict[str, object]:
     }
     fields.pop("id", None)  # the cached property, not a field
     fields["every"] = where.every
-    for name, nothing in _LATER.items():
+    for name, nothing in LATER.items():
         if fields[name] == nothing or (plain and name in ("every", "init")):
             del fields[name]
     for field in dataclasses.fields(RunSpec):
@@ -223,7 +223,7 @@ def field_docs(cls: type) -> dict[str, str]:
     }
 
 
-_LATER = {"every": 1, "init": "own", "averaging": 0, "progressive": 0, "tta": "none"}
+LATER = {"every": 1, "init": "own", "averaging": 0.0, "progressive": 0.0, "tta": "none"}
 """Fields that runs stored earlier have not, with the value that changes nothing: left out there, so that names stay."""
 _FLOATS = {name for name, kind in RunSpec.__annotations__.items() if getattr(kind, "__origin__", kind) is float}
 
