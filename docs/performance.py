@@ -104,16 +104,21 @@ class _Cost:
         )
 
 
-def curves(name: str) -> str:
-    """Training accuracy after each epoch of every run of a study, as SVG."""
-    rows = []
-    for title, arm in _arms(name):
-        for record in arm.records:
-            run = " ".join(filter(None, [title, f"seed {record.spec['seed']}"]))
-            for point in record.curves:
-                at = point["train_accuracy"]
-                rows.append({"arm": run, "split": "train", "epoch": point["epoch"], "mean": at, "low": at, "high": at})
-    return static(lines(rows, list(dict.fromkeys(row["arm"] for row in rows)), "training accuracy (%)"))[0]
+def curves(name: str) -> dict[str, str]:
+    """Training accuracy after each epoch of every run of a study: an SVG for each of its recipes, by file name."""
+    arms = [arm for _, arm in _arms(name)]
+    ends = [f"-{number}" for number in range(1, len(arms) + 1)] if len(arms) > 1 else [""]
+    return {f"curves-{name}{end}.svg": _curves(arm) for end, arm in zip(ends, arms, strict=True)}
+
+
+def _curves(arm: Arm) -> str:
+    rows: list[dict[str, Any]] = []
+    for record in arm.records:
+        for point in record.curves:
+            at = point["train_accuracy"]
+            seed = f"seed {record.spec['seed']}"
+            rows.append({"arm": seed, "split": "train", "epoch": point["epoch"], "mean": at, "low": at, "high": at})
+    return static(lines(rows, [f"seed {record.spec['seed']}" for record in arm.records], "training accuracy (%)"))[0]
 
 
 def _arms(name: str) -> list[tuple[str, Arm]]:
@@ -122,7 +127,12 @@ def _arms(name: str) -> list[tuple[str, Arm]]:
     found = compare(study, Store(ROOT / "results" / name))
     if found.missing:
         raise SystemExit(f"results/{name} lacks {found.missing} runs of studies/{name}.yaml")
-    return [(cell.name if len(found.cells) > 1 else "", arm) for cell in found.cells for arm in cell.arms]
+    return [(_recipe(cell.name, arm), arm) for cell in found.cells for arm in cell.arms]
+
+
+def _recipe(title: str, arm: Arm) -> str:
+    form = arm.records[0].canonical
+    return title.removeprefix(f"{form['dataset']}, {form['backbone']}").removeprefix(", ")
 
 
 def _interval(arm: Arm) -> str:
