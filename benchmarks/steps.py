@@ -162,13 +162,12 @@ def _target(rounds: int) -> Iterator[Row]:
     """P5: all steps of the classic recipe against all steps of the study that reaches its accuracy."""
     classic, ours = RunSpec(dataset="CIFAR10"), Study.load(TARGET).runs()[0]
     images, labels = batch(classic.batch_size)
-    sides = [training_side(ours, epoch, SIDE) for epoch in range(ours.epochs)]
-    things = {side: ours_step(ours, *batch(ours.batch_size, side)) for side in set(sides)}
+    sides = [str(training_side(ours, epoch, SIDE)) for epoch in range(ours.epochs)]
+    things = {side: ours_step(ours, *batch(ours.batch_size, int(side))) for side in sorted(set(sides))}
     step = classic_step(textbook(classic.backbone, "none"), images.contiguous(), labels)
-    took = Paired({"classic": step, **{str(side): thing for side, thing in things.items()}}, rounds).seconds
+    took = Paired({"classic": step, **things}, rounds).seconds
     ratios = [
-        (classic.epochs * whole / classic.batch_size)
-        / (sum(took[str(side)][number] for side in sides) / ours.batch_size)
+        (classic.epochs * whole / classic.batch_size) / (sum(took[side][number] for side in sides) / ours.batch_size)
         for number, whole in enumerate(took["classic"])
     ]
     what = f"all steps: classic recipe, {classic.epochs} epochs / {TARGET.stem}, {ours.epochs} epochs"

@@ -3,18 +3,18 @@
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scipy.stats import f
 
-from attnbench.comparison import Arm, compare
+from attnbench.comparison import Arm, Cell
+from attnbench.report import evidence
 from attnbench.report.charts import lines, static
-from attnbench.store import RunRecord, Store
-from attnbench.study import Study
+from attnbench.report.text import spread
+from attnbench.store import RunRecord
+from studies import ROOT, comparison
 
-ROOT = Path(__file__).parent.parent
 FILE = ROOT / "results" / "speed" / "speed.json"
 
 
@@ -64,7 +64,7 @@ def target(name: str) -> str:
         train, seed = record.curves[-1]["train_accuracy"], record.spec["seed"]
         minutes = "resumed" if record.resumed else f"{_minutes([record]):.1f}"
         rows.append(f"| {seed} | {record.accuracy:.2f} % | {train:.2f} % | {minutes} |")
-    rows.append(f"| **mean of {arm.accuracy.n}** | **{_interval(arm)}** | | **{_minutes(arm.records):.1f}** |")
+    rows.append(f"| **mean of {arm.accuracy.n}** | **{_accuracy(arm)}** | | **{_minutes(arm.records):.1f}** |")
     return "\n".join(rows) + "\n"
 
 
@@ -76,7 +76,7 @@ def verdict(name: str) -> str:
     for title, arm in _arms(name):
         cost = _Cost.of(arm)
         plain = plain or cost
-        cells = arm.accuracy.n, _interval(arm), f"{cost.variance**0.5:.3f}", f"{cost.minutes:.2f}"
+        cells = arm.accuracy.n, _accuracy(arm), f"{cost.variance**0.5:.3f}", f"{cost.minutes:.2f}"
         product = f"{cost.minutes * cost.variance:.3f}"
         rows.append(f"| {title} | {' | '.join(map(str, cells))} | {product} | {plain.over(cost)} |")
     return "\n".join(rows) + "\n"
@@ -106,28 +106,29 @@ class _Cost:
 
 def curves(name: str) -> dict[str, str]:
     """Training accuracy after each epoch of every run of a study: an SVG for each of its recipes, by file name."""
-    arms = [arm for _, arm in _arms(name)]
-    ends = [f"-{number}" for number in range(1, len(arms) + 1)] if len(arms) > 1 else [""]
-    return {f"curves-{name}{end}.svg": _curves(arm) for end, arm in zip(ends, arms, strict=True)}
+    cells = _cells(name)
+    ends = [f"-{number}" for number in range(1, len(cells) + 1)] if len(cells) > 1 else [""]
+    return {f"curves-{name}{end}.svg": _curves(cell) for end, cell in zip(ends, cells, strict=True)}
 
 
-def _curves(arm: Arm) -> str:
-    rows: list[dict[str, Any]] = []
-    for record in arm.records:
-        for point in record.curves:
-            at = point["train_accuracy"]
-            seed = f"seed {record.spec['seed']}"
-            rows.append({"arm": seed, "split": "train", "epoch": point["epoch"], "mean": at, "low": at, "high": at})
-    return static(lines(rows, [f"seed {record.spec['seed']}" for record in arm.records], "training accuracy (%)"))[0]
+def _curves(cell: Cell) -> str:
+    """A cell with every run taken for an arm, as the report draws it."""
+    runs = [(arm, record) for arm in cell.arms for record in arm.records]
+    seeds = tuple(replace(arm, name=f"seed {record.spec['seed']}", records=(record,)) for arm, record in runs)
+    rows = [row for row in evidence.curves(replace(cell, arms=seeds)) if row["curve"] == "accuracy"]
+    return static(lines(rows, [arm.name for arm in seeds], "training accuracy (%)"))[0]
 
 
 def _arms(name: str) -> list[tuple[str, Arm]]:
-    """The arms of a study, with what tells their cells apart."""
-    study = Study.load(ROOT / "studies" / f"{name}.yaml")
-    found = compare(study, Store(ROOT / "results" / name))
+    """The arms of a study, with what tells their recipes apart."""
+    return [(_recipe(cell.name, arm), arm) for cell in _cells(name) for arm in cell.arms]
+
+
+def _cells(name: str) -> tuple[Cell, ...]:
+    found = comparison(name)
     if found.missing:
         raise SystemExit(f"results/{name} lacks {found.missing} runs of studies/{name}.yaml")
-    return [(_recipe(cell.name, arm), arm) for cell in found.cells for arm in cell.arms]
+    return found.cells
 
 
 def _recipe(title: str, arm: Arm) -> str:
@@ -135,9 +136,8 @@ def _recipe(title: str, arm: Arm) -> str:
     return title.removeprefix(f"{form['dataset']}, {form['backbone']}").removeprefix(", ")
 
 
-def _interval(arm: Arm) -> str:
-    found = arm.accuracy
-    return f"{found.mean:.2f} % [{found.low:.2f}, {found.high:.2f}]"
+def _accuracy(arm: Arm) -> str:
+    return f"{arm.accuracy.mean:.2f} % {spread(arm.accuracy)}"
 
 
 def _minutes(records: Sequence[RunRecord]) -> float:

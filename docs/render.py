@@ -7,18 +7,14 @@ performance.py.
 
 import re
 import sys
-from pathlib import Path
 
 import catalogue
 import performance
 
-from attnbench.comparison import Comparison, compare
 from attnbench.report import html
 from attnbench.report.tables import body, tables
-from attnbench.store import Store
-from attnbench.study import Study
+from studies import ROOT, comparison
 
-ROOT = Path(__file__).parent.parent
 PAGES = ("controls",)
 """Studies whose whole page lies under docs/reports/."""
 PROFILES = ("resnet20",)
@@ -37,14 +33,10 @@ def rendered(text: str) -> str:
 def _made(what: str, name: str | None) -> str:
     if what in ("report", "table"):
         assert name, f"a {what} has a name"
-        return {"report": body, "table": tables}[what](_comparison(name))
+        return {"report": body, "table": tables}[what](comparison(name))
     page = performance if what in ("speed", "where", "search", "target", "verdict") else catalogue
     found: str = getattr(page, what)(*([name] if name else []))
     return found
-
-
-def _comparison(name: str) -> Comparison:
-    return compare(Study.load(ROOT / "studies" / f"{name}.yaml"), Store(ROOT / "results" / name))
 
 
 def main() -> None:
@@ -59,7 +51,7 @@ def main() -> None:
                 page.write_text(after)
     if "--check" not in sys.argv:
         for name in PAGES:
-            (ROOT / "docs" / "reports" / f"{name}.html").write_text(html(_comparison(name)))
+            (ROOT / "docs" / "reports" / f"{name}.html").write_text(html(comparison(name)))
         for name in PROFILES:
             (ROOT / "docs" / "reports" / f"profile-{name}.svg").write_text(catalogue.profile_figure(name))
         for name in CURVES:

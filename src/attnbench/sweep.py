@@ -100,7 +100,7 @@ def estimate(sweep: Sweep) -> float | None:
 def _fan_out(sweep: Sweep, pending: list[RunSpec], jobs: int, retries: int) -> list[Failure]:
     crew = _Crew(sweep, retries)
     failures = []
-    with ThreadPoolExecutor(jobs) as pool, _display(len(pending)) as display:
+    with ThreadPoolExecutor(jobs) as pool, _display(sweep, len(pending)) as display:
         futures = {pool.submit(crew.train, spec): spec for spec in pending}
         waiting: set[Future[str | None]] = set(futures)
         try:
@@ -109,7 +109,7 @@ def _fan_out(sweep: Sweep, pending: list[RunSpec], jobs: int, retries: int) -> l
                 display.show(crew)
                 for future in finished:
                     reason = future.result()
-                    display.finished(futures[future], reason, sweep)
+                    display.finished(futures[future], reason)
                     if reason:
                         failures.append(Failure(futures[future], reason))
         except KeyboardInterrupt:
@@ -177,33 +177,33 @@ class _Crew:
 class _Progress:
     """A bar over all runs and a line for each that is training; plain lines where there is no terminal."""
 
-    def __init__(self, bars: Progress, total: int) -> None:
-        self.bars = bars
+    def __init__(self, bars: Progress, sweep: Sweep, total: int) -> None:
+        self.bars, self.sweep = bars, sweep
         self.whole = bars.add_task("runs", total=total)
         self.tasks: dict[str, TaskID] = {}
 
     def show(self, crew: _Crew) -> None:
         """Bring the lines of the running runs up to date."""
         for run, spec in list(crew.running.items()):
-            points = [line for line in crew.sweep.store.journal(run) if line["event"] == "epoch"]
+            points = [line for line in self.sweep.store.journal(run) if line["event"] == "epoch"]
             if run not in self.tasks:
-                self.tasks[run] = self.bars.add_task(crew.sweep.describe(spec), total=spec.epochs)
+                self.tasks[run] = self.bars.add_task(self.sweep.describe(spec), total=spec.epochs)
             self.bars.update(self.tasks[run], completed=len(points))
 
-    def finished(self, spec: RunSpec, reason: str | None, sweep: Sweep) -> None:
+    def finished(self, spec: RunSpec, reason: str | None) -> None:
         """Drop a run's line, move the whole bar on, and say how it went."""
         if spec.id in self.tasks:
             self.bars.remove_task(self.tasks.pop(spec.id))
         self.bars.advance(self.whole)
-        record = sweep.store.record(spec.id)
+        record = self.sweep.store.record(spec.id)
         outcome = f"{record.accuracy:.2f} %" if record and record.done else f"FAILED: {reason}"
         self.bars.console.print(
-            f"{spec.id}  {sweep.describe(spec)}  {outcome}", highlight=False, markup=False, soft_wrap=True
+            f"{spec.id}  {self.sweep.describe(spec)}  {outcome}", highlight=False, markup=False, soft_wrap=True
         )
 
 
 @contextlib.contextmanager
-def _display(total: int) -> Iterator[_Progress]:
+def _display(sweep: Sweep, total: int) -> Iterator[_Progress]:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -212,7 +212,7 @@ def _display(total: int) -> Iterator[_Progress]:
     )
     console = Console()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        yield _Progress(bars, total)
+        yield _Progress(bars, sweep, total)
 
 
 def _start(job: str, asked: Mapping[str, object], runtime: Runtime) -> subprocess.Popen[str]:
