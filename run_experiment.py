@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from attnbench.catalogue.registry import ATTENTION, DATASETS
 from attnbench.errors import AttnbenchError
 from attnbench.files import replacing
-from attnbench.registry import ATTENTION, DATASETS
-from attnbench.spec import RunSpec, Runtime
+from attnbench.spec.run import RunSpec, Runtime
 
 CIFAR = "0.4914 0.4822 0.4465 / 0.2023 0.1994 0.2010"
 RECIPES: dict[str, tuple[int, str]] = {
@@ -72,9 +72,9 @@ def parser() -> argparse.ArgumentParser:
 
 def experiment(asked: argparse.Namespace) -> None:
     """Do the run and leave its traces: the console's lines, the .pth file, the MLflow run."""
-    from attnbench.runner import run
-    from attnbench.store import Store
-    from attnbench.tracking import View, mirrored
+    from attnbench.store.mlflow import View, mirrored
+    from attnbench.store.runs import Store
+    from attnbench.training.run import run
 
     spec = classic_spec(asked)
     runtime = Runtime(device=asked.device, threads=0, data_dir=asked.data_dir, tracker="none")

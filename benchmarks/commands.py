@@ -12,8 +12,8 @@ from typing import Any
 from paired import Ratio, Row, spread
 from report_scale import made, stored
 
-from attnbench.store import Store
-from attnbench.study import Study
+from attnbench.spec.study import Study
+from attnbench.store.runs import Store
 
 LONG = 300
 """Seconds of the run over which P6 spreads what is not training."""
@@ -31,7 +31,7 @@ import sys, time, torch
 sys.path.insert(0, {here!r})
 torch.set_num_threads({threads})
 from steps import batch, ours_step, spec_of
-from attnbench.numerics import keep_pages
+from attnbench.training.numerics import keep_pages
 keep_pages()
 step = ours_step(spec_of("resnet20"), *batch(32))
 step(); step()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attnbench.profiling import in_turn
+from attnbench.examine.profiling import in_turn
 
 
 class Ratio(NamedTuple):

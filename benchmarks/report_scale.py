@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from attnbench import RunSpec, predictions
-from attnbench.registry import ATTENTION
-from attnbench.spec import canonical
-from attnbench.store import RunRecord, Store
+from attnbench import RunSpec
+from attnbench.catalogue.registry import ATTENTION
+from attnbench.spec.run import canonical
+from attnbench.store import predictions
+from attnbench.store.runs import RunRecord, Store
 
 CLASSES = 10
 

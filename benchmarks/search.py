@@ -17,10 +17,10 @@ import torch
 from attnbench.data.batches import Batches
 from attnbench.data.splits import constants, load_splits
 from attnbench.errors import Diverged
-from attnbench.recipes import preset
-from attnbench.runner import build
-from attnbench.spec import RunSpec
-from attnbench.train import State, predictions, training
+from attnbench.spec.recipes import preset
+from attnbench.spec.run import RunSpec
+from attnbench.training.loop import State, predictions, training
+from attnbench.training.run import build
 
 
 def main() -> None:

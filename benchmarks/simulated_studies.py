@@ -14,10 +14,10 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from attnbench import compare
-from attnbench.comparison import Cell
-from attnbench.resampling import Pairing
-from attnbench.store import RunRecord
-from attnbench.verdicts import Plan, Verdict
+from attnbench.analysis.comparison import Cell
+from attnbench.analysis.resampling import Pairing
+from attnbench.analysis.verdicts import Plan, Verdict
+from attnbench.store.runs import RunRecord
 
 WIDE = 50.0
 """A margin that every comparison passes, where equivalence is not what is counted."""

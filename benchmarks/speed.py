@@ -18,7 +18,7 @@ import steps
 import where
 from paired import Row
 
-from attnbench.environment import environment
+from attnbench.store.environment import environment
 
 FILE = Path(__file__).parent.parent / "results" / "speed" / "speed.json"
 SLACK = 1.15

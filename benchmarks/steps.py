@@ -12,17 +12,17 @@ from baselines import classic_step, convolutions, pil_batches, textbook, timm_st
 from paired import Paired, Row, spread
 from torch import Tensor
 
-from attnbench.bench import Bench
-from attnbench.cost import kept_for_backward
 from attnbench.data.batches import Batches, training_side
 from attnbench.data.splits import Split
-from attnbench.numerics import keep_pages
-from attnbench.optim import optimizer
-from attnbench.profiling import made_batch, network_of
-from attnbench.recipes import preset
-from attnbench.spec import RunSpec
-from attnbench.study import Study
-from attnbench.train import State, training
+from attnbench.examine.bench import Bench
+from attnbench.examine.profiling import made_batch, network_of
+from attnbench.networks.cost import kept_for_backward
+from attnbench.spec.recipes import preset
+from attnbench.spec.run import RunSpec
+from attnbench.spec.study import Study
+from attnbench.training.loop import State, training
+from attnbench.training.numerics import keep_pages
+from attnbench.training.optim import optimizer
 
 SIDE = 32
 STEP_GOALS = {"resnet20": 1.20, 'resnet18(stem="cifar")': 1.07}

@@ -24,10 +24,10 @@ from typing import get_args
 import numpy as np
 from simulated_studies import World, analysed, first, study
 
-from attnbench.power import POWER, can_decide, detectable
-from attnbench.resampling import Pairing, crossed_draws
+from attnbench.analysis.power import POWER, can_decide, detectable
+from attnbench.analysis.resampling import Pairing, crossed_draws
+from attnbench.analysis.stats import ALPHA
 from attnbench.seeding import stream
-from attnbench.stats import ALPHA
 
 PAGE = Path(__file__).parent.parent / "docs" / "statistics.md"
 BLOCK = re.compile(r"(<!-- coverage -->\n).*?(<!-- end -->)", re.DOTALL)

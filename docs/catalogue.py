@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from attnbench import network
-from attnbench.conformance import PROMISES
-from attnbench.refs import parse
-from attnbench.registry import ATTENTION, Entry
+from attnbench.catalogue.refs import parse
+from attnbench.catalogue.registry import ATTENTION, Entry
+from attnbench.examine.conformance import PROMISES
 from attnbench.report.charts import static
 from attnbench.report.costs import chart, read, table
 

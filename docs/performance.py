@@ -8,11 +8,11 @@ from typing import Any
 
 from scipy.stats import f
 
-from attnbench.comparison import Arm, Cell
+from attnbench.analysis.comparison import Arm, Cell
 from attnbench.report import evidence
 from attnbench.report.charts import lines, static
 from attnbench.report.text import spread
-from attnbench.store import RunRecord
+from attnbench.store.runs import RunRecord
 from studies import ROOT, comparison
 
 FILE = ROOT / "results" / "speed" / "speed.json"

@@ -10,9 +10,10 @@ import sys
 
 import catalogue
 import performance
+import rooms
 
+import studies
 from attnbench.report import html
-from attnbench.report.tables import body, tables
 from studies import ROOT, comparison
 
 PAGES = ("controls",)
@@ -21,8 +22,15 @@ PROFILES = ("resnet20",)
 """Profiles whose figure lies beside them."""
 CURVES = ("fast-cifar10", "fast-eurosat", "fast-flowers102", "recipes")
 """Studies whose learning curves lie there."""
-PARTS = "report table cards notes promises totals witnesses profile speed where search target verdict"
-BLOCK = re.compile(rf"(<!-- ({PARTS.replace(' ', '|')})(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+PARTS = {
+    "report": studies,
+    "table": studies,
+    **dict.fromkeys(("cards", "notes", "promises", "totals", "witnesses", "profile"), catalogue),
+    **dict.fromkeys(("speed", "where", "search", "target", "verdict"), performance),
+    "tree": rooms,
+}
+"""What stands between marks -> the module whose function of that name makes it."""
+BLOCK = re.compile(rf"(<!-- ({'|'.join(PARTS)})(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def rendered(text: str) -> str:
@@ -31,11 +39,7 @@ def rendered(text: str) -> str:
 
 
 def _made(what: str, name: str | None) -> str:
-    if what in ("report", "table"):
-        assert name, f"a {what} has a name"
-        return {"report": body, "table": tables}[what](comparison(name))
-    page = performance if what in ("speed", "where", "search", "target", "verdict") else catalogue
-    found: str = getattr(page, what)(*([name] if name else []))
+    found: str = getattr(PARTS[what], what)(*([name] if name else []))
     return found
 
 

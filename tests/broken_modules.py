@@ -8,7 +8,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from attnbench.cards import Paper
+from attnbench.catalogue.cards import Paper
 from attnbench.mechanisms import attention
 
 

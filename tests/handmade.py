@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from attnbench import RunSpec, Store
-from attnbench.registry import ATTENTION
-from attnbench.spec import canonical
-from attnbench.store import RunRecord
+from attnbench.catalogue.registry import ATTENTION
+from attnbench.spec.run import canonical
+from attnbench.store.runs import RunRecord
 
 ACCURACY = {
     "none": [91.25, 90.5, 92.0, 90.75, 91.5],

@@ -12,12 +12,12 @@ from xml.etree import ElementTree
 import numpy as np
 
 from attnbench import RunSpec, Store, Study, compare
-from attnbench.registry import ATTENTION, BACKBONES, DATASETS
+from attnbench.catalogue.registry import ATTENTION, BACKBONES, DATASETS
 from attnbench.report.evidence import quality
 from attnbench.report.figures import figures
 from attnbench.report.page import page
-from attnbench.spec import canonical
-from attnbench.store import RunRecord
+from attnbench.spec.run import canonical
+from attnbench.store.runs import RunRecord
 
 ARMS = ["none", "se", "cbam", "constant", "static", "random", 'random(of="cbam")']
 PLAN: dict[str, Any] = {

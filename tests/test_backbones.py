@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torchvision.models import densenet, resnet
 
 from attnbench import RunSpec, network
-from attnbench.models import _stage
-from attnbench.optim import optimizer
-from attnbench.registry import BACKBONES, sites
+from attnbench.catalogue.registry import BACKBONES, sites
+from attnbench.networks.graft import _stage
+from attnbench.training.optim import optimizer
 
 SMALL = {
     "resnet18": 'resnet18(stem="cifar")',

@@ -10,8 +10,8 @@ from conftest import ROOT
 from torch import nn
 
 from attnbench import RunSpec, Store, Study, build_attention, network
-from attnbench.registry import ATTENTION, card_of
-from attnbench.sameness import same
+from attnbench.catalogue.registry import ATTENTION, card_of
+from attnbench.examine.sameness import same
 
 HERE = Path(__file__).parent
 ENTRIES = [entry for entry in ATTENTION if entry.builtin]

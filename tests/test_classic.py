@@ -17,7 +17,9 @@ from conftest import ROOT
 from torch import Tensor, nn
 
 import attnbench
-from attnbench import RunSpec, Store, runner, tracking
+from attnbench import RunSpec, Store
+from attnbench.store import mlflow as tracking
+from attnbench.training import run as runner
 
 SMALL = {"dataset": "digits", "train_limit": 64, "test_limit": 32, "image_size": 8, "epochs": 2}
 FLAGS = [*(f"--{name}={value}" for name, value in SMALL.items()), "--attention_type"]

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from conftest import TINY
 
-from attnbench import RunSpec, Runtime, __version__, cli, runner
-from attnbench.store import RunRecord
+from attnbench import RunSpec, Runtime, __version__, cli
+from attnbench.store.runs import RunRecord
+from attnbench.training import run as runner
 
 VERBS = ("run", "study", "report", "compare", "list", "show", "check", "same", "profile", "data", "evaluate")
 VERBS += ("reproduce", "sync", "ui")

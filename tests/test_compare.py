@@ -12,11 +12,11 @@ from handmade import ACCURACY, PLAN, record, records, stored
 from scipy import stats as oracle
 
 from attnbench import RunSpec, Store, Study, compare
-from attnbench.comparison import Cell, Comparison
+from attnbench.analysis.comparison import Cell, Comparison
+from attnbench.analysis.verdicts import Plan
 from attnbench.report import markdown
 from attnbench.report.tables import verdicts
 from attnbench.report.text import sentence
-from attnbench.verdicts import Plan
 
 NONE = np.array([90.0, 90.5, 91.0, 90.25, 90.75, 90.5, 91.25, 90.0])
 JITTER = np.array([0.25, -0.25, 0, 0.25, -0.25, 0, 0, 0])

@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
-from attnbench.conformance import CHANNELS, PROMISES, Subject, broken
-from attnbench.registry import ATTENTION, Entry
+from attnbench.catalogue.registry import ATTENTION, Entry
+from attnbench.examine.conformance import CHANNELS, PROMISES, Subject, broken
 
 SHAPE = "keeps the shape at every width and map, in training too"
 WIDE = "is built and runs at 256 and 2,048 channels"

@@ -13,13 +13,13 @@ from torch import nn
 
 import attnbench
 from attnbench import RunSpec, Runtime, build_attention, network
+from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference, BadSpec
-from attnbench.optim import optimizer
-from attnbench.registry import ATTENTION
-from attnbench.reproduce import reproduce
-from attnbench.runner import build
+from attnbench.examine.reproduce import reproduce
 from attnbench.seeding import seeded
-from attnbench.store import RunRecord
+from attnbench.store.runs import RunRecord
+from attnbench.training.optim import optimizer
+from attnbench.training.run import build
 
 WIDTHS = [4] * 3 + [8] * 6
 """Channels at the nine sites of the tiny network."""
@@ -30,7 +30,7 @@ Do = Callable[..., RunRecord]
 
 MINE = """
 from torch import nn
-from attnbench.cards import Paper
+from attnbench.catalogue.cards import Paper
 from attnbench.mechanisms import attention
 
 @attention("mine", Paper(title="Somebody's own", kind="S"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from attnbench import stats, verdicts
+from attnbench.analysis import stats, verdicts
 
 LEVELS = [75.0, 80.0]
 

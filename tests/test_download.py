@@ -20,11 +20,11 @@ import torchvision.datasets as official
 from torchvision.datasets import utils as torchvision_utils
 
 from attnbench import RunSpec
-from attnbench.cards import Source
+from attnbench.catalogue.cards import Source
+from attnbench.catalogue.registry import DATASETS
 from attnbench.data import download
 from attnbench.data.splits import Splits, load_splits
 from attnbench.errors import DataProblem
-from attnbench.registry import DATASETS
 
 NAME = "cifar-10-python.tar.gz"
 RAW = "FashionMNIST/raw"

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from attnbench import build_attention
-from attnbench.registry import ATTENTION
+from attnbench.catalogue.registry import ATTENTION
 
 REFERENCES: dict[str, ModuleType] = {
     file.stem: importlib.import_module(f"equations.{file.stem}")

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 import attnbench
 from attnbench import RunSpec, Runtime, Store, build_attention, cli, compare, network
+from attnbench.catalogue.registry import ATTENTION
 from attnbench.data.splits import Split, load_splits
-from attnbench.evaluate import _gated, _swap, evaluate
-from attnbench.registry import ATTENTION
+from attnbench.examine.evaluate import _gated, _swap, evaluate
 from attnbench.report.evidence import decomposition
 from attnbench.seeding import stream
-from attnbench.store import RunRecord
+from attnbench.store.runs import RunRecord
 
 LEARNT = {"epochs": 4, "train_limit": 200, "lr": 0.02, "test_limit": 257}  # the last batch is one image of 256 + 1
 FORMULAS = {
@@ -224,7 +224,7 @@ def test_a_second_call_reads_no_image_and_says_the_same(run, runtime, said, monk
     first, printed = evaluate(record.id, gate, runtime), said("evaluate", record.id, "--gate", gate)
     times = {file.name: file.stat().st_mtime_ns for file in Path(record.folder).iterdir()}
     for name in ("load", "load_splits", "predictions"):
-        monkeypatch.setattr(f"attnbench.evaluate.{name}", lambda *_: pytest.fail("evaluated again"))
+        monkeypatch.setattr(f"attnbench.examine.evaluate.{name}", lambda *_: pytest.fail("evaluated again"))
     assert evaluate(record.id, gate, runtime) == first == Store("runs").find(record.id).gates[gate]
     assert said("evaluate", record.id, "--gate", gate) == printed
     assert times == {file.name: file.stat().st_mtime_ns for file in Path(record.folder).iterdir()}

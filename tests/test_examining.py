@@ -11,12 +11,12 @@ from conftest import ROOT
 from torch import nn
 
 from attnbench import RunSpec, Store, cli, network
-from attnbench.bench import Bench
-from attnbench.cost import cost, kept_for_backward, peak_memory
 from attnbench.errors import AttnbenchError, BadReference
-from attnbench.matching import match
-from attnbench.profiling import FEWEST_ROUNDS, profile
-from attnbench.sameness import same
+from attnbench.examine.bench import Bench
+from attnbench.examine.matching import match
+from attnbench.examine.profiling import FEWEST_ROUNDS, profile
+from attnbench.examine.sameness import same
+from attnbench.networks.cost import cost, kept_for_backward, peak_memory
 
 SMALL = "resnet20(widths=(4, 8, 8))"
 MINE = """
@@ -98,7 +98,7 @@ def test_same_sees_a_backbone_that_a_mechanism_has_changed(monkeypatch):
             torch.nn.init.ones_(model.conv1.weight)
         return model
 
-    monkeypatch.setattr("attnbench.runner.network", tampered)
+    monkeypatch.setattr("attnbench.training.run.network", tampered)
     spec = {"dataset": "CIFAR10", "backbone": SMALL}
     found = same(RunSpec(**spec, attention="se"), RunSpec(**spec)).differences
     assert [what.split(" ")[1] for what in found] == ["conv1", "bn1"]

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnbench import RunSpec, Study
+from attnbench.catalogue.refs import Ref, parse
+from attnbench.catalogue.registry import ATTENTION, BACKBONES, DATASETS
 from attnbench.errors import BadReference, BadSpec
-from attnbench.recipes import RECIPES
-from attnbench.refs import Ref, parse
-from attnbench.registry import ATTENTION, BACKBONES, DATASETS
-from attnbench.spec import canonical
+from attnbench.spec.recipes import RECIPES
+from attnbench.spec.run import canonical
 
 FIELDS = [field.name for field in dataclasses.fields(RunSpec)]
 

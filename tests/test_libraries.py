@@ -10,8 +10,8 @@ import torchvision
 from torch import nn
 
 from attnbench import RunSpec, network
+from attnbench.catalogue.registry import BACKBONES
 from attnbench.errors import BadReference, BadSpec
-from attnbench.registry import BACKBONES
 
 TINY = {"torchvision": "mobilenet_v3_small", "timm": "mobilenetv3_small_050"}
 EACH = pytest.mark.parametrize("library", ["torchvision", "timm"])

@@ -8,8 +8,8 @@ import torch
 
 import attnbench
 from attnbench import build_attention
+from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference
-from attnbench.registry import ATTENTION
 
 
 def images(*shape: int, seed: int = 1) -> torch.Tensor:
@@ -55,7 +55,7 @@ def test_a_wrong_option_is_refused_in_one_line_that_says_what_would_work(text, n
 USERS = """
 from torch import nn
 import attnbench
-from attnbench.cards import Paper
+from attnbench.catalogue.cards import Paper
 
 class Halver(nn.Module):
     def __init__(self, channels, option=2):

@@ -36,64 +36,64 @@ GAPS = "difference(one.accuracies, two.accuracies, plan.pairing)"
 MISTAKES = [
     Mutation(
         "the difference has the other sign",
-        "stats.py",
+        "analysis/stats.py",
         "gap = float(one.mean() - two.mean())",
         "gap = float(two.mean() - one.mean())",
         "test_verdicts::better_and_worse",
     ),
     Mutation(
         "Holm's correction returns what it was given",
-        "stats.py",
+        "analysis/stats.py",
         "np.minimum(steps, 1.0)",
         "given[order]",
         "test_verdicts::alone_may_be_undecided",
     ),
     Mutation(
         "new images have the interval of this test set",
-        "verdicts.py",
+        "analysis/verdicts.py",
         NEW,
         "new_images=Estimate(gap.mean, gap.low, gap.high, gap.n),",
         "test_verdicts::drawn_as_the_plan_says",
     ),
     Mutation(
         "this test set has the interval of new images",
-        "verdicts.py",
+        "analysis/verdicts.py",
         "difference=gap,",
         "difference=_new_images(one, two, plan.pairing),",
         "test_verdicts::drawn_as_the_plan_says",
     ),
-    Mutation("p is of the pooled t", "resampling.py", WELCH, POOLED, "test_resampling::scipys_with_welchs_t"),
+    Mutation("p is of the pooled t", "analysis/resampling.py", WELCH, POOLED, "test_resampling::scipys_with_welchs_t"),
     Mutation(
         "equivalence asks only whether the arm is not far below",
-        "stats.py",
+        "analysis/stats.py",
         TOST,
         "t.sf((margin + gap) / error, freedom)",
         "test_verdicts::better_and_worse",
     ),
     Mutation(
         "pairs are analysed as independent",
-        "verdicts.py",
+        "analysis/verdicts.py",
         GAPS,
         "difference(one.accuracies, two.accuracies)",
         "test_verdicts::pairs_are_the_seeds",
     ),
     Mutation(
         "regroupings that tie do not count",
-        "resampling.py",
+        "analysis/resampling.py",
         "* (1 - TIE) - TIE",
         "* (1 + TIE) + TIE",
         "test_resampling::ties_between_regroupings",
     ),
     Mutation(
         "a tie is no half win",
-        "stats.py",
+        "analysis/stats.py",
         "((one > two) + 0.5 * (one == two))",
         "(one > two)",
         "test_stats::share_of_pairs_won",
     ),
     Mutation(
         "the seeds of pairs are drawn one by one",
-        "verdicts.py",
+        "analysis/verdicts.py",
         "kept, self.labels)",
         "kept, self.labels, self.stream)",
         "test_verdicts::pairs_cancel",
@@ -104,103 +104,111 @@ SLOW = pytest.mark.slow
 MORE = [
     Mutation(
         "equivalence asks only whether the arm is not far above",
-        "stats.py",
+        "analysis/stats.py",
         TOST,
         "t.sf((margin - gap) / error, freedom)",
         "test_verdicts::better_and_worse",
     ),
     Mutation(
         "a small p is enough",
-        "verdicts.py",
+        "analysis/verdicts.py",
         RULE,
         "if p < ALPHA:",
         "test_verdicts::small_p_alone",
     ),
     Mutation(
         "an interval without zero is enough",
-        "verdicts.py",
+        "analysis/verdicts.py",
         RULE,
         "if not gap.low <= 0 <= gap.high:",
         "test_verdicts::interval_without_zero_alone",
     ),
     Mutation(
         "equivalence is not corrected",
-        "verdicts.py",
+        "analysis/verdicts.py",
         "equal = holm([",
         "equal = list([",
         "test_verdicts::alone_may_be_undecided",
     ),
     Mutation(
         "Holm's correction is Bonferroni's",
-        "stats.py",
+        "analysis/stats.py",
         "np.arange(len(given), 0, -1)",
         "len(given)",
         "test_stats::of_statsmodels",
     ),
     Mutation(
-        "p is of the bare difference", "resampling.py", WELCH, "error = gap**0", "test_resampling::scipys_with_welchs_t"
+        "p is of the bare difference",
+        "analysis/resampling.py",
+        WELCH,
+        "error = gap**0",
+        "test_resampling::scipys_with_welchs_t",
     ),
     Mutation(
         "the interval has the pooled degrees of freedom",
-        "stats.py",
+        "analysis/stats.py",
         FREEDOM,
         "freedom = len(one) + len(two) - 2",
         "test_stats::scipys_interval",
     ),
-    Mutation("pairs are regrouped", "stats.py", PAIRS_P, "permutation_p(one, two)", "test_stats::without_any_spread"),
+    Mutation(
+        "pairs are regrouped", "analysis/stats.py", PAIRS_P, "permutation_p(one, two)", "test_stats::without_any_spread"
+    ),
     Mutation(
         "signs that tie do not count",
-        "resampling.py",
+        "analysis/resampling.py",
         "- TIE * np.abs(gaps).sum()",
         "+ TIE * np.abs(gaps).sum()",
         "test_resampling::all_go_one_way",
     ),
     Mutation(
         "independent arms have their seeds drawn together",
-        "resampling.py",
+        "analysis/resampling.py",
         "default_rng((1, stream))",
         "default_rng((1, 0))",
         "test_resampling::equal_streams",
     ),
     Mutation(
         "few seeds make the bootstrap too sure",
-        "stats.py",
+        "analysis/stats.py",
         "float(draws.var()) + error**2 / n",
         "float(draws.var())",
         "test_stats::images_add_nothing",
     ),
     Mutation(
         "new images have a normal interval",
-        "stats.py",
+        "analysis/stats.py",
         "variance**2 * freedom / error**4 if error > 0 else math.inf",
         "math.inf",
         "test_stats::satterthwaites",
     ),
     Mutation(
         "the spread is taken as known",
-        "power.py",
+        "analysis/power.py",
         "spread * _quantiles_of_truth(freedom)",
         "spread * np.ones(40)",
         "test_power::eighty_percent",
     ),
     Mutation(
         "further seeds forget equivalence",
-        "power.py",
+        "analysis/power.py",
         "min(_assurance(",
         "max(_assurance(",
         "test_power::eighty_percent",
     ),
     Mutation(
         "power is one-sided",
-        "power.py",
+        "analysis/power.py",
         "1 - ALPHA / family / 2",
         "1 - ALPHA / family",
         "test_power::found_as_often_as_stated",
     ),
-    Mutation("Brier's score lacks a cross term", "predictions.py", "2 * of_true", "of_true", "test_predictions::sure"),
+    Mutation(
+        "Brier's score lacks a cross term", "store/predictions.py", "2 * of_true", "of_true", "test_predictions::sure"
+    ),
     Mutation(
         "calibration errors cancel",
-        "predictions.py",
+        "store/predictions.py",
         "np.abs(reliability[1] - reliability[2])",
         "(reliability[1] - reliability[2])",
         "test_predictions::naive_loop",
@@ -236,9 +244,10 @@ def test_the_copy_without_a_mistake_passes():
 
 @pytest.mark.parametrize("mutation", [*MISTAKES, *(pytest.param(one, marks=SLOW) for one in MORE)], ids=names)
 def test_the_suite_finds_that(mutation):
-    file = copied(Path()) / mutation.file
+    package = copied(Path())
+    file = package / mutation.file
     right = file.read_text()
     assert right.count(mutation.old) == 1, f"{mutation.file} has another text by now: {mutation.old}"
     file.write_text(right.replace(mutation.old, mutation.new))
-    told = judged(file.parent, [mutation.tests])
+    told = judged(package, [mutation.tests])
     assert told.returncode == 1, f"nothing found that {mutation.says}:\n{told.stdout}{told.stderr}"

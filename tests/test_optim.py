@@ -9,7 +9,7 @@ from conftest import TINY
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
 from attnbench import RunSpec
-from attnbench.optim import learning_rate, optimizer
+from attnbench.training.optim import learning_rate, optimizer
 
 
 def spec(**fields: object) -> RunSpec:

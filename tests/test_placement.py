@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from attnbench import RunSpec, network
+from attnbench.catalogue.registry import ATTENTION, Place, place
 from attnbench.errors import BadReference, BadSpec
-from attnbench.models import FromNothing, Grafted
-from attnbench.registry import ATTENTION, Place, place
+from attnbench.networks.graft import FromNothing, Grafted
 
 SMALL = "resnet20(widths=(4, 8, 8))"
 

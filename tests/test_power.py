@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats as oracle
 
-from attnbench.power import (
+from attnbench.analysis.power import (
     MOST_SEEDS,
     can_decide,
     detectable,
@@ -17,8 +17,8 @@ from attnbench.power import (
     seeds_to_decide,
     smallest_p,
 )
-from attnbench.resampling import RESAMPLES, permutation_p, sign_flip_p
-from attnbench.stats import equivalence_p
+from attnbench.analysis.resampling import RESAMPLES, permutation_p, sign_flip_p
+from attnbench.analysis.stats import equivalence_p
 
 PAIRINGS = pytest.mark.parametrize("pairing", ["independent", "paired"])
 STUDIES = 4_000

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnbench.errors import StoreProblem
-from attnbench.predictions import BINS, Predictions, Scores, scores, write
+from attnbench.store.predictions import BINS, Predictions, Scores, scores, write
 
 
 def answers(images: int = 300, classes: int = 5, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

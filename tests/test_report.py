@@ -19,14 +19,15 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestIndPower, TTestPower
 from statsmodels.stats.weightstats import ttost_ind
 
-from attnbench import RunSpec, Store, Study, compare, sweep
+from attnbench import RunSpec, Store, Study, compare
+from attnbench.analysis.comparison import Comparison, designs
+from attnbench.analysis.verdicts import Plan
 from attnbench.cli import main
-from attnbench.comparison import Comparison, designs
+from attnbench.execution import sweep
 from attnbench.report import markdown
 from attnbench.report.evidence import QUALITY, quality
 from attnbench.report.tables import write_csv
 from attnbench.report.text import design_lines
-from attnbench.verdicts import Plan
 
 
 def rows(file: Path) -> list[dict[str, str]]:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as oracle
 
-from attnbench import resampling
-from attnbench.resampling import BOOTSTRAPS, EXACT_UP_TO, RESAMPLES, crossed_draws, permutation_p, sign_flip_p
+from attnbench.analysis import resampling
+from attnbench.analysis.resampling import BOOTSTRAPS, EXACT_UP_TO, RESAMPLES, crossed_draws, permutation_p, sign_flip_p
 
 sizes = st.sampled_from([50, 360, 5400])
 """Images of a test set: an accuracy is a share of it, so that equal accuracies are common."""

@@ -16,9 +16,10 @@ import pytest
 from conftest import TINY
 
 import attnbench
-from attnbench import RunSpec, Runtime, Store, runner
+from attnbench import RunSpec, Runtime, Store
 from attnbench.errors import StoreProblem
-from attnbench.store import RunRecord
+from attnbench.store.runs import RunRecord
+from attnbench.training import run as runner
 
 FIELDS = {
     **TINY,
@@ -265,9 +266,9 @@ def test_whichever_file_finds_no_room_the_run_goes_on_later(data_dir, undisturbe
 
     replacing = runner.replacing
     with monkeypatch.context() as patch:
-        patch.setattr("attnbench.runner.replacing", full)
-        patch.setattr("attnbench.store.replacing", full)
-        patch.setattr("attnbench.predictions.replacing", full)
+        patch.setattr("attnbench.training.run.replacing", full)
+        patch.setattr("attnbench.store.runs.replacing", full)
+        patch.setattr("attnbench.store.predictions.replacing", full)
         with pytest.raises(StoreProblem, match="No space left"):
             run(data_dir)
     run(data_dir)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from conftest import ROOT
 
-from attnbench.models import network
-from attnbench.stats import estimate
+from attnbench.analysis.stats import estimate
+from attnbench.networks.graft import network
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats as oracle
 
-from attnbench.resampling import BOOTSTRAPS, crossed_draws
-from attnbench.stats import churn, correlation, crossed, difference, equivalence_p, estimate, holm, superiority
+from attnbench.analysis.resampling import BOOTSTRAPS, crossed_draws
+from attnbench.analysis.stats import churn, correlation, crossed, difference, equivalence_p, estimate, holm, superiority
 
 MARGIN = 0.513
 """No difference of two means of the accuracies below is exactly that."""

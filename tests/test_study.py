@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from attnbench import Study
 from attnbench.errors import BadStudy
-from attnbench.recipes import RECIPES
+from attnbench.spec.recipes import RECIPES
 
 FILE = Path("study.yaml")
 HEAD = "name: s\nbase: {dataset: digits}\n"

@@ -17,9 +17,9 @@ import pytest
 from conftest import TINY
 from PIL import Image
 
-from attnbench.spec import RunSpec, Runtime
-from attnbench.store import RunRecord, Store
-from attnbench.sweep import Sweep
+from attnbench.execution.sweep import Sweep
+from attnbench.spec.run import RunSpec, Runtime
+from attnbench.store.runs import RunRecord, Store
 
 MINE = """
 import os, signal, time

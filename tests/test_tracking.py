@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 from conftest import TINY
 
-from attnbench.spec import RunSpec
-from attnbench.store import RunRecord, Store
+from attnbench.spec.run import RunSpec
+from attnbench.store.runs import RunRecord, Store
 
 MINE = """
 import time
@@ -184,7 +184,7 @@ def test_an_epoch_is_one_batch(copied, monkeypatch):
     """Fact 3: a call costs 29 ms, however many points it carries."""
     from mlflow import MlflowClient
 
-    from attnbench.tracking import Mirror, View
+    from attnbench.store.mlflow import Mirror, View
 
     batches: list[int] = []
     send = MlflowClient.log_batch

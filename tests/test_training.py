@@ -14,13 +14,13 @@ from safetensors.torch import load_file
 
 import attnbench
 from attnbench import RunSpec, Runtime
+from attnbench.catalogue.registry import ATTENTION
 from attnbench.data.batches import Batches
 from attnbench.data.splits import constants, load_splits
 from attnbench.errors import Diverged
-from attnbench.registry import ATTENTION
-from attnbench.runner import build, weights_digest
-from attnbench.store import RunRecord, Store
-from attnbench.train import State, predictions, training
+from attnbench.store.runs import RunRecord, Store
+from attnbench.training.loop import State, predictions, training
+from attnbench.training.run import build, weights_digest
 
 CPU = torch.device("cpu")
 NAMED = {"id", "spec", "recipe", "status", "test", "weights_sha256", "data_fingerprint", "split_fingerprint"}
@@ -132,7 +132,7 @@ def test_the_best_epoch_on_validation_is_the_one_that_is_tested(do, parts, monke
         right = (torch.arange(len(labels)) < next(shares) * len(labels)).long()
         return F.one_hot((labels + 1 - right) % 10, 10).float(), labels
 
-    monkeypatch.setattr("attnbench.train.predictions", told)
+    monkeypatch.setattr("attnbench.training.loop.predictions", told)
     record = do(one)
     assert (record.selected["rule"], record.selected["epoch"]) == ("best-val", 2)
     train, state = parts(one)
@@ -277,5 +277,5 @@ def test_the_test_images_are_read_once_after_the_last_epoch(do):
 
 def test_a_run_that_is_done_is_never_trained_again(do, monkeypatch):
     first = do(spec(attention="se"))
-    monkeypatch.setattr("attnbench.runner.training", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("attnbench.training.run.training", lambda *_: pytest.fail("trained again"))
     assert do(spec(attention="SE(reduction=16)")).to_json() == first.to_json()

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as oracle
 
-from attnbench.power import further_seeds
-from attnbench.resampling import BOOTSTRAPS
-from attnbench.stats import churn, correlation, difference, equivalence_p, estimate, holm, superiority
-from attnbench.verdicts import Contrast, Plan, Sample, contrasts
+from attnbench.analysis.power import further_seeds
+from attnbench.analysis.resampling import BOOTSTRAPS
+from attnbench.analysis.stats import churn, correlation, difference, equivalence_p, estimate, holm, superiority
+from attnbench.analysis.verdicts import Contrast, Plan, Sample, contrasts
 
 PAIRINGS = pytest.mark.parametrize("pairing", ["independent", "paired"])
 ONE = np.array([90.0, 90.4, 89.8, 90.2, 90.1, 90.3, 89.9, 90.1])

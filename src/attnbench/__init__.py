@@ -7,27 +7,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attnbench.analysis.comparison import compare
     from attnbench.backbones import backbone
-    from attnbench.comparison import compare
     from attnbench.data import dataset
     from attnbench.mechanisms import attention, build_attention
-    from attnbench.models import network
-    from attnbench.runner import load, run
-    from attnbench.spec import RunSpec, Runtime
-    from attnbench.store import Store
-    from attnbench.study import Study
+    from attnbench.networks.graft import network
+    from attnbench.spec.run import RunSpec, Runtime
+    from attnbench.spec.study import Study
+    from attnbench.store.runs import Store
+    from attnbench.training.run import load, run
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "RunSpec": "spec",
-    "Runtime": "spec",
-    "Study": "study",
-    "Store": "store",
-    "run": "runner",
-    "load": "runner",
-    "compare": "comparison",
-    "network": "models",
+    "RunSpec": "spec.run",
+    "Runtime": "spec.run",
+    "Study": "spec.study",
+    "Store": "store.runs",
+    "run": "training.run",
+    "load": "training.run",
+    "compare": "analysis.comparison",
+    "network": "networks.graft",
     "build_attention": "mechanisms",
     "attention": "mechanisms",
     "backbone": "backbones",

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from attnbench.cards import Backbone
-from attnbench.refs import nearest
-from attnbench.registry import BACKBONES
+from attnbench.catalogue.cards import Backbone
+from attnbench.catalogue.refs import nearest
+from attnbench.catalogue.registry import BACKBONES
 
 __all__ = ["Backbone", "backbone", "nearest"]
 

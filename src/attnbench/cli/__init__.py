@@ -9,10 +9,10 @@ import tyro
 
 from attnbench.cli.catalogue import data, list_, show
 from attnbench.cli.examining import check, profile, same
+from attnbench.cli.flags import run_flags
 from attnbench.cli.reading import compare, evaluate, report, reproduce, sync, ui
 from attnbench.cli.training import run_verb, study
 from attnbench.errors import AttnbenchError
-from attnbench.flags import run_flags
 
 VERBS: dict[str, Callable[..., int]] = {
     "study": study,

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from attnbench.cli.flags import DataFlag
 from attnbench.errors import AttnbenchError
-from attnbench.flags import DataFlag
-from attnbench.spec import Runtime
+from attnbench.spec.run import Runtime
 
 Kind = Literal["attention", "backbones", "datasets"]
 
@@ -33,7 +33,7 @@ def list_(
         most_parameters: Mechanisms with at most so many parameters at 256 channels.
         as_json: As JSON.
     """
-    from attnbench.registry import ATTENTION, BACKBONES, DATASETS
+    from attnbench.catalogue.registry import ATTENTION, BACKBONES, DATASETS
 
     registries: dict[str, Any] = {"attention": ATTENTION, "backbones": BACKBONES, "datasets": DATASETS}
     entries = list(registries[what])
@@ -65,7 +65,7 @@ def _columns(entry: Any) -> str:
 
 def _parameters(entry: Any) -> int | None:
     """By the card's formula, at 256 channels on a 14x14 map."""
-    from attnbench.formula import promised
+    from attnbench.catalogue.formula import promised
 
     return promised(entry.card, entry.defaults, 256, (14, 14)) if entry.card.parameters else None
 
@@ -76,9 +76,9 @@ def show(name: Positional[str]) -> int:
     Args:
         name: Its name, with options if you like: "ge(extent=2)".
     """
+    from attnbench.catalogue.refs import nearest
+    from attnbench.catalogue.registry import ATTENTION, BACKBONES, DATASETS
     from attnbench.errors import BadReference
-    from attnbench.refs import nearest
-    from attnbench.registry import ATTENTION, BACKBONES, DATASETS
 
     known: list[str] = []
     registries: tuple[Any, ...] = (ATTENTION, BACKBONES, DATASETS)
@@ -97,7 +97,7 @@ def show(name: Positional[str]) -> int:
 
 def _show_cost(name: str, entry: Any) -> None:
     """What only a built mechanism tells, and its paper for a bibliography."""
-    from attnbench.cost import cost_of
+    from attnbench.networks.cost import cost_of
     from attnbench.report.latex import bibtex
 
     print("\nchannels  map    parameters         MACs")
@@ -119,11 +119,11 @@ def data(
         action: list, get or check.
         names: Data sets; list needs none.
     """
-    from attnbench.data import verbs
+    from attnbench.examine import datasets
 
     folder = Path(data_dir or Runtime().data_dir)
     if action == "list":
-        return verbs.show(folder)
+        return datasets.show(folder)
     if not names:
         raise AttnbenchError(f"attnbench data {action} needs the name of a data set; attnbench data list shows them")
-    return max({"get": verbs.get, "check": verbs.check}[action](name, folder) for name in names)
+    return max({"get": datasets.get, "check": datasets.check}[action](name, folder) for name in names)

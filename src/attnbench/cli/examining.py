@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from attnbench.bench import Bench
-from attnbench.flags import StoreFlag
+from attnbench.cli.flags import StoreFlag
+from attnbench.examine.bench import Bench
 
 if TYPE_CHECKING:
-    from attnbench.matching import Measure
+    from attnbench.examine.matching import Measure
 
 
 def check(attention: Positional[str]) -> int:
@@ -19,7 +19,7 @@ def check(attention: Positional[str]) -> int:
     Args:
         attention: package.module:Class (or package.module:Class(option=1)), or the name of one of ours.
     """
-    from attnbench.conformance import PROMISES, broken
+    from attnbench.examine.conformance import PROMISES, broken
 
     failed = 0
     for sentence in PROMISES:
@@ -48,9 +48,9 @@ def same(
         backbone: Backbone of mechanisms given by name.
         site: Where mechanisms given by name go.
     """
-    from attnbench.sameness import same as proven
-    from attnbench.spec import RunSpec
-    from attnbench.store import Store
+    from attnbench.examine.sameness import same as proven
+    from attnbench.spec.run import RunSpec
+    from attnbench.store.runs import Store
 
     home = Store(store) if store else Store.default()
 
@@ -90,9 +90,9 @@ def profile(
         of: The mechanism that is matched.
         out: Folder of the CSV file, the table and the figure.
     """
-    from attnbench.profiling import profile as profiles
-    from attnbench.profiling import row, write_csv
-    from attnbench.registry import ATTENTION
+    from attnbench.catalogue.registry import ATTENTION
+    from attnbench.examine.profiling import profile as profiles
+    from attnbench.examine.profiling import row, write_csv
     from attnbench.report.costs import line, write
 
     if match is not None:
@@ -109,7 +109,7 @@ def profile(
 
 
 def _matched(of: str, measure: "Measure", bench: Bench) -> int:
-    from attnbench.matching import match
+    from attnbench.examine.matching import match
 
     found = match(of, measure, bench)
     print(f"{found.backbone}  {measure} {found.found:,} of {found.wanted:,}, ratio {found.ratio:.4f}")

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
+from attnbench.cli.flags import DataFlag, StoreFlag
 from attnbench.errors import StoreProblem
-from attnbench.flags import DataFlag, StoreFlag
-from attnbench.spec import Runtime
+from attnbench.spec.run import Runtime
 
 if TYPE_CHECKING:
-    from attnbench.comparison import Comparison
+    from attnbench.analysis.comparison import Comparison
 
 
 def report(source: Positional[Path], store: StoreFlag = None, out: Path | None = None) -> int:
@@ -75,8 +75,8 @@ def evaluate(
         gate: shuffled: each image gets the gates of another test image; mean: the training images' mean gates.
         device: auto, cpu, cuda or cuda:N.
     """
-    from attnbench.evaluate import evaluate as tested
-    from attnbench.store import Store
+    from attnbench.examine.evaluate import evaluate as tested
+    from attnbench.store.runs import Store
 
     runtime = _runtime(store=store, data_dir=data_dir, device=device)
     found = tested(run, gate, runtime)
@@ -95,7 +95,7 @@ def reproduce(run: Positional[str], store: StoreFlag = None, data_dir: DataFlag 
     Args:
         run: An id, the beginning of one, or a run's folder.
     """
-    from attnbench.reproduce import reproduce as again
+    from attnbench.examine.reproduce import reproduce as again
 
     result = again(run, _runtime(store=store, data_dir=data_dir))
     print(result)
@@ -104,8 +104,8 @@ def reproduce(run: Positional[str], store: StoreFlag = None, data_dir: DataFlag 
 
 def sync(store: StoreFlag = None) -> int:
     """Fill the MLflow tracking server from the store; doing it twice changes nothing."""
-    from attnbench.store import Store
-    from attnbench.tracking import sync as send
+    from attnbench.store.mlflow import sync as send
+    from attnbench.store.runs import Store
 
     there, failed = send(Store(store) if store else Store.default())
     print(f"{there} runs are in MLflow" + (f", {failed} could not be sent" if failed else ""))
@@ -137,9 +137,9 @@ def _runtime(**given: str | None) -> Runtime:
 
 def _compared(source: Path, store: str | None) -> tuple["Comparison", str]:
     """The comparison of a study file or of a folder of runs, and a name for its folder."""
-    from attnbench.comparison import compare as compared
-    from attnbench.store import Store
-    from attnbench.study import Study
+    from attnbench.analysis.comparison import compare as compared
+    from attnbench.spec.study import Study
+    from attnbench.store.runs import Store
 
     if source.is_dir():
         slug = source.resolve().name

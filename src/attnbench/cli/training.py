@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from attnbench.flags import RuntimeFlags
-from attnbench.spec import RunSpec
+from attnbench.cli.flags import RuntimeFlags
+from attnbench.spec.run import RunSpec
 
 
 def run_verb(flags: Any) -> Callable[..., int]:
@@ -20,8 +20,8 @@ def run_verb(flags: Any) -> Callable[..., int]:
         Args:
             recipe: Preset that the other flags start from: classic, standard or fast.
         """
-        from attnbench.runner import run as train
-        from attnbench.store import Store
+        from attnbench.store.runs import Store
+        from attnbench.training.run import run as train
 
         asked = RunSpec(**vars(spec))
         if Store(runtime.store).done(asked.id):
@@ -42,10 +42,10 @@ def study(file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run:
         dry_run: Say what is done, what is left, and about how long that takes; train nothing.
         retries: How often a run that died is tried again.
     """
-    from attnbench.comparison import designs
+    from attnbench.analysis.comparison import designs
+    from attnbench.execution.sweep import Sweep, estimate, execute
     from attnbench.report.text import design_lines
-    from attnbench.study import Study
-    from attnbench.sweep import Sweep, estimate, execute
+    from attnbench.spec.study import Study
 
     plan = Study.load(file)
     sweep = Sweep(plan.runs(), runtime, plan.recipe, plan.name)

@@ -6,8 +6,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from attnbench.cards import Source
-from attnbench.registry import DATASETS
+from attnbench.catalogue.cards import Source
+from attnbench.catalogue.registry import DATASETS
 
 __all__ = ["Raw", "Source", "dataset"]
 

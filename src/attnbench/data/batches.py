@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attnbench.data.splits import Split
 from attnbench.seeding import stream
-from attnbench.spec import RunSpec, augmentations
+from attnbench.spec.run import RunSpec, augmentations
 
 SMALL = 3 / 4
 """Side of the first epochs' images over the others', where a run is progressive."""

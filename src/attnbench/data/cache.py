@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from attnbench.cards import Source
+from attnbench.catalogue.cards import Source
+from attnbench.catalogue.registry import DATASETS, Entry
 from attnbench.console import say
 from attnbench.data import Raw, download
 from attnbench.data.decode import Image, decoding, read
 from attnbench.errors import DataProblem
 from attnbench.files import replacing
-from attnbench.registry import DATASETS, Entry
 
 _FORMAT = 1
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from attnbench.cards import Source
+from attnbench.catalogue.cards import Source
+from attnbench.catalogue.registry import Entry
 from attnbench.data import Raw
 from attnbench.errors import DataProblem
-from attnbench.registry import Entry
 
 CHUNK = 512
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from attnbench.cards import Source
+from attnbench.catalogue.cards import Source
 from attnbench.errors import DataProblem
 from attnbench.files import replacing
 

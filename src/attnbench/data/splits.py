@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from attnbench.catalogue.registry import DATASETS
 from attnbench.data.cache import Decoded, decoded
 from attnbench.errors import DataProblem
-from attnbench.registry import DATASETS
-from attnbench.spec import RunSpec, canonical, normalise_constants
+from attnbench.spec.run import RunSpec, canonical, normalise_constants
 
 TEST_SHARE = 0.2
 

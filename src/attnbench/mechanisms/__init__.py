@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from attnbench.cards import Paper
-from attnbench.formula import Size, divisor, reduced
-from attnbench.registry import ATTENTION
+from attnbench.catalogue.cards import Paper
+from attnbench.catalogue.formula import Size, divisor, reduced
+from attnbench.catalogue.registry import ATTENTION
 
 if TYPE_CHECKING:
     from torch import nn

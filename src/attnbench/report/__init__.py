@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from attnbench.comparison import Comparison
+from attnbench.analysis.comparison import Comparison
 from attnbench.errors import StoreProblem
 from attnbench.report.evidence import Quality, quality
 from attnbench.report.figures import Figure, figures

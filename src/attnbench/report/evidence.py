@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from attnbench.comparison import Arm, Cell
-from attnbench.predictions import BINS, Scores
-from attnbench.refs import parse
-from attnbench.registry import ATTENTION
-from attnbench.stats import Estimate, estimate, gap
+from attnbench.analysis.comparison import Arm, Cell
+from attnbench.analysis.stats import Estimate, estimate, gap
+from attnbench.catalogue.refs import parse
+from attnbench.catalogue.registry import ATTENTION
+from attnbench.store.predictions import BINS, Scores
 
 QUALITY = {
     "nll": "NLL (nats)",

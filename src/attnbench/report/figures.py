@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from attnbench.comparison import Cell
+from attnbench.analysis.comparison import Cell
+from attnbench.analysis.stats import Difference, Estimate
 from attnbench.report.evidence import Quality, class_differences, costs, curves, decomposition, reliability_rows
 from attnbench.report.text import points, signed, spread
-from attnbench.stats import Difference, Estimate
 
 MOST_ROWS = 96
 """Where classes times mechanisms are more, only the classes with the largest differences are drawn."""

@@ -3,10 +3,10 @@
 import re
 from typing import Any
 
-from attnbench.comparison import Arm, Comparison
+from attnbench.analysis.comparison import Arm, Comparison
+from attnbench.catalogue.refs import parse
+from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference
-from attnbench.refs import parse
-from attnbench.registry import ATTENTION
 from attnbench.report.tables import caption, verdicts
 from attnbench.report.text import about, columns, row
 

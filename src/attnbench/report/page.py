@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from attnbench.comparison import Arm, Cell, Comparison, across
+from attnbench.analysis.comparison import Arm, Cell, Comparison, across
+from attnbench.analysis.stats import Estimate
 from attnbench.report.evidence import QUALITY, Quality, costs, decomposition
 from attnbench.report.figures import Figure
 from attnbench.report.tables import WHY, caption
 from attnbench.report.text import about, columns, interval, points, row, sentence, signed, spread
-from attnbench.stats import Estimate
 
 HERE = Path(__file__).parent
 SAME = ("dataset", "attention", "backbone", "seed", "site", "stages", "every", "init")

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from attnbench.comparison import Arm, Cell
+from attnbench.analysis.comparison import Arm, Cell
+from attnbench.analysis.verdicts import Contrast
 from attnbench.errors import StoreProblem
 from attnbench.report.text import sentence, signed, spread
-from attnbench.verdicts import Contrast
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from attnbench.comparison import Cell, Comparison
+from attnbench.analysis.comparison import Cell, Comparison
+from attnbench.analysis.stats import Difference, Estimate
+from attnbench.analysis.verdicts import Contrast
 from attnbench.report.evidence import QUALITY, Quality, decomposition
 from attnbench.report.text import about, columns, points, row, sentence, signed, spread
-from attnbench.stats import Difference, Estimate
-from attnbench.verdicts import Contrast
 
 CAPTION = (
     "Seeds and mechanism varied. Test accuracy in percent: mean over n seeds. Difference to {baseline} in "

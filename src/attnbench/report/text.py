@@ -2,10 +2,10 @@
 
 import math
 
-from attnbench.comparison import Arm, Cell
-from attnbench.power import MOST_SEEDS, can_decide, detectable, equivalence_spread, seeds_to_decide, smallest_p
-from attnbench.stats import Correlation, Difference, Estimate
-from attnbench.verdicts import Contrast, Design
+from attnbench.analysis.comparison import Arm, Cell
+from attnbench.analysis.power import MOST_SEEDS, can_decide, detectable, equivalence_spread, seeds_to_decide, smallest_p
+from attnbench.analysis.stats import Correlation, Difference, Estimate
+from attnbench.analysis.verdicts import Contrast, Design
 
 TEST = {
     "independent": "Welch's interval, exact permutation test",

@@ -1,0 +1,147 @@
+"""What a design can say, before training and after: the smallest p, detectable differences, and how many more seeds."""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from attnbench.analysis.resampling import FLIPS_UP_TO, RESAMPLES, Pairing, exact
+from attnbench.analysis.stats import ALPHA
+
+POWER = 0.8
+MOST_SEEDS = 1_000
+"""Beyond this many seeds an arm nobody is asked for more."""
+
+
+def smallest_p(n: int, m: int, pairing: Pairing = "independent") -> float:
+    """The smallest two-sided p that N and M seeds can reach; 1 below two seeds an arm.
+
+    Args:
+        n, m: seeds of the two arms; equal where they are pairs.
+    """
+    if min(n, m) < 2:
+        return 1.0
+    if pairing == "paired":
+        return 2 / 2**n if n <= FLIPS_UP_TO else 1 / (RESAMPLES + 1)
+    return (2 if n == m else 1) / math.comb(n + m, n) if exact(n, m) else 1 / (RESAMPLES + 1)
+
+
+def can_decide(n: int, m: int, family: int = 1, pairing: Pairing = "independent") -> bool:
+    """Whether any outcome could be *better* or *worse* in a family of so many comparisons."""
+    return smallest_p(n, m, pairing) * family < ALPHA
+
+
+def seeds_to_decide(family: int = 1, pairing: Pairing = "independent") -> int:
+    """The fewest seeds an arm at which *better* and *worse* can be reached at all."""
+    return next((n for n in range(2, MOST_SEEDS) if can_decide(n, n, family, pairing)), MOST_SEEDS)
+
+
+def detectable(n: int, m: int, family: int = 1, pairing: Pairing = "independent", power: float = POWER) -> float:
+    """The smallest true difference found *better* with the given probability, in standard deviations between seeds.
+
+    Student's t test with the first step of Holm's correction (Cohen 1988); infinite where the design cannot decide.
+    For pairs the standard deviation is that of the pairs' differences.
+    """
+    from scipy.optimize import brentq
+
+    if not can_decide(n, m, family, pairing):
+        return math.inf
+    error, freedom = _unit_error(n, m, pairing), _freedom(n, m, pairing)
+    size: float = brentq(lambda d: _found(d / error, freedom, family) - power, 0.0, 1e4 * error)
+    return size
+
+
+def equivalence_spread(n: int, m: int, margin: float, family: int = 1, pairing: Pairing = "independent") -> float:
+    """The largest standard deviation between seeds at which equivalence could pass, with equal means; 0 below two."""
+    from scipy.stats import t
+
+    if min(n, m) < 2:
+        return 0.0
+    welch = (1 / n + 1 / m) ** 2 / (1 / n**2 / (n - 1) + 1 / m**2 / (m - 1))
+    freedom = n - 1 if pairing == "paired" else welch
+    return margin / (float(t.ppf(1 - ALPHA / family, freedom)) * _unit_error(n, m, pairing))
+
+
+def further_seeds(
+    spread: float, freedom: float, n: int, margin: float, family: int = 1, pairing: Pairing = "independent"
+) -> int | None:
+    """How many more seeds an arm decide with 80 % probability; None where even a thousand in all do not.
+
+    Decide means both: *better* or *worse* where the true difference is the margin, *equivalent* where there is none.
+    The observed difference plays no part. What is known of the spread is its estimate with `freedom` degrees of
+    freedom, over whose uncertainty the power is averaged (assurance: O'Hagan et al. 2005).
+
+    Args:
+        spread: estimated standard deviation between seeds, in points; of the pairs' differences where paired.
+        n: seeds an arm so far.
+    """
+    if not math.isfinite(spread) or freedom < 1:
+        return None
+
+    def decides(seeds: int) -> bool:
+        if not can_decide(seeds, seeds, family, pairing):
+            return False
+        return min(_assurance(spread, freedom, seeds, margin, family, pairing)) >= POWER
+
+    if n >= MOST_SEEDS or not decides(MOST_SEEDS):
+        return None
+    few, many = n, MOST_SEEDS
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (few, middle) if decides(middle) else (middle, many)
+    return many - n
+
+
+def _assurance(
+    spread: float, freedom: float, seeds: int, margin: float, family: int, pairing: Pairing
+) -> tuple[float, float]:
+    """Probability to find a difference of the margin, and to find equivalence where there is no difference."""
+    error = spread * _quantiles_of_truth(freedom) * _unit_error(seeds, seeds, pairing)
+    later = _freedom(seeds, seeds, pairing)
+    found = float(np.mean(_found(margin / np.maximum(error, 1e-12), later, family)))
+    return found, float(np.mean(_equivalent(margin, error, later, family)))
+
+
+def _quantiles_of_truth(freedom: float) -> np.ndarray:
+    """True over estimated standard deviation at 40 equally likely places."""
+    from scipy.stats import chi2
+
+    return np.sqrt(freedom / chi2.ppf((np.arange(40) + 0.5) / 40, freedom))
+
+
+def _found(size: float | np.ndarray, freedom: float, family: int) -> np.ndarray:
+    """Probability that |t| exceeds its bound where the true difference is `size` standard errors."""
+    from scipy.stats import nct, norm, t
+
+    bound = float(t.ppf(1 - ALPHA / family / 2, freedom))
+    size = np.asarray(size, float)
+    far = norm.sf(bound - size)  # where scipy's noncentral t has no number any more
+    exact = nct.sf(bound, freedom, np.minimum(size, 30.0))
+    return np.where(size < 30.0, np.nan_to_num(exact, nan=1.0), far)
+
+
+def _equivalent(margin: float, errors: np.ndarray, freedom: int, family: int) -> np.ndarray:
+    """Probability that both one-sided tests reject where there is no difference, over the measured error's law."""
+    from scipy.special import ndtr
+
+    bound, measured = _bound_and_errors(freedom, family)
+    room = margin / np.maximum(errors, 1e-12)[:, None] - bound * measured
+    return np.maximum(2 * ndtr(room) - 1, 0.0).mean(1)
+
+
+@lru_cache(maxsize=4096)
+def _bound_and_errors(freedom: int, family: int) -> tuple[float, np.ndarray]:
+    """The one-sided bound, and measured over true standard error at 40 equally likely places."""
+    from scipy.stats import chi2, t
+
+    places = (np.arange(40) + 0.5) / 40
+    return float(t.ppf(1 - ALPHA / family, freedom)), np.sqrt(chi2.ppf(places, freedom) / freedom)
+
+
+def _unit_error(n: int, m: int, pairing: Pairing) -> float:
+    """Standard error of the difference, in standard deviations."""
+    return math.sqrt(1 / n) if pairing == "paired" else math.sqrt(1 / n + 1 / m)
+
+
+def _freedom(n: int, m: int, pairing: Pairing) -> int:
+    return n - 1 if pairing == "paired" else n + m - 2

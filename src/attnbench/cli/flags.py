@@ -1,0 +1,42 @@
+"""Flags that verbs share, and those of `run`: every field of RunSpec, with the recipe's and the data set's defaults."""
+
+import argparse
+import contextlib
+import dataclasses
+from typing import Annotated, Any
+
+from tyro.conf import arg
+
+from attnbench.spec.recipes import preset
+from attnbench.spec.run import RunSpec, Runtime, field_docs
+
+RuntimeFlags = Annotated[Runtime, arg(name="")]
+StoreFlag = Annotated[str | None, arg(help="Folder of runs (default: runs, or ATTNBENCH_STORE).")]
+DataFlag = Annotated[str | None, arg(help="Folder of data sets (default: data, or ATTNBENCH_DATA_DIR).")]
+
+
+def run_flags(argv: list[str]) -> Any:
+    """A dataclass of the flags, for the parser; its defaults depend on the recipe and the data set that are asked for.
+
+    Raises:
+        BadReference: an unknown recipe or data set.
+    """
+    docs, defaults = field_docs(RunSpec), preset(*_asked(argv))
+    fields: list[Any] = []
+    for name, kind in RunSpec.__annotations__.items():
+        about = arg(help=docs[name], aliases=["--attention-type"] if name == "attention" else None)
+        default = {"default": defaults[name]} if name in defaults else {}
+        fields.append((name, Annotated[kind, about], dataclasses.field(**default)))
+    return dataclasses.make_dataclass("Flags", fields, kw_only=True)
+
+
+def _asked(argv: list[str]) -> tuple[str, str | None]:
+    """The recipe and the data set on the command line of `run`."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--recipe", default="classic")
+    parser.add_argument("--dataset")
+    if argv[:1] == ["run"]:
+        with contextlib.suppress(argparse.ArgumentError):
+            found, _ = parser.parse_known_args(argv)
+            return found.recipe, found.dataset
+    return "classic", None

@@ -1,0 +1,1 @@
+"""Questions about a mechanism, a data set or a stored run that need no study."""

@@ -1,0 +1,204 @@
+"""What mechanisms cost on a backbone: counted, and measured side by side with the plain network."""
+
+import csv
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from attnbench.errors import AttnbenchError, StoreProblem
+from attnbench.examine.bench import Bench
+from attnbench.files import replacing
+from attnbench.networks.cost import cost, kept_for_backward, peak_memory
+from attnbench.networks.graft import network
+from attnbench.training.numerics import keep_pages
+
+FEWEST_ROUNDS = 6
+"""With fewer no 95 % interval of a median exists: it would have to reach beyond the smallest and the largest."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of the median round, and its ratio to the plain network's time in the same round."""
+
+    seconds: float
+    ratio: float
+    low: float
+    high: float
+    """95 % interval of the median ratio, free of assumptions on its distribution."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What is counted, the same on every run."""
+
+    parameters: int
+    macs: int
+    """Multiply-accumulates of one image's forward pass."""
+    activations: int
+    """Bytes kept for the backward pass of one batch, parameters that it needs among them."""
+    peak_memory: int
+    """Bytes allocated at most during one training step beyond weights, gradients and images."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What one mechanism costs on a bench; ratios are to the plain network."""
+
+    attention: str
+    counts: Counts
+    ratios: dict[str, float]
+    """Of the counts."""
+    forward: Timing
+    training: Timing
+
+
+def profile(attentions: Sequence[str], bench: Bench, rounds: int = 9) -> Iterator[Profile]:
+    """Measure mechanisms one after the other, each interleaved with the plain network: none, it, none, it ...
+
+    Raises:
+        AttnbenchError: fewer rounds than an interval needs.
+        BadReference: an unknown name, option or site.
+    """
+    if rounds < FEWEST_ROUNDS:
+        raise AttnbenchError(f"rounds={rounds}: a 95 % interval of a median needs at least {FEWEST_ROUNDS}")
+    torch.set_num_threads(bench.threads)
+    keep_pages()  # as a run does
+    plain = network_of(bench, "none")
+    at = _counted(plain, bench)
+    for attention in attentions:
+        model = network_of(bench, attention)
+        counts = _counted(model, bench)
+        yield Profile(
+            attention,
+            counts,
+            ratios={name: value / vars(at)[name] for name, value in vars(counts).items()},
+            forward=_timed(_forward, plain, model, bench, rounds),
+            training=_timed(_step, plain, model, bench, rounds),
+        )
+
+
+def in_turn(
+    things: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
+    """Seconds of each thing in every round, the first round not counted; the order changes from round to round."""
+    taken: dict[str, list[float]] = {name: [] for name in things}
+    for number in range(rounds + 1):
+        order = list(things.items())
+        for name, thing in order if number % 2 else reversed(order):
+            began = clock()
+            thing()
+            if number:
+                taken[name].append(clock() - began)
+    return taken
+
+
+def network_of(bench: Bench, attention: str) -> nn.Module:
+    """The network with a mechanism in it, as it is trained."""
+    model = network(bench.backbone, attention, bench.classes, 0, 3, bench.side, bench.site)
+    model.to(torch.device(bench.device))
+    return model.to(memory_format=torch.channels_last)
+
+
+def row(each: Profile, bench: Bench) -> dict[str, Any]:
+    """A profile as a flat row: times in seconds, memory in bytes, and what it was measured on."""
+    found: dict[str, Any] = {"attention": each.attention, **vars(each.counts)}
+    found |= {f"{name}_ratio": value for name, value in each.ratios.items()}
+    for name in ("forward", "training"):
+        found |= {f"{name}_{key}": value for key, value in vars(getattr(each, name)).items()}
+    about = {**dataclasses.asdict(bench), "image_size": bench.side, "torch": str(torch.__version__)}
+    return {**found, **{name: value for name, value in about.items() if value is not None}}
+
+
+def write_csv(rows: Sequence[dict[str, Any]], file: Path) -> None:
+    """One row a mechanism.
+
+    Raises:
+        StoreProblem: the file cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as out:
+            writer = csv.DictWriter(out, rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(
+                {name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()} for row in rows
+            )
+    except OSError as problem:
+        raise StoreProblem(f"{file} cannot be written: {problem.strerror or problem}") from None
+
+
+def made_batch(bench: Bench) -> tuple[Tensor, Tensor]:
+    """Images and labels, made up: time does not depend on what they show."""
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randn(bench.batch_size, 3, bench.side, bench.side, generator=draws)
+    labels = torch.randint(bench.classes, (bench.batch_size,), generator=draws)
+    return images.to(bench.device).contiguous(memory_format=torch.channels_last), labels.to(bench.device)
+
+
+def _counted(model: nn.Module, bench: Bench) -> Counts:
+    images, labels = made_batch(bench)
+
+    def loss() -> Tensor:
+        return cross_entropy(model(images), labels)
+
+    counts = cost(model.train(), (3, bench.side, bench.side))
+    return Counts(**counts, activations=kept_for_backward(loss), peak_memory=peak_memory(loss))
+
+
+def _timed(
+    run: Callable[[nn.Module, Bench], Callable[[], None]], plain: nn.Module, model: nn.Module, bench: Bench, rounds: int
+) -> Timing:
+    """Both networks in turn."""
+    both = {"its": run(plain, bench), "mine": run(model, bench)}
+    taken = in_turn({name: _finished(each, bench.device) for name, each in both.items()}, rounds)
+    ratios = [mine / its for its, mine in zip(taken["its"], taken["mine"], strict=True)]
+    return Timing(statistics.median(taken["mine"]), statistics.median(ratios), *_median_interval(ratios))
+
+
+def _forward(model: nn.Module, bench: Bench) -> Callable[[], None]:
+    images, _ = made_batch(bench)
+
+    def once() -> None:
+        with torch.inference_mode():
+            model.eval()(images)
+
+    return once
+
+
+def _step(model: nn.Module, bench: Bench) -> Callable[[], None]:
+    """Forward, backward and update: what a step of training does."""
+    images, labels = made_batch(bench)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-4, momentum=0.9)
+
+    def once() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        cross_entropy(model.train()(images), labels).backward()
+        optimizer.step()
+
+    return once
+
+
+def _finished(run: Callable[[], None], device: str) -> Callable[[], None]:
+    """The same, waiting until the device has done it."""
+
+    def once() -> None:
+        run()
+        torch.cuda.synchronize()
+
+    return once if device.startswith("cuda") else run
+
+
+def _median_interval(values: list[float]) -> tuple[float, float]:
+    """From one order statistic to another, so that the median lies between with 95 % at least."""
+    from scipy.stats import quantile_test
+
+    found = quantile_test(values, p=0.5).confidence_interval(0.95)
+    return float(found.low), float(found.high)

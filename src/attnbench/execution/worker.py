@@ -1,0 +1,110 @@
+"""What the child processes of a study do: prepare, time a step, or train one run. They talk JSON over pipes."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from attnbench.catalogue.registry import DATASETS
+from attnbench.data.batches import training_side
+from attnbench.data.splits import constants, load_splits
+from attnbench.errors import AttnbenchError, BadReference, Diverged
+from attnbench.spec.run import RunSpec, Runtime, canonical
+from attnbench.store.mlflow import View
+from attnbench.training.run import build, run
+
+PROBE_MACS = 20e9
+
+
+def main() -> None:
+    """Do the job named on the command line with what the parent sends as one line of JSON."""
+    asked = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    jobs = {"train": _train, "prepare": _prepare, "estimate": _estimate}
+    try:
+        jobs[sys.argv[1]](asked)
+    except Diverged as problem:
+        print(problem, file=sys.stderr)
+        sys.exit(problem.child_exit_code)
+    except AttnbenchError as problem:
+        print(problem, file=sys.stderr)
+        sys.exit(problem.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _end_with_parent() -> None:
+    """Standard input ends when the parent dies: leave a checkpoint and stop, as after Ctrl-C."""
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _train(asked: Any) -> None:
+    view = View(**asked["view"]) if asked.get("view") else None
+    run(RunSpec.of(asked["spec"]), Runtime(**asked["runtime"]), asked["recipe"], view)
+
+
+def _prepare(asked: Any) -> None:
+    """Fetch and decode all data, build every network once, and name everything that cannot be."""
+    problems: dict[str, None] = {}
+    for spec in _distinct(asked["specs"]):
+        try:
+            splits = load_splits(spec, asked["runtime"]["data_dir"])
+            constants(spec, splits.train)
+            build(spec, splits.classes, splits.channels, splits.image_size)
+        except AttnbenchError as problem:
+            problems[str(problem)] = None
+    if problems:
+        raise BadReference("\n".join(problems))
+
+
+def _estimate(asked: Any) -> None:
+    """Print seconds per run, measured on a few steps: a JSON list in the order of the specs."""
+    torch.set_num_threads(asked["runtime"]["threads"] or os.cpu_count() or 1)
+    print(json.dumps([_seconds(RunSpec.of(fields)) for fields in asked["specs"]]))
+
+
+def _seconds(spec: RunSpec) -> float | None:
+    """Seconds of a run: a few training steps at its image size, times its images; None if their number is unknown."""
+    card = DATASETS.resolve(spec.dataset)[0].card
+    size, images = canonical(spec)["image_size"], card.images
+    if not isinstance(size, int) or not images:
+        return None
+    whole = images.get("all", 0)
+    train = images.get("train", 0.8 * whole) * (1 - spec.val_fraction) * spec.train_fraction
+    test = images.get("test", 0.2 * whole)
+    train, test = min(train, spec.train_limit or train), min(test, spec.test_limit or test)
+    model: Any = build(spec, card.classes, card.channels, size)
+    per_image = _step_seconds(model.to(memory_format=torch.channels_last), spec.batch_size, card.channels, size)
+    epochs = sum((training_side(spec, epoch, size) / size) ** 2 for epoch in range(spec.epochs))
+    return per_image * (train * epochs + test * (1 + (spec.tta == "flip")) / 3)
+
+
+def _step_seconds(model: torch.nn.Module, batch_size: int, channels: int, size: int) -> float:
+    from attnbench.networks.cost import cost
+
+    affordable = int(PROBE_MACS / (3 * cost(model, (channels, size, size))["macs"]))
+    batch = max(2, min(batch_size, affordable))
+    images = torch.randn(batch, channels, size, size).to(memory_format=torch.channels_last)
+    labels = torch.zeros(batch, dtype=torch.int64)
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        F.cross_entropy(model(images), labels).backward()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds) / batch
+
+
+def _distinct(specs: list[dict[str, Any]]) -> list[RunSpec]:
+    """One spec for all that differ in the seed only."""
+    return [RunSpec.of(fields) for fields in {repr({**fields, "seed": 0}): fields for fields in specs}.values()]
+
+
+if __name__ == "__main__":
+    main()

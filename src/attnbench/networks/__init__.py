@@ -1,0 +1,1 @@
+"""A backbone with a mechanism grafted into it, and what it costs."""

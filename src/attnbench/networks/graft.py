@@ -1,0 +1,252 @@
+"""Networks: a plain backbone, and a mechanism grafted at the sites that the backbone's card names."""
+
+import copy
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from attnbench.catalogue.refs import nearest
+from attnbench.catalogue.registry import ATTENTION, BACKBONES, Place, card_of, place, sites
+from attnbench.errors import BadReference
+from attnbench.mechanisms import build_attention
+from attnbench.seeding import seeded
+
+Init = Literal["own", "identity"]
+Position = Literal["behind", "before", "instead"]
+
+
+def network(
+    backbone: str = "resnet50",
+    attention: str = "none",
+    classes: int = 1000,
+    seed: int = 0,
+    in_channels: int = 3,
+    image_size: int | None = None,
+    site: str | None = None,
+    stages: tuple[int, ...] | None = None,
+    every: int | None = None,
+    init: Init = "own",
+) -> nn.Module:
+    """Build a backbone with a mechanism in it; B C H W images in, B `classes` logits out.
+
+    For one `seed` the backbone's initial weights are the same whatever the mechanism is: backbone and each
+    grafted module draw from streams of their own. Pretrained weights are loaded before anything is grafted.
+
+    Args:
+        site, stages, every: where the mechanism goes, as in RunSpec.
+        init: `identity` lets the mechanism start as doing nothing.
+
+    Raises:
+        BadReference: an unknown name, option or site, or a value the module refuses.
+    """
+    entry, options = BACKBONES.resolve(backbone)
+    with seeded(seed, "backbone"):
+        model: nn.Module = entry.construct(options, classes, in_channels)
+    mechanism, _ = ATTENTION.resolve(attention)
+    if mechanism.name == "none":
+        return model
+    where, known = place(attention, site, stages, every), sites(entry, options)
+    pattern = site_pattern(known, where.site, backbone, "" if known else _likely(model))
+    size = image_size or entry.card.image_size
+    there = Place(pattern, where.stages, where.every)
+    graft(model, attention, there, (in_channels, size, size), seed, position(attention, where.site), init)
+    return model
+
+
+def position(attention: str, site: str) -> Position:
+    """Whether a mechanism goes behind what a site names, before it, or takes its place."""
+    if card_of(attention).kind == "R" and (site == "conv" or site.startswith("pattern:")):
+        return "instead"
+    return "before" if site in ("pre", "conv") else "behind"
+
+
+def graft(
+    model: nn.Module,
+    attention: str,
+    where: Place,
+    image: tuple[int, int, int],
+    seed: int = 0,
+    position: Position = "behind",
+    init: Init = "own",
+) -> dict[str, nn.Module]:
+    """Put a mechanism at modules of `model`; returns path -> mechanism.
+
+    Args:
+        where: a pattern of module paths, whose group `stage` numbers the stage, and which of the matches are meant.
+        image: (channels, height, width) of the input, for one forward on `meta` that finds each site's shape.
+        position: behind or before each module; or instead of it, for those that are 3x3 convolutions of equal
+            widths, with 2x2 average pooling behind where they had a stride of 2.
+    """
+    paths = _chosen(model, where)
+    if position == "instead":
+        paths = [path for path in paths if _replaceable(model.get_submodule(path))]
+        if not paths or init == "identity":
+            what = "cannot start as nothing" if paths else "finds none there"
+            raise BadReference(f"{attention} takes the place of 3x3 convolutions of equal widths, and {what}")
+    grafted = {}
+    shapes = _shapes(model, paths, image, position != "behind")
+    for path, (channels, height, width) in shapes.items():
+        with seeded(seed, "attention", path):
+            grafted[path] = build_attention(attention, channels, (height, width))
+    for path in reversed(grafted):  # what lies deepest first: a match may lie inside another one
+        added = _eased(grafted[path], shapes[path]) if init == "identity" else grafted[path]
+        model.set_submodule(path, _joined(model.get_submodule(path), added, position))
+    return grafted
+
+
+class Grafted(nn.Sequential):
+    """A module of the backbone with a mechanism behind or before it, or a mechanism in its place."""
+
+    def __init__(self, *modules: nn.Module, plain: int | None = None) -> None:
+        super().__init__(*modules)
+        self.plain = plain
+        """Which of them is the backbone's own; None where it has been replaced."""
+
+
+class FromNothing(nn.Module):
+    """A mechanism that starts as doing nothing: x + s (f(x) - x), with one learned s that starts at 0."""
+
+    def __init__(self, mechanism: nn.Module) -> None:
+        super().__init__()
+        self.mechanism = mechanism
+        self.strength = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.strength * (self.mechanism(x) - x)
+
+
+def _eased(mechanism: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
+    """The mechanism, starting as nothing; as it is if it does so by itself: behind a second 0 it would never learn."""
+    with seeded(0, "probe"), torch.no_grad():
+        x = torch.randn(8, shape[0], min(shape[1], 7), min(shape[2], 7))
+        nothing = torch.equal(copy.deepcopy(mechanism).train()(x), x)  # a copy: this moves the statistics of its norms
+    return mechanism if nothing else FromNothing(mechanism)
+
+
+def site_pattern(known: Mapping[str, str], site: str, backbone: str, hint: str = "") -> str:
+    """The pattern of module paths for a site: a key of `known`, or `pattern:REGEX`; `hint` ends the message.
+
+    Raises:
+        BadReference: the backbone has no such site.
+    """
+    if site.startswith("pattern:"):
+        return site.removeprefix("pattern:")
+    if site in known:
+        return known[site]
+    if not known:
+        raise BadReference(f"site {site!r}: backbone {backbone!r} has no named sites; give pattern:REGEX{hint}")
+    names = ", ".join(known)
+    raise BadReference(
+        f"site {site!r}: backbone {backbone!r} has the sites {names}{nearest(site, known)} (or pattern:REGEX)"
+    )
+
+
+class Predictor(nn.Module):
+    """A trained network that takes images as they are: uint8 in 0..255 or float in 0..1, B C H W."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(std)[:, None, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.dtype == torch.uint8:
+            images = images.float() / 255
+        return self.model((images - self.mean) / self.std)
+
+
+def _chosen(model: nn.Module, where: Place) -> list[str]:
+    """The paths that match, in the stages that are meant, every n-th of each stage."""
+    found = _matches(model, where.site)
+    numbers = sorted(set(found.values()))
+    if where.stages is not None:
+        missing = sorted(stage for stage in where.stages if stage > 0 and stage not in numbers)
+        if missing:
+            raise BadReference(f"stages {missing} are not in this backbone, whose sites are in {numbers}")
+        meant = {stage if stage > 0 else numbers[-1] + 1 + stage for stage in where.stages}
+        found = {path: number for path, number in found.items() if number in meant}
+    within = {number: [path for path in found if found[path] == number] for number in numbers}
+    chosen = {path for paths in within.values() for path in paths[where.every - 1 :: where.every]}
+    if not chosen:
+        raise BadReference(f"every={where.every}: no stage has so many places; there are {len(found)} in all")
+    return [path for path in found if path in chosen]
+
+
+def _matches(model: nn.Module, pattern: str) -> dict[str, int]:
+    """The paths that match -> the number of their stage, 0 if the pattern names none."""
+    try:
+        regex = re.compile(pattern)
+    except re.error as problem:
+        raise BadReference(f"site pattern {pattern!r} is no regular expression: {problem}") from None
+    found = {path: match for path, _ in model.named_modules() if (match := regex.fullmatch(path))}
+    if not found:
+        raise BadReference(f"site pattern {pattern!r} matches no module{_likely(model)}")
+    return {path: _stage(match) for path, match in found.items()}
+
+
+def _stage(match: re.Match[str]) -> int:
+    """The stage's number: what the group `stage` holds, or N of a group `stageN` that matched; 0 for none."""
+    groups = {name: text for name, text in match.groupdict().items() if text is not None}
+    named = (name.removeprefix("stage") for name in groups if re.fullmatch(r"stage\d+", name))
+    return int(groups.get("stage") or next(named, 0))
+
+
+def _likely(model: nn.Module, limit: int = 12) -> str:
+    """Say which kinds of module could be a site: norms and convolutions, numbers along the path left open."""
+    kinds: dict[str, None] = {}
+    for wanted in (nn.BatchNorm2d, nn.Conv2d):
+        for path, module in model.named_modules():
+            if isinstance(module, wanted):
+                above, dot, last = path.rpartition(".")
+                kinds[re.sub(r"\d+", r"\\d+", above.replace(".", r"\.")) + dot.replace(".", r"\.") + last] = None
+    shown = [*kinds][:limit] + ["..."] * (len(kinds) > limit)
+    return f"; it could be one of {', '.join(shown)}" if shown else ""
+
+
+def _replaceable(module: nn.Module) -> bool:
+    return (
+        isinstance(module, nn.Conv2d)
+        and module.kernel_size == (3, 3)
+        and module.in_channels == module.out_channels
+        and module.stride in ((1, 1), (2, 2))
+    )
+
+
+def _joined(module: nn.Module, added: nn.Module, position: Position) -> Grafted:
+    if position == "instead":
+        assert isinstance(module, nn.Conv2d)
+        return Grafted(added, *([nn.AvgPool2d(2, ceil_mode=True)] if module.stride == (2, 2) else []), plain=None)
+    return Grafted(added, module, plain=1) if position == "before" else Grafted(module, added, plain=0)
+
+
+def _shapes(
+    model: nn.Module, paths: list[str], image: tuple[int, int, int], of_input: bool
+) -> dict[str, tuple[int, int, int]]:
+    """(channels, height, width) of each module's output, or input, by one forward that computes nothing."""
+    shapes: dict[str, tuple[int, int, int]] = {}
+
+    def watch(path: str) -> Any:
+        def note(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            shapes[path] = tuple((inputs[0] if of_input else output).shape[1:])  # type: ignore[assignment]
+
+        return note
+
+    hooks = [model.get_submodule(path).register_forward_hook(watch(path)) for path in paths]
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    weights = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
+    training = model.training
+    try:
+        with torch.no_grad():
+            torch.func.functional_call(model.eval(), weights, (torch.empty(1, *image, device="meta"),))
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    return {path: shapes[path] for path in paths}

@@ -1,0 +1,242 @@
+"""A study file: a grid of runs, the baseline, and how the analysis is done; every mistake is named at once."""
+
+import copy
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Gt, Lt
+
+from attnbench.catalogue.refs import nearest
+from attnbench.catalogue.registry import ATTENTION, BACKBONES, DATASETS
+from attnbench.errors import BadReference, BadStudy
+from attnbench.spec.recipes import preset
+from attnbench.spec.run import RunSpec, field_docs, mistakes
+from attnbench.spec.validation import violations
+from attnbench.spec.yaml import Place, dotted, load
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A product of run fields, times seeds; a value like a run, whose mistakes raise BadStudy."""
+
+    name: str
+    """What the study is called."""
+    recipe: str = "classic"
+    """The preset that every cell starts from."""
+    base: dict[str, Any] = field(default_factory=dict)
+    """Run fields that all cells share."""
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    """Run fields that vary, each with its values; the product is taken."""
+    where: list[dict[Literal["if", "set"], dict[str, Any]]] = field(default_factory=list)
+    """Overrides for the cells that match."""
+    seeds: int | list[int] = 1
+    """How many repetitions (0, 1, ...), or which seeds."""
+    baseline: str = "none"
+    """The arm that every other is compared with."""
+    margin: Annotated[float, Gt(0), Lt(float("inf"))] = 1.0
+    """Equivalence margin in percentage points."""
+    pairing: Literal["independent", "paired"] = "independent"
+    """How the analysis treats equal seeds, declared beforehand."""
+
+    def __post_init__(self) -> None:
+        found = _mistakes(vars(self))
+        if found:
+            raise BadStudy(f"{self.name}: {mistake}" for mistake in found)
+
+    @classmethod
+    def load(cls, file: str | Path) -> "Study":
+        """Read a study file.
+
+        Raises:
+            BadStudy: one line for each mistake, with its line in the file.
+        """
+        marked = load(Path(file), field_docs(cls))
+        found = _mistakes(marked.values)
+        if found or marked.twice:
+            lines = [(line, f"{dotted(place)}: appears twice") for place, line in marked.twice]
+            lines += [(marked.line(mistake.at or mistake.place), str(mistake)) for mistake in found]
+            raise BadStudy(f"{file}:{line}: {what}" for line, what in sorted(lines, key=lambda pair: pair[0]))
+        return cls(**marked.values)
+
+    def runs(self) -> list[RunSpec]:
+        """All runs, seeds varying slowest, so that an interrupted study is balanced."""
+        cells = [cell for cell, _ in _cells(vars(self))]
+        specs = [RunSpec(**cell, seed=seed) for seed in self.seed_list for cell in cells]
+        return list({spec.id: spec for spec in specs}.values())
+
+    @property
+    def seed_list(self) -> list[int]:
+        """The seeds."""
+        return list(range(self.seeds)) if isinstance(self.seeds, int) else list(self.seeds)
+
+    @property
+    def slug(self) -> str:
+        """The name as the name of a folder."""
+        return re.sub(r"[^\w.-]+", "-", self.name).strip("-.") or "study"
+
+
+@dataclass(frozen=True)
+class _Mistake:
+    """What is wrong, the place that is named, and the place whose line is given."""
+
+    place: Place
+    what: str
+    at: Place = ()
+
+    def __str__(self) -> str:
+        return f"{dotted(self.place)}: {self.what}" if self.place else self.what
+
+
+def _mistakes(values: dict[str, Any]) -> list[_Mistake]:
+    """Everything that is wrong with a study: its shape, the names in it, and each of its cells."""
+    found = _shape_mistakes(values)
+    dropped = [mistake.place for mistake in found]
+    sound = _without(values, dropped)
+    found += _field_mistakes(sound) + _seed_mistakes(sound) + _recipe_mistakes(sound)
+    if any(mistake.place == ("recipe",) for mistake in found):
+        sound.pop("recipe", None)
+    found += _rule_mistakes(sound)
+    known = set(field_docs(RunSpec))
+    for cell, origin in _cells(sound):
+        named = {name: value for name, value in cell.items() if name in known}
+        for name, what in mistakes({**named, "seed": 0}).items():
+            place = origin.get(name, ("base", name))
+            mistake = _Mistake(place, what)
+            if mistake not in found and place[:1] not in dropped:
+                found.append(mistake)
+    return found + _baseline_mistakes(sound)
+
+
+def _shape_mistakes(values: dict[str, Any]) -> list[_Mistake]:
+    found = []
+    for place, what in violations(Study, values):
+        if place[0] == "seeds":
+            place, what = ("seeds",), f"{values['seeds']!r} is neither a number of repetitions nor a list of seeds"
+        if place[-1] == "[key]":
+            place, what = place[:-2], f"unknown key {place[-2]!r}; a rule has the keys 'if' and 'set'"
+        mistake = _Mistake(place, what)
+        if mistake not in found:
+            found.append(mistake)
+    return found
+
+
+def _without(values: dict[str, Any], places: list[Place]) -> dict[str, Any]:
+    """The values less what is broken: an entry of base or grid, a rule, or a whole key."""
+    sound = {name: copy.copy(value) for name, value in values.items()}
+    for place in places:
+        inside = sound.get(str(place[0]))
+        if len(place) > 1 and isinstance(inside, dict):
+            inside.pop(place[1], None)
+        elif len(place) > 1 and isinstance(inside, list):
+            inside[int(place[1])] = {}
+        else:
+            sound.pop(str(place[0]), None)
+    return sound
+
+
+def _field_mistakes(values: dict[str, Any]) -> list[_Mistake]:
+    """Names that are no run fields, wherever they stand."""
+    known = [name for name in field_docs(RunSpec) if name != "seed"]
+    places: list[tuple[Place, dict[str, Any]]] = [
+        (("base",), values.get("base", {})),
+        (("grid",), values.get("grid", {})),
+    ]
+    for number, rule in enumerate(values.get("where", [])):
+        places += [(("where", number, part), rule.get(part, {})) for part in ("if", "set")]
+    found = []
+    for path, fields in places:
+        for name in fields:
+            if name == "seed":
+                found.append(_Mistake((*path, name), "the seeds of a study stand under its key 'seeds'", (*path, name)))
+            elif name not in known:
+                found.append(_Mistake(path, f"unknown field {name!r}{nearest(name, known)}", (*path, name)))
+    return found
+
+
+def _seed_mistakes(values: dict[str, Any]) -> list[_Mistake]:
+    seeds = values.get("seeds", 1)
+    if isinstance(seeds, int):
+        return [] if seeds >= 1 else [_Mistake(("seeds",), f"{seeds} must be at least 1")]
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        return [_Mistake(("seeds",), f"{seeds} must be different numbers from 0 on")]
+    return []
+
+
+def _recipe_mistakes(values: dict[str, Any]) -> list[_Mistake]:
+    found = []
+    try:
+        preset(values.get("recipe", "classic"))
+    except BadReference as problem:
+        found.append(_Mistake(("recipe",), str(problem)))
+    empty = [name for name, listed in values.get("grid", {}).items() if not listed]
+    return found + [_Mistake(("grid", name), "an empty list leaves no run") for name in empty]
+
+
+def _rule_mistakes(values: dict[str, Any]) -> list[_Mistake]:
+    """Values in the rules of `where` that no run could have, also where a rule matches no cell."""
+    found, known = [], set(field_docs(RunSpec))
+    for number, rule in enumerate(values.get("where", [])):
+        for part in ("if", "set"):
+            given = {name: _plain(value) for name, value in rule.get(part, {}).items() if name in known}
+            wrong = mistakes(given)
+            found += [_Mistake(("where", number, part, name), wrong[name]) for name in given if name in wrong]
+    return found
+
+
+def _baseline_mistakes(values: dict[str, Any]) -> list[_Mistake]:
+    baseline = values.get("baseline", "none")
+    try:
+        wanted = ATTENTION.canonical(baseline)
+    except BadReference as problem:
+        return [_Mistake(("baseline",), str(problem))]
+    try:
+        arms = sorted({ATTENTION.canonical(cell["attention"]) for cell, _ in _cells(values)})
+    except (BadReference, TypeError):
+        return []  # those have their own line
+    known = [] if wanted in arms or not arms else [f"{baseline!r} is not among the arms {', '.join(arms)}"]
+    return [_Mistake(("baseline",), what) for what in known]
+
+
+def _cells(values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Place]]]:
+    """Every cell's run fields, complete but for the seed, and where in the file each came from."""
+    recipe, base, grid = values.get("recipe", "classic"), values.get("base", {}), values.get("grid", {})
+    for picks in itertools.product(*(range(len(listed)) for listed in grid.values())):
+        given = dict(base)
+        origin: dict[str, Place] = {name: ("base", name) for name in base}
+        for name, pick in zip(grid, picks, strict=True):
+            given[name], origin[name] = grid[name][pick], ("grid", name, pick)
+        for number, rule in enumerate(values.get("where", [])):
+            cell = _complete(recipe, given)
+            if all(_matches(name, cell.get(name), wanted) for name, wanted in rule.get("if", {}).items()):
+                given |= rule.get("set", {})
+                origin |= {name: ("where", number, "set", name) for name in rule.get("set", {})}
+        yield _complete(recipe, given), origin
+
+
+def _complete(recipe: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Recipe, then the data set's card, then what the file gives."""
+    try:
+        filled = preset(recipe, given.get("dataset"))
+    except (BadReference, TypeError):
+        filled = preset(recipe)
+    return {name: _plain(value) for name, value in {**filled, **given}.items() if name != "seed"}
+
+
+def _plain(value: Any) -> Any:
+    """YAML has lists where a run's fields are tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _matches(name: str, value: object, wanted: object) -> bool:
+    """Equal, with names in any case and spelling."""
+    if value == _plain(wanted):
+        return True
+    registries: dict[str, Any] = {"dataset": DATASETS, "attention": ATTENTION, "backbone": BACKBONES}
+    try:
+        return name in registries and registries[name].canonical(value) == registries[name].canonical(wanted)
+    except (BadReference, TypeError):
+        return False

@@ -1,0 +1,48 @@
+"""Strict validation of plain values for a dataclass: what is wrong with each, in one sentence."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, NotRequired, get_type_hints
+
+from attnbench.catalogue.refs import nearest
+
+
+def violations(cls: type, values: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+    """What is wrong with plain values for a dataclass: (path, message) each; strict, and unknown names are refused."""
+    from pydantic import ValidationError
+
+    try:
+        _adapter(cls).validate_python({name: value for name, value in values.items() if name != "id"})
+    except ValidationError as problem:
+        known = [field.name for field in dataclasses.fields(cls)]
+        return [(error["loc"], _sentence(error, known)) for error in problem.errors(include_url=False)]
+    return []
+
+
+@functools.cache
+def _adapter(cls: type) -> Any:
+    """Strict validation of a dataclass's fields as plain values; pydantic is imported when first needed."""
+    from pydantic import TypeAdapter
+    from typing_extensions import TypedDict
+
+    hints = get_type_hints(cls, include_extras=True)
+    required = {f.name for f in dataclasses.fields(cls) if f.default is f.default_factory}  # both MISSING
+    typed: Any = TypedDict  # made at run time, which type checkers do not follow
+    schema = typed(
+        cls.__name__, {name: kind if name in required else NotRequired[kind] for name, kind in hints.items()}
+    )
+    schema.__pydantic_config__ = {"extra": "forbid", "strict": True}
+    return TypeAdapter(schema)
+
+
+def _sentence(error: Any, known: list[str]) -> str:
+    name, value, kind = str(error["loc"][0]), error["input"], error["type"]
+    if kind == "missing":
+        return "required"
+    if kind == "extra_forbidden":
+        return f"unknown field {name!r}{nearest(name, known)}"
+    if kind == "literal_error":
+        options = error["ctx"]["expected"].replace(" or ", ", ")
+        return f"{value!r} is not one of {options}"
+    return f"{value!r} {error['msg'].removeprefix('Input ')}"

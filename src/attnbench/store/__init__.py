@@ -1,0 +1,1 @@
+"""What is kept of runs: folders on disk, and MLflow as their mirror."""

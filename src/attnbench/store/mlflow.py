@@ -1,0 +1,289 @@
+"""MLflow as a mirror of the journals: fed from a thread, never in the way of training, repaired by `sync`."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from filelock import FileLock
+
+from attnbench.console import say
+from attnbench.errors import AttnbenchError
+from attnbench.spec.run import RunSpec
+from attnbench.store.runs import Store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+POLL_SECONDS = 1.0
+CLOSE_SECONDS = 90.0
+METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds")
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """How MLflow shows a run: it lies in the run's folder, so that `sync` can show it so again."""
+
+    FILE: ClassVar[str] = "tracking.json"
+    experiment: str
+    params: dict[str, str]
+    tags: dict[str, str] = field(default_factory=dict)
+    artifacts: list[str] = field(default_factory=list)
+    metrics: list[str] = field(default_factory=lambda: list(METRICS))
+
+    @classmethod
+    def of(cls, spec: RunSpec, study: str = "") -> "View":
+        """Every field of the spec as a param, and the study as a tag."""
+        params = {name: str(value) for name, value in dataclasses.asdict(spec).items()}
+        experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "attnbench")
+        return cls(experiment, params, {"study": study} if study else {})
+
+    def to_json(self) -> str:
+        """The view as it lies in `tracking.json`."""
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+
+class Mirror:
+    """Sends what the journals hold to MLflow; sending twice changes nothing."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.refusal = ""
+        self._client: MlflowClient | None = None
+        self._seen: dict[str, tuple[int, bool, int]] = {}
+        self._runs: dict[str, tuple[str, set[int]]] = {}
+
+    def open(self) -> None:
+        """Connect, creating the tracking database once, whoever else is about to.
+
+        Raises:
+            AttnbenchError: an old ./mlruns file store is in the way.
+        """
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        import mlflow
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        _hush()
+        try:
+            uri = mlflow.get_tracking_uri()
+            if uri.startswith("sqlite:") and not Path(uri.removeprefix("sqlite:///")).exists():
+                say(f"MLflow makes its database {uri} (once, 5-10 s)")
+            with _locked(uri):
+                client = MlflowClient()
+                client.search_experiments(max_results=1)
+        except MlflowException as problem:
+            if "mlruns" in str(problem) or "file" in str(problem).lower():
+                raise AttnbenchError(
+                    "MLflow no longer reads the old ./mlruns file store here; to keep its runs: "
+                    "mlflow migrate-filestore --source ./mlruns --target sqlite:///mlflow.db, then move ./mlruns away"
+                ) from problem
+            raise
+        self._client = client
+
+    def deliver(self, run: str) -> None:
+        """Send what MLflow does not have yet of one run, and close the MLflow run when ours has ended."""
+        state = size, ended, _ = self._state(run)
+        if self._seen.get(run) == state or not size:
+            return
+        assert self._client is not None
+        view = self._view(run)
+        with _locked(self.store.path.resolve(), run):
+            key, sent = self._find(run, view)
+            points = [
+                line for line in self.store.journal(run) if line["event"] == "epoch" and line["epoch"] not in sent
+            ]
+            self._send(key, points, view.metrics)
+            sent |= {int(point["epoch"]) for point in points}
+            if ended:
+                self._close(key, run, view)
+        self._seen[run] = state
+
+    def behind(self, runs: Iterable[str]) -> list[str]:
+        """The runs of which something has not been sent."""
+        return [run for run in runs if self._state(run)[0] and self._seen.get(run) != self._state(run)]
+
+    def _state(self, run: str) -> tuple[int, bool, int]:
+        """How long a run's journal is, whether the run has ended, and how many of its artifacts are there."""
+        folder = self.store.folder(run)
+        try:
+            size = (folder / "journal.jsonl").stat().st_size
+            artifacts = self._view(run).artifacts
+        except OSError:
+            return 0, False, 0
+        return size, (folder / "record.json").exists(), sum(Path(file).is_file() for file in artifacts)
+
+    def _view(self, run: str) -> View:
+        return View(**json.loads((self.store.folder(run) / View.FILE).read_text()))
+
+    def _find(self, run: str, view: View) -> tuple[str, set[int]]:
+        """The MLflow run of ours, made if need be, and the epochs it has."""
+        if run in self._runs:
+            return self._runs[run]
+        assert self._client is not None
+        experiment = self._experiment(view.experiment)
+        known = self._client.search_runs([experiment], f"tags.run_key = '{run}'", max_results=1)
+        if known:
+            key = known[0].info.run_id
+            history = self._client.get_metric_history(key, "train_loss")
+            self._runs[run] = key, {int(metric.step) for metric in history}
+        else:
+            name = "-".join(view.params.get(part, "") for part in ("dataset", "attention", "attention_type", "seed"))
+            tags = {**view.tags, "run_key": run, "mlflow.runName": name.strip("-").replace("--", "-")}
+            began = int(1000 * self.store.journal(run)[0].get("time", 0))
+            made = self._client.create_run(experiment, start_time=began or None, tags=tags)
+            from mlflow.entities import Param
+
+            params = [Param(name, value[:6000]) for name, value in view.params.items()]
+            self._client.log_batch(made.info.run_id, params=params)
+            self._runs[run] = made.info.run_id, set()
+        return self._runs[run]
+
+    def _experiment(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        assert self._client is not None
+        known = self._client.get_experiment_by_name(name)
+        if known:
+            return str(known.experiment_id)
+        try:
+            return str(self._client.create_experiment(name))
+        except MlflowException:  # somebody else made it in the meantime
+            known = self._client.get_experiment_by_name(name)
+            if known is None:
+                raise
+            return str(known.experiment_id)
+
+    def _send(self, key: str, points: list[dict[str, Any]], names: list[str]) -> None:
+        from mlflow.entities import Metric
+
+        assert self._client is not None
+        metrics = [
+            Metric(name, point[name], int(1000 * point.get("time", 0)), int(point["epoch"]))
+            for point in points
+            for name in names
+            if name in point
+        ]
+        for start in range(0, len(metrics), 1000):
+            self._client.log_batch(key, metrics=metrics[start : start + 1000])
+
+    def _close(self, key: str, run: str, view: View) -> None:
+        assert self._client is not None
+        record = self.store.record(run)
+        if record is None:
+            return
+        there = self._client.get_run(key)
+        if record.done and "final_test_accuracy" not in there.data.metrics:
+            done = next(line for line in reversed(self.store.journal(run)) if line["event"] == "done")
+            self._client.log_metric(key, "final_test_accuracy", record.accuracy, int(1000 * done["time"]))
+        uploaded = {item.path for item in self._client.list_artifacts(key)}
+        for file in [*view.artifacts, str(self.store.folder(run) / "weights.safetensors")]:
+            if Path(file).is_file() and Path(file).name not in uploaded:
+                self._client.log_artifact(key, file)
+        status = "FINISHED" if record.done else "FAILED"
+        if there.info.status != status:
+            ended = int(1000 * self.store.journal(run)[-1].get("time", 0))
+            self._client.set_terminated(key, status, ended or None)
+
+
+@contextlib.contextmanager
+def mirrored(store: Store, runs: Iterable[str], enabled: bool = True) -> Iterator[None]:
+    """Mirror the runs' journals to MLflow from a thread, as long as the block lasts and a little longer.
+
+    Nothing that happens to MLflow reaches the block: what did not arrive is counted and said once at the end.
+    """
+    if not enabled:
+        yield
+        return
+    mirror, over, runs = Mirror(store), threading.Event(), list(runs)
+    trouble: list[str] = []
+    thread = threading.Thread(target=_follow, args=(mirror, runs, over, trouble), daemon=True, name="mlflow-mirror")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(CLOSE_SECONDS)
+        late = mirror.behind(runs)
+        if late:
+            reason = trouble[-1] if trouble else "no answer in time"
+            reason = "as said above" if reason == mirror.refusal else reason
+            say(f"MLflow: {len(late)} of {len(runs)} runs did not fully arrive ({reason}); `attnbench sync` sends them")
+
+
+def sync(store: Store) -> tuple[int, int]:
+    """Send everything in a store to MLflow; returns how many runs are there now, and how many could not be sent.
+
+    Raises:
+        AttnbenchError: MLflow cannot be reached at all.
+    """
+    mirror = Mirror(store)
+    try:
+        mirror.open()
+    except AttnbenchError:
+        raise
+    except Exception as problem:
+        raise AttnbenchError(f"MLflow cannot be reached: {_first_line(problem)}") from problem
+    runs = [file.parent.name for file in sorted(store.path.glob(f"*/{View.FILE}"))]
+    failed = 0
+    for run in runs:
+        try:
+            mirror.deliver(run)
+        except Exception as problem:  # one run's trouble is not the others'
+            failed += 1
+            say(f"MLflow: run {run} could not be sent: {_first_line(problem)}")
+    return len(runs) - failed, failed
+
+
+def _follow(mirror: Mirror, runs: list[str], over: threading.Event, trouble: list[str]) -> None:
+    """Deliver what is new, again and again; after the end once more."""
+    try:
+        mirror.open()
+    except Exception as problem:  # whatever MLflow does, training goes on
+        mirror.refusal = _first_line(problem)
+        trouble.append(mirror.refusal)
+        say(f"no mirror in MLflow, the journals go on: {mirror.refusal}")
+        return
+    last = False
+    while not last:
+        last = over.wait(POLL_SECONDS)
+        for run in runs:
+            try:
+                mirror.deliver(run)
+            except Exception as problem:  # the next round tries again
+                trouble.append(_first_line(problem))
+                if not over.is_set():
+                    over.wait(5 * POLL_SECONDS)
+                break
+
+
+def _first_line(problem: Exception) -> str:
+    return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:300]
+
+
+def _locked(*what: object) -> FileLock:
+    """A lock for everybody on this machine who is about to touch the same thing."""
+    digest = hashlib.sha256(repr(list(map(str, what))).encode()).hexdigest()[:12]
+    return FileLock(Path(tempfile.gettempdir()) / f"attnbench-mlflow-{digest}.lock")
+
+
+def _hush() -> None:
+    """MLflow's own lines about its database are not the user's."""
+    import logging
+
+    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking", "urllib3.connectionpool"):
+        logging.getLogger(name).setLevel(logging.ERROR)

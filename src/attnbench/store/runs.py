@@ -1,0 +1,255 @@
+"""A folder per run is the only truth: journal, checkpoints while it runs, and a record that is written last."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from attnbench.console import say
+from attnbench.errors import StoreProblem
+from attnbench.files import replacing
+from attnbench.spec.run import Runtime
+from attnbench.store.predictions import Predictions
+
+KEPT_CHECKPOINTS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A finished run, with all that a report needs: cards too, so that it needs no torch."""
+
+    id: str
+    spec: dict[str, Any]
+    """The fields of its RunSpec."""
+    canonical: dict[str, Any] = field(default_factory=dict)
+    """What was hashed: one spelling of names, cards' versions included."""
+    status: str
+    """`done`, or `failed` with an `error`."""
+    recipe: str = ""
+    """The name under which the recipe was asked for; a label."""
+    error: str = ""
+    test: dict[str, Any] = field(default_factory=dict)
+    """`accuracy` in percent, `loss`, and the number of `images`."""
+    selected: dict[str, Any] = field(default_factory=dict)
+    """Which epoch's weights were tested, by which rule."""
+    curves: list[dict[str, float]] = field(default_factory=list)
+    input: dict[str, Any] = field(default_factory=dict)
+    """What the network takes: `classes`, `channels`, `image_size`, `normalise` (means, deviations), class `names`."""
+    weights_sha256: str = ""
+    data_fingerprint: str = ""
+    split_fingerprint: str = ""
+    numerics: dict[str, Any] = field(default_factory=dict)
+    """What can change bits besides the spec."""
+    environment: dict[str, Any] = field(default_factory=dict)
+    cards: dict[str, Any] = field(default_factory=dict)
+    cost: dict[str, Any] = field(default_factory=dict)
+    """Parameters and multiply-accumulates of one image's forward pass."""
+    timings: dict[str, float] = field(default_factory=dict)
+    """Seconds of wall time per phase."""
+    resumed: int = 0
+    """How often the unfinished run was taken up again from a checkpoint."""
+    folder: str = field(default="", compare=False)
+    """Where the run's files are; not part of `record.json`."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it was trained to the end and tested."""
+        return self.status == "done"
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy in percent."""
+        return float(self.test["accuracy"])
+
+    @cached_property
+    def predictions(self) -> Predictions | None:
+        """What it said of each test image; None where only the record was kept."""
+        file = Path(self.folder) / "predictions.npz"
+        return Predictions(file) if file.is_file() else None
+
+    @cached_property
+    def gates(self) -> dict[str, dict[str, Any]]:
+        """What `attnbench evaluate` gave with other gates: name of the gate -> its `accuracy` and more."""
+        found = {}
+        for file in sorted(Path(self.folder).glob("gate-*.json")):
+            try:
+                each = json.loads(file.read_text())
+                found[each["gate"]] = each
+            except (OSError, ValueError, TypeError, KeyError) as problem:
+                raise StoreProblem(f"{file} cannot be read ({problem}); delete it to evaluate again") from None
+        return found
+
+    def to_json(self) -> str:
+        """The record as it lies in `record.json`."""
+        values = dataclasses.asdict(self)
+        del values["folder"]
+        return json.dumps(values, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str, folder: str = "") -> "RunRecord":
+        """Read a record; fields that a later version added are left out."""
+        values = {**json.loads(text), "folder": folder}
+        return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values})
+
+
+class Store:
+    """A folder of runs, `STORE/<id>/` each."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def default(cls) -> "Store":
+        """The store that is used where none is named."""
+        return cls(Runtime().store)
+
+    def folder(self, run: str) -> Path:
+        """Where a run's files are."""
+        return self.path / run
+
+    def record(self, run: str) -> RunRecord | None:
+        """A run's record, done or failed; None while there is none.
+
+        Raises:
+            StoreProblem: a record that cannot be read.
+        """
+        file = self.folder(run) / "record.json"
+        try:
+            return RunRecord.from_json(file.read_text(), str(file.parent))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError, TypeError, KeyError) as problem:
+            raise StoreProblem(f"{file} cannot be read ({problem}); delete it to train the run again") from None
+
+    def done(self, run: str) -> bool:
+        """Whether a run was trained to the end."""
+        found = self.record(run)
+        return found is not None and found.done
+
+    def records(self) -> list[RunRecord]:
+        """All records, done and failed, by id."""
+        found = [self.record(file.parent.name) for file in sorted(self.path.glob("*/record.json"))]
+        return [record for record in found if record is not None]
+
+    def holding(self, run: str | Path) -> "Store":
+        """The store that a run's folder lies in; this one for an id."""
+        return Store(Path(run).resolve().parent) if (Path(run) / "record.json").is_file() else self
+
+    def find(self, run: str | Path) -> RunRecord:
+        """The record of a done run, by its id, the beginning of its id, or its folder in this store.
+
+        Raises:
+            StoreProblem: none, or several, or one that failed.
+        """
+        path = Path(run)
+        name = (path.resolve() if (path / "record.json").is_file() else path).name
+        matches = [file.parent.name for file in sorted(self.path.glob("*/record.json"))]
+        matches = [match for match in matches if name and match.startswith(name)]
+        if len(matches) != 1:
+            what = f"runs {', '.join(matches[:4])} begin" if matches else "no run begins"
+            raise StoreProblem(f"{what} with {name!r} in {self.path}/; give an id or a run's folder")
+        record = self.record(matches[0])
+        assert record is not None
+        if not record.done:
+            raise StoreProblem(f"run {record.id} failed: {record.error}")
+        return record
+
+    @contextlib.contextmanager
+    def lock(self, run: str) -> Iterator[None]:
+        """Hold a run, so that two processes never train it at once; the system frees it when a process dies."""
+        from filelock import FileLock, Timeout
+
+        locks = self.path / ".locks"
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(locks / f"{run}.lock")
+            try:
+                held = lock.acquire(timeout=0)
+            except Timeout:
+                say(f"run {run} is being trained by another process; waiting for it")
+                held = lock.acquire()
+        except OSError as problem:
+            raise StoreProblem(f"the store {self.path}/ cannot be written: {problem.strerror or problem}") from None
+        with held:
+            yield
+
+    def begin(self, run: str) -> None:
+        """Make the run's folder; the record of an earlier failure goes, and what a crash left half written."""
+        folder = self.folder(run)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in [folder / "record.json", *folder.glob("gate-*"), *folder.glob("*.partial")]:
+            file.unlink(missing_ok=True)
+
+    def save(self, record: RunRecord) -> None:
+        """Write the record last and in one step, so that a crash leaves no half-finished run."""
+        self.write(record.id, "record.json", record.to_json())
+        if record.done:
+            for checkpoint in self._checkpoints(record.id):
+                checkpoint.unlink(missing_ok=True)
+
+    def write(self, run: str, name: str, text: str) -> None:
+        """Write a file of a run in one step."""
+        with replacing(self.folder(run) / name) as file:
+            file.write(text)
+
+    def log(self, run: str, event: str, **values: object) -> None:
+        """Add a line to the run's journal; it is on disk when this returns."""
+        with (self.folder(run) / "journal.jsonl").open("a") as journal:
+            journal.write(json.dumps({"event": event, "time": round(time.time(), 3), **values}) + "\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+
+    def journal(self, run: str) -> list[dict[str, Any]]:
+        """The whole lines of a run's journal; a line that a crash cut off is left out."""
+        try:
+            text = (self.folder(run) / "journal.jsonl").read_text()
+        except FileNotFoundError:
+            return []
+        lines = []
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError):
+                lines.append(json.loads(line))
+        return lines
+
+    def mend_journal(self, run: str, curves: list[dict[str, float]]) -> None:
+        """Make the journal's epochs those of the state that training goes on from."""
+        kept = [line for line in self.journal(run) if line["event"] != "epoch" or line["epoch"] <= len(curves)]
+        there = {line["epoch"] for line in kept if line["event"] == "epoch"}
+        lines = kept + [{"event": "epoch", **point} for point in curves if point["epoch"] not in there]
+        self.write(run, "journal.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+    def checkpoint(self, run: str, saved: Mapping[str, Any]) -> None:
+        """Keep a state, in one step, and the one before it."""
+        import torch
+
+        name = f"checkpoint-{saved['epoch']:05d}-{saved['step']:07d}.pt"
+        with replacing(self.folder(run) / name, "wb") as file:
+            buffer = io.BytesIO()  # torch.save hides a full disk behind an error of its own
+            torch.save(dict(saved), buffer)
+            file.write(buffer.getbuffer())
+        for old in self._checkpoints(run)[:-KEPT_CHECKPOINTS]:
+            old.unlink()
+
+    def latest(self, run: str) -> dict[str, Any] | None:
+        """The newest state that can be read; None for a run that starts from the beginning."""
+        import torch
+
+        for file in reversed(self._checkpoints(run)):
+            try:
+                state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+            except Exception as problem:  # damaged in whatever way: the one before it serves
+                say(f"{file} cannot be read ({type(problem).__name__}) and is removed")
+                file.unlink()  # or it would count as one of the last two
+            else:
+                return state
+        return None
+
+    def _checkpoints(self, run: str) -> list[Path]:
+        return sorted(self.folder(run).glob("checkpoint-*.pt"))

@@ -1,0 +1,251 @@
+"""The training loop: a generator that hands back at every moment at which a run can stop and go on."""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from attnbench.data.batches import Batches
+from attnbench.errors import Diverged
+from attnbench.seeding import seeded
+from attnbench.spec.run import RunSpec
+from attnbench.training.optim import learning_rate, optimizer
+
+PLAIN = ("epoch", "step", "curves", "best", "seconds", "cpu_seconds")
+"""Fields of the state that are saved as they are."""
+
+
+@dataclass
+class State:
+    """What training changes, its position and curves included: saving it is resuming."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    losses: Tensor
+    """float32, one per step of the running epoch."""
+    correct: Tensor
+    """int64, right answers in the running epoch."""
+    epoch: int = 0
+    step: int = 0
+    curves: list[dict[str, float]] = field(default_factory=list)
+    """One mapping per finished epoch."""
+    seconds: float = 0.0
+    """Time of the running epoch, over all processes that took part in it."""
+    cpu_seconds: float = 0.0
+    """The same in CPU time."""
+    average: AveragedModel | None = None
+    """The mean of the weights of the last steps, where the spec asks for it."""
+    best: dict[str, Any] = field(default_factory=dict)
+    """Accuracy, epoch and weights of the best epoch on validation, where that is the selection rule."""
+    stop: bool = False
+    """Set from outside to hand back, with a checkpoint, after the step in progress."""
+
+    @classmethod
+    def fresh(cls, spec: RunSpec, model: nn.Module, steps: int, device: torch.device) -> "State":
+        """The state before the first step; moves the model to the device, channels last."""
+        model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(
+            model=model,
+            optimizer=optimizer(spec, model),
+            scaler=torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and spec.precision == "fp16"),
+            losses=torch.zeros(steps, device=device),
+            correct=torch.zeros((), dtype=torch.int64, device=device),
+            average=AveragedModel(model, use_buffers=True) if spec.averaging else None,
+        )
+
+    @property
+    def tested(self) -> nn.Module:
+        """The network whose weights count: the average as soon as it holds anything."""
+        return self.average.module if self.average is not None and self.average.n_averaged else self.model
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values and tensors, so that it loads with `weights_only`."""
+        parts = {name: getattr(self, name).state_dict() for name in self._parts()}
+        return parts | {name: getattr(self, name) for name in ("losses", "correct", *PLAIN)}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        for name in self._parts():
+            getattr(self, name).load_state_dict(saved[name])
+        self.losses.copy_(saved["losses"])
+        self.correct.copy_(saved["correct"])
+        for name in PLAIN:
+            setattr(self, name, saved[name])
+
+    def count_time(self, since: tuple[float, float]) -> None:
+        """Add what has passed since `_clocks()` gave that to the running epoch's time."""
+        seconds, cpu_seconds = _clocks()
+        self.seconds += seconds - since[0]
+        self.cpu_seconds += cpu_seconds - since[1]
+
+    def _parts(self) -> tuple[str, ...]:
+        return ("model", "optimizer", "scaler", *(["average"] if self.average is not None else []))
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A moment at which the loop hands back: an epoch has ended, or a checkpoint is due inside one."""
+
+    kind: Literal["epoch", "checkpoint"]
+    state: State
+
+
+def training(
+    spec: RunSpec,
+    state: State,
+    train: Batches,
+    val: Batches | None,
+    minutes: float,
+    model: nn.Module | None = None,
+) -> Iterator[Pause]:
+    """Train on from `state`; the caller saves, logs or stops at each pause.
+
+    Args:
+        val: validation batches, evaluated after each epoch; None for none.
+        minutes: time between checkpoints inside an epoch.
+        model: the compiled form of `state.model`, where there is one.
+
+    Raises:
+        Diverged: a loss is not finite.
+    """
+    forward = model or state.model
+    due = time.monotonic() + 60 * minutes
+    while state.epoch < spec.epochs:
+        state.model.train()
+        since = _clocks()
+        for step, images, labels in train.epoch(state.epoch, state.step):
+            with seeded(spec.seed, "step", state.epoch, step):  # drawn per step: a run can stop anywhere
+                _step(spec, state, forward, step, images, labels, train.steps())
+            state.step = step + 1
+            if state.step < train.steps() and (state.stop or time.monotonic() >= due):
+                _check_losses(spec, state, train.steps())
+                state.count_time(since)
+                yield Pause("checkpoint", state)
+                since = _clocks()
+                due = time.monotonic() + 60 * minutes
+        state.count_time(since)
+        _close_epoch(spec, state, train, val)
+        yield Pause("epoch", state)
+        due = time.monotonic() + 60 * minutes
+
+
+def _clocks() -> tuple[float, float]:
+    """Seconds since some moment, and CPU seconds of this process."""
+    return time.perf_counter(), time.process_time()
+
+
+def predictions(model: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
+    """Logits (float32, N K) and labels (int64, N) of all images of a split, on the CPU.
+
+    Where the spec says so, the logits are averaged with those of the mirrored images.
+
+    Raises:
+        Diverged: logits that are not finite.
+    """
+    flip = batches.spec.tta == "flip"
+    model.eval()
+    with torch.inference_mode():
+        pairs = [(_logits(model, images, flip).float().cpu(), labels.cpu()) for images, labels in batches.plain()]
+    logits, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    if not logits.isfinite().all():
+        raise Diverged(f"the weights give logits that are not finite on {len(labels)} {batches.split.name} images")
+    return logits, labels
+
+
+def _logits(model: nn.Module, images: Tensor, flip: bool) -> Tensor:
+    logits: Tensor = model(images)
+    return (logits + model(images.flip(3))) / 2 if flip else logits
+
+
+@contextlib.contextmanager
+def stoppable(state: State) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the step in progress and leave a checkpoint; a second one ends at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _frame: object) -> None:
+        if state.stop:
+            raise KeyboardInterrupt(signal.Signals(number).name)
+        state.stop = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _step(
+    spec: RunSpec, state: State, forward: nn.Module, step: int, images: Tensor, labels: Tensor, steps: int
+) -> None:
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate(spec, state.epoch, step, steps)
+    with _autocast(spec, images.device):
+        logits = forward(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=spec.label_smoothing)
+    state.scaler.scale(loss).backward()
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad(set_to_none=True)
+    if state.average is not None and state.epoch * steps + step >= (1 - spec.averaging) * spec.epochs * steps:
+        state.average.update_parameters(state.model)
+    state.losses[step] = loss.detach()
+    state.correct += (logits.detach().argmax(1) == labels).sum()
+    if images.device.type == "cpu" and not loss.isfinite():
+        _check_losses(spec, state, steps)
+
+
+def _autocast(spec: RunSpec, device: torch.device) -> torch.amp.autocast_mode.autocast:
+    """Half precision on CUDA; never on a CPU, where it is many times slower."""
+    half = torch.float16 if spec.precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=half, enabled=device.type == "cuda" and spec.precision != "fp32")
+
+
+def _check_losses(spec: RunSpec, state: State, steps: int) -> None:
+    """Look for a loss that is not finite; on CUDA only at pauses, so that no step waits for the device."""
+    bad = (~state.losses.isfinite()).nonzero()
+    if len(bad):
+        step = int(bad[0])
+        rate = learning_rate(spec, state.epoch, step, steps)
+        loss = float(state.losses[step])
+        raise Diverged(f"the loss is {loss} at epoch {state.epoch + 1}, step {step + 1}, learning rate {rate:.3g}")
+
+
+def _close_epoch(spec: RunSpec, state: State, train: Batches, val: Batches | None) -> None:
+    """Write the epoch's point of the curves, keep the best weights, and begin the next epoch."""
+    steps = train.steps()
+    _check_losses(spec, state, steps)
+    seen = min(steps * spec.batch_size, len(train.split))
+    weights = torch.full((steps,), float(spec.batch_size), dtype=torch.float64)
+    weights[-1] = seen - spec.batch_size * (steps - 1)
+    point = {
+        "epoch": state.epoch + 1,
+        "train_loss": float((state.losses.cpu().double() * weights).sum() / seen),
+        "train_accuracy": 100 * int(state.correct) / seen,
+        "lr": learning_rate(spec, state.epoch, steps - 1, steps),
+        "seconds": state.seconds,
+        "cpu_seconds": state.cpu_seconds,
+    }
+    if val is not None:
+        logits, labels = predictions(state.tested, val)
+        point["val_loss"] = float(F.cross_entropy(logits, labels))
+        point["val_accuracy"] = 100 * float((logits.argmax(1) == labels).double().mean())
+        if spec.selection == "best-val" and point["val_accuracy"] > state.best.get("accuracy", -1.0):
+            kept = {name: value.detach().clone() for name, value in state.tested.state_dict().items()}
+            state.best = {"accuracy": point["val_accuracy"], "epoch": state.epoch + 1, "weights": kept}
+    state.curves.append(point)
+    state.epoch, state.step = state.epoch + 1, 0
+    state.seconds = state.cpu_seconds = 0.0
+    state.losses.zero_()
+    state.correct.zero_()

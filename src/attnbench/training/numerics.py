@@ -1,0 +1,69 @@
+"""What can change bits besides the spec: device, threads, layout, versions."""
+
+import contextlib
+import ctypes
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from attnbench.errors import BadSpec
+from attnbench.spec.run import RunSpec, Runtime
+
+
+def choose_device(runtime: Runtime) -> torch.device:
+    """The device that was asked for; a GPU, if there is one, for `auto`.
+
+    Raises:
+        BadSpec: CUDA where torch sees none.
+    """
+    wanted = runtime.device
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise BadSpec({"device": f"{wanted!r}: torch sees no CUDA device here; 'cpu' works"})
+    return torch.device(wanted)
+
+
+@contextlib.contextmanager
+def numerics(spec: RunSpec, runtime: Runtime, device: torch.device) -> Iterator[dict[str, Any]]:
+    """Set what can change bits, and say what it was set to; memory goes back to the GPU afterwards."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    threads = runtime.threads or os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    keep_pages()
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(spec.deterministic)
+    try:
+        yield {
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "threads": threads,
+            "compile": runtime.compile,
+            "layout": "channels_last",
+            "precision": spec.precision if device.type == "cuda" else "fp32",
+            "torch": str(torch.__version__),  # a plain str: checkpoints load with weights_only
+        }
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def keep_pages() -> None:
+    """Let the C library keep the memory that a step frees: fresh pages cost more than what is computed in them.
+
+    glibc gives blocks above 128 KiB back to the system and asks for them again in each step. Elsewhere nothing is done.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        for option, value in _MALLOPT.items():
+            libc.mallopt(option, value)
+
+
+_MALLOPT = {-3: 32 << 20, -1: 1 << 30, -2: 64 << 20}
+"""M_MMAP_THRESHOLD (its largest value), M_TRIM_THRESHOLD and M_TOP_PAD of malloc.h, in bytes."""

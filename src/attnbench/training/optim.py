@@ -1,0 +1,69 @@
+"""Optimiser and learning rate, from a spec."""
+
+import math
+from typing import Any
+
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from attnbench.catalogue.registry import ATTENTION
+from attnbench.spec.run import RunSpec
+
+ONECYCLE_RISE, ONECYCLE_START, ONECYCLE_END = 0.3, 1 / 25, 1e-4
+
+
+def optimizer(spec: RunSpec, model: nn.Module) -> Optimizer:
+    """AdamW or SGD with Nesterov momentum over all parameters that learn.
+
+    What the mechanism's card exempts takes no weight decay.
+    """
+    spared = set(_exempt(spec, model))
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for name, p in named if name not in spared], "weight_decay": spec.weight_decay},
+        {"params": [p for name, p in named if name in spared], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if spec.optimizer == "adamw":
+        return AdamW(groups, lr=spec.lr, fused=True)
+    return SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.momentum > 0, fused=True)
+
+
+def learning_rate(spec: RunSpec, epoch: int, step: int, steps: int) -> float:
+    """The learning rate of a step: a function of position alone, so that a run can stop and go on anywhere.
+
+    `cosine-epoch` is torch's CosineAnnealingLR by epoch, `onecycle` its OneCycleLR without the momentum's cycle
+    (Smith and Topin 2017, 1708.07120); a linear warm-up goes before the other three.
+    """
+    position, total = epoch * steps + step, spec.epochs * steps
+    if spec.schedule == "onecycle":
+        return spec.lr * _onecycle(position, total, spec.warmup * steps or ONECYCLE_RISE * total)
+    warm = spec.warmup * steps
+    if position < warm:
+        return spec.lr * (position + 1) / (warm + 1)
+    if spec.schedule == "constant":
+        return spec.lr
+    if spec.schedule == "cosine-epoch":
+        position = epoch * steps
+    return spec.lr * (1 + math.cos(math.pi * max(0.0, position - warm) / max(1, total - warm))) / 2
+
+
+def _onecycle(position: int, total: int, rise: float) -> float:
+    """Up from 1/25 of the peak to the peak, down to 1/10,000 of the start, both along a cosine."""
+    peak = rise - 1
+    if position <= peak:
+        return _between(ONECYCLE_START, 1.0, position / peak if peak > 0 else 1.0)
+    return _between(1.0, ONECYCLE_START * ONECYCLE_END, (position - peak) / max(1e-9, total - 1 - peak))
+
+
+def _between(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * min(1.0, share))) / 2
+
+
+def _exempt(spec: RunSpec, model: nn.Module) -> list[str]:
+    entry, _ = ATTENTION.resolve(spec.attention)
+    if not entry.card.no_decay:
+        return []
+    kind = entry.load()
+    paths = [path for path, module in model.named_modules() if isinstance(module, kind)]
+    return [f"{path}.{name}" for path in paths for name in entry.card.no_decay]

@@ -1,0 +1,291 @@
+"""One run: the method section of the paper, in code."""
+
+import contextlib
+import dataclasses
+import hashlib
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from attnbench.catalogue.registry import ATTENTION, BACKBONES, DATASETS, card_of
+from attnbench.data.batches import Batches
+from attnbench.data.splits import Splits, constants, load_splits
+from attnbench.errors import AttnbenchError, Diverged, StoreProblem
+from attnbench.files import replacing
+from attnbench.networks.cost import cost
+from attnbench.networks.graft import Predictor, network
+from attnbench.spec.run import RunSpec, Runtime, canonical
+from attnbench.store import predictions as predictions_file
+from attnbench.store.environment import environment
+from attnbench.store.mlflow import View, mirrored
+from attnbench.store.runs import RunRecord, Store
+from attnbench.training.loop import Pause, State, predictions, stoppable, training
+from attnbench.training.numerics import choose_device, numerics
+
+Log = Callable[[RunSpec, dict[str, float]], None]
+
+
+def print_epoch(spec: RunSpec, point: dict[str, float]) -> None:
+    """One line on the console for a finished epoch."""
+    val = f"  val {point['val_accuracy']:.2f} %" if "val_accuracy" in point else ""
+    loss, accuracy, seconds = point["train_loss"], point["train_accuracy"], point["seconds"]
+    print(
+        f"epoch {point['epoch']}/{spec.epochs}  loss {loss:.4f}  train {accuracy:.2f} %{val}  {seconds:.1f} s",
+        flush=True,
+    )
+
+
+def run(
+    spec: RunSpec,
+    runtime: Runtime | None = None,
+    recipe: str = "",
+    view: View | None = None,
+    log: Log | None = None,
+) -> RunRecord:
+    """Train, test once at the end, and store the record; an interrupted run carries on, a done one is not repeated.
+
+    Args:
+        recipe: the recipe's name, kept as a label.
+        view: how MLflow shows the run; None for its fields as params.
+        log: what is done with each epoch's point of the curves; None prints it unless the tracker is `none`.
+
+    Raises:
+        Diverged: the loss was not finite; the run is marked failed.
+        AttnbenchError: anything else that the user can mend.
+    """
+    runtime = runtime or Runtime()
+    store = Store(runtime.store)
+    log = log or (print_epoch if runtime.tracker != "none" else lambda _spec, _point: None)
+    with store.lock(spec.id):
+        found = store.record(spec.id)
+        if found is not None and found.done:
+            _view(store, spec, view)
+            return found
+        with mirrored(store, [spec.id], enabled=runtime.tracker == "mlflow"), _marked(store, spec, recipe):
+            store.begin(spec.id)
+            _view(store, spec, view)
+            return _train_and_test(spec, runtime, store, recipe, log)
+
+
+def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, log: Log) -> RunRecord:
+    clock, device = _Clock(), choose_device(runtime)
+    splits = load_splits(spec, runtime.data_dir)
+    with numerics(spec, runtime, device) as bits:
+        norm = constants(spec, splits.train)
+        train, test = (Batches(split, spec, norm, device) for split in (splits.train, splits.test))
+        val = Batches(splits.val, spec, norm, device) if splits.val and _wants_val(spec) else None
+        model = build(spec, splits.classes, splits.channels, splits.image_size)
+        state = State.fresh(spec, model, train.steps(), device)
+        resumed = _resume(store, spec, state, bits)
+        clock.lap("prepare")
+        compiled: Any = torch.compile(state.model) if runtime.compile else None
+        with stoppable(state):
+            for pause in training(spec, state, train, val, runtime.checkpoint_minutes, compiled):
+                _keep(store, spec, pause, bits, resumed, log)
+        clock.lap("train")
+        selected = _select(spec, state)
+        store.log(spec.id, "test", reading="final evaluation", images=len(splits.test))
+        logits, labels = predictions(state.model, test)
+        clock.lap("test")
+    record = dataclasses.replace(
+        _unfinished(spec, recipe),
+        status="done",
+        test=scores(logits, labels),
+        selected=selected,
+        curves=state.curves,
+        input=_input(splits, norm),
+        weights_sha256=_save(store.folder(spec.id), state.model, logits, labels),
+        data_fingerprint=splits.data_fingerprint,
+        split_fingerprint=splits.split_fingerprint,
+        numerics=bits,
+        cost=cost(state.model, (splits.channels, splits.image_size, splits.image_size)),
+        timings=clock.laps | {"train": sum(point["seconds"] for point in state.curves)},  # of all that took part
+        resumed=resumed,
+    )
+    store.log(spec.id, "done", final_test_accuracy=record.accuracy)
+    store.save(record)
+    return store.find(spec.id)
+
+
+def scores(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
+    """What a split gave: accuracy in percent, loss, number of images; `predictions.npz` holds what gives them again."""
+    return {
+        "accuracy": 100 * int((logits.argmax(1) == labels).sum()) / len(labels),
+        "loss": float(F.cross_entropy(logits, labels)),
+        "images": len(labels),
+    }
+
+
+def _input(splits: Splits, norm: tuple[tuple[float, ...], tuple[float, ...]]) -> dict[str, Any]:
+    """What the network takes."""
+    return {
+        "classes": splits.classes,
+        "channels": splits.channels,
+        "image_size": splits.image_size,
+        "normalise": norm,
+        "names": list(splits.train.source.names),
+    }
+
+
+def _save(folder: Path, model: nn.Module, logits: torch.Tensor, labels: torch.Tensor) -> str:
+    """Write weights and predictions; returns the weights' hash."""
+    weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+    with replacing(folder / "weights.safetensors", "wb") as file:
+        file.write(save(weights))
+    predictions_file.write(folder / "predictions.npz", logits.numpy(), labels.numpy())
+    return weights_digest(weights)
+
+
+def _unfinished(spec: RunSpec, recipe: str) -> RunRecord:
+    """What is known of a run before it is trained."""
+    return RunRecord(
+        id=spec.id,
+        spec=dataclasses.asdict(spec),
+        canonical=canonical(spec),
+        status="failed",
+        recipe=recipe,
+        environment=environment(),
+        cards=_cards(spec),
+    )
+
+
+def load(run: str | Path | RunRecord, store: str | Path | None = None) -> nn.Module:
+    """A trained network that predicts: images B C H W, uint8 or float in 0..1, to logits B K.
+
+    Args:
+        run: a record, a run's id or the beginning of it, or a run's folder.
+        store: the folder of runs; None for the default.
+
+    Raises:
+        StoreProblem: no such run, or one without weights.
+    """
+    home = Store(store) if store else Store.default()
+    record = run if isinstance(run, RunRecord) else home.holding(run).find(run)
+    images = record.input
+    model = build(RunSpec.of(record.spec), images["classes"], images["channels"], images["image_size"])
+    file = Path(record.folder) / "weights.safetensors"
+    if not file.is_file():
+        raise StoreProblem(f"run {record.id} has no weights: {file} is not there")
+    try:
+        model.load_state_dict(load_file(file))
+    except (OSError, SafetensorError) as problem:
+        raise StoreProblem(f"{file} cannot be read ({problem}); delete the run's folder to train it again") from None
+    return Predictor(model, *map(tuple, images["normalise"])).eval()
+
+
+def weights_digest(weights: dict[str, torch.Tensor]) -> str:
+    """Hash of names and values of a state dict."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode() + b"\0" + weights[name].cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def build(spec: RunSpec, classes: int, channels: int, size: int) -> nn.Module:
+    """The network of a run, with its initial weights."""
+    return network(
+        spec.backbone, spec.attention, classes, spec.seed, channels, size, spec.site, spec.stages, spec.every, spec.init
+    )
+
+
+def _wants_val(spec: RunSpec) -> bool:
+    return spec.val_fraction > 0 or spec.selection == "best-val"
+
+
+def _select(spec: RunSpec, state: State) -> dict[str, Any]:
+    """Put the selected weights into the model."""
+    if spec.selection == "last":
+        state.model.load_state_dict(state.tested.state_dict())
+        return {"rule": "last", "epoch": state.epoch}
+    state.model.load_state_dict(state.best["weights"])
+    return {"rule": "best-val", "epoch": state.best["epoch"], "val_accuracy": state.best["accuracy"]}
+
+
+def _keep(store: Store, spec: RunSpec, pause: Pause, bits: dict[str, Any], resumed: int, log: Log) -> None:
+    """Checkpoint first, journal second: the journal can be mended from the checkpoint, not the other way.
+
+    Raises:
+        KeyboardInterrupt: somebody asked training to stop; the same run goes on from here.
+    """
+    state = pause.state
+    store.checkpoint(spec.id, {**state.to_dict(), "numerics": bits, "resumed": resumed})
+    if pause.kind == "epoch":
+        store.log(spec.id, "epoch", **state.curves[-1])
+        log(spec, state.curves[-1])
+    if state.stop and state.epoch < spec.epochs:
+        raise KeyboardInterrupt(f"stopped at epoch {state.epoch + 1}, step {state.step}")
+
+
+def _resume(store: Store, spec: RunSpec, state: State, numerics: dict[str, Any]) -> int:
+    """Take up the newest checkpoint, if there is one; returns how often that has been done with this run."""
+    saved = store.latest(spec.id)
+    if saved is None:
+        store.mend_journal(spec.id, [])
+        store.log(spec.id, "start", spec=dataclasses.asdict(spec), numerics=numerics)
+        return 0
+    if saved["numerics"] != numerics:
+        changed = [key for key in numerics if saved["numerics"].get(key) != numerics[key]]
+        was = ", ".join(f"{key} {saved['numerics'].get(key)} (now {numerics[key]})" for key in changed)
+        raise StoreProblem(
+            f"run {spec.id} was begun with {was}; go on with the same, or delete {store.folder(spec.id)}/ to start anew"
+        )
+    state.restore(saved)
+    resumed: int = saved["resumed"] + 1
+    store.mend_journal(spec.id, state.curves)
+    store.log(spec.id, "resume", epoch=state.epoch, step=state.step)
+    return resumed
+
+
+def _view(store: Store, spec: RunSpec, view: View | None) -> None:
+    """Leave word in the run's folder of how MLflow is to show it; an earlier word stays."""
+    file = store.folder(spec.id) / View.FILE
+    if not file.exists() or view is not None:
+        store.write(spec.id, View.FILE, (view or View.of(spec)).to_json())
+
+
+@contextlib.contextmanager
+def _marked(store: Store, spec: RunSpec, recipe: str) -> Iterator[None]:
+    """Write a record of the failure, unless nothing can be written any more."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as problem:
+        if isinstance(problem, AttnbenchError | KeyboardInterrupt) and not isinstance(problem, Diverged):
+            raise
+        reason = str(problem) if isinstance(problem, Diverged) else f"{type(problem).__name__}: {problem}"
+        record = dataclasses.replace(_unfinished(spec, recipe), error=reason)
+        with contextlib.suppress(OSError):
+            store.log(spec.id, "failed", error=reason, traceback=traceback.format_exc())
+            store.save(record)
+        if isinstance(problem, OSError):
+            raise StoreProblem(f"run {spec.id} in {store.path}/ stopped: {problem.strerror or problem}") from problem
+        raise
+
+
+def _cards(spec: RunSpec) -> dict[str, Any]:
+    named = {"attention": ATTENTION, "backbone": BACKBONES, "dataset": DATASETS}
+    entries = {name: registry.resolve(getattr(spec, name))[0] for name, registry in named.items()}  # type: ignore[attr-defined]
+    cards = {name: entry.about() for name, entry in entries.items()}
+    cards["attention"]["site"] = card_of(spec.attention).site
+    return cards
+
+
+class _Clock:
+    """Wall time per phase."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Name the time since the last lap."""
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now
