@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
 
-from attnbench.networks.graft import network
+from attnbench.networks.network import network
 
 Step = Callable[[], object]
 

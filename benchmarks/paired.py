@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attnbench.examine.profiling import in_turn
+from attnbench.examine.profiling import interleaved
 
 
 class Ratio(NamedTuple):
@@ -48,7 +48,7 @@ class Paired:
     def __init__(
         self, things: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.process_time
     ) -> None:
-        self.seconds = in_turn(things, rounds, clock)
+        self.seconds = interleaved(things, rounds, clock)
 
     def ratio(self, one: str, other: str) -> Ratio:
         """Seconds of one over seconds of the other, round by round."""

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from attnbench import RunSpec
-from attnbench.catalogue.registry import ATTENTION
 from attnbench.spec.run import canonical
 from attnbench.store import predictions
 from attnbench.store.runs import RunRecord, Store
@@ -69,7 +68,7 @@ def stored(store: Store, specs: list[RunSpec], images: int) -> None:
 
 
 def _record(spec: RunSpec, accuracy: float, images: int) -> RunRecord:
-    card = ATTENTION.resolve(spec.attention)[0].card
+    card = spec.resolved.attention.card
     return RunRecord(
         id=spec.id,
         spec=dataclasses.asdict(spec),

@@ -19,7 +19,7 @@ from attnbench.data.splits import constants, load_splits
 from attnbench.errors import Diverged
 from attnbench.spec.recipes import preset
 from attnbench.spec.run import RunSpec
-from attnbench.training.loop import State, predictions, training
+from attnbench.training.loop import State, predict, training
 from attnbench.training.run import build
 
 
@@ -52,7 +52,7 @@ def validated(spec: RunSpec, data_dir: Path) -> dict[str, object]:
         for _ in training(spec, state, train, None, 1e9):
             pass
         found["cpu_seconds"] = round(time.process_time() - began, 1)
-        logits, labels = predictions(state.tested, val)
+        logits, labels, _ = predict(state.tested, val)
         found["accuracy"] = round(100 * float((logits.argmax(1) == labels).double().mean()), 2)
         found["train_accuracy"] = round(state.curves[-1]["train_accuracy"], 2)
     except Diverged as problem:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from attnbench import compare
-from attnbench.analysis.comparison import Cell
+from attnbench.analysis.cells import Cell
 from attnbench.analysis.resampling import Pairing
 from attnbench.analysis.verdicts import Plan, Verdict
 from attnbench.store.runs import RunRecord

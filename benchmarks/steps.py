@@ -14,9 +14,9 @@ from torch import Tensor
 
 from attnbench.data.batches import Batches, training_side
 from attnbench.data.splits import Split
-from attnbench.examine.bench import Bench
-from attnbench.examine.profiling import made_batch, network_of
-from attnbench.networks.cost import kept_for_backward
+from attnbench.examine.bench import BenchSettings
+from attnbench.examine.profiling import bench_network, synthetic_batch
+from attnbench.networks.cost import activation_bytes
 from attnbench.spec.recipes import preset
 from attnbench.spec.run import RunSpec
 from attnbench.spec.study import Study
@@ -59,7 +59,7 @@ def spec_of(backbone: str, attention: str = "none", **fields: Any) -> RunSpec:
 
 def batch(size: int, side: int = SIDE) -> tuple[Tensor, Tensor]:
     """Images in channels-last memory and labels, made up."""
-    return made_batch(Bench(batch_size=size, image_size=side))
+    return synthetic_batch(BenchSettings(batch_size=size, image_size=side))
 
 
 def _steps(backbone: str, rounds: int) -> Iterator[Row]:
@@ -81,7 +81,7 @@ def _steps(backbone: str, rounds: int) -> Iterator[Row]:
 
 def ours_step(spec: RunSpec, images: Tensor, labels: Tensor) -> Any:
     """A bare step with what our loop steps with: channels last, our modules, the fused optimiser."""
-    model = network_of(Bench(backbone=spec.backbone, image_size=SIDE), spec.attention)
+    model = bench_network(BenchSettings(backbone=spec.backbone, image_size=SIDE), spec.attention)
     updates = optimizer(spec, model)
 
     def step() -> None:
@@ -97,7 +97,9 @@ def _loop(backbone: str, rounds: int) -> Iterator[Row]:
     spec = spec_of(backbone, augment="crop+flip", epochs=10**6)
     epochs = _epochs(spec)
     step = ours_step(spec, *batch(spec.batch_size))
-    convs = convolutions(network_of(Bench(backbone=backbone, image_size=SIDE), "none"), batch(spec.batch_size)[0])
+    convs = convolutions(
+        bench_network(BenchSettings(backbone=backbone, image_size=SIDE), "none"), batch(spec.batch_size)[0]
+    )
     things = {"loop": lambda: next(epochs), "step": lambda: _times(step), "convs": lambda: _times(convs)}
     took = Paired(things, rounds)
     what = f"{backbone}: convolutions alone / our training loop"
@@ -120,7 +122,7 @@ def batches_of(spec: RunSpec, images: int) -> Batches:
 
 def _epochs(spec: RunSpec) -> Iterator[Any]:
     batches = batches_of(spec, STEPS * spec.batch_size)
-    model = network_of(Bench(backbone=spec.backbone, image_size=SIDE), "none")
+    model = bench_network(BenchSettings(backbone=spec.backbone, image_size=SIDE), "none")
     return training(spec, State.fresh(spec, model, batches.steps(), torch.device("cpu")), batches, None, 1e9)
 
 
@@ -139,8 +141,8 @@ def _mechanisms(names: tuple[str, ...], rounds: int) -> Iterator[Row]:
 
 
 def _kept(attention: str, images: Tensor, labels: Tensor) -> int:
-    model = network_of(Bench(image_size=SIDE), attention)
-    return kept_for_backward(lambda: torch.nn.functional.cross_entropy(model(images), labels))
+    model = bench_network(BenchSettings(image_size=SIDE), attention)
+    return activation_bytes(lambda: torch.nn.functional.cross_entropy(model(images), labels))
 
 
 def _data(rounds: int) -> Iterator[Row]:

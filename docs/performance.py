@@ -8,7 +8,7 @@ from typing import Any
 
 from scipy.stats import f
 
-from attnbench.analysis.comparison import Arm, Cell
+from attnbench.analysis.cells import Arm, Cell
 from attnbench.report import evidence
 from attnbench.report.charts import lines, static
 from attnbench.report.text import spread

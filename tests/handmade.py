@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from attnbench import RunSpec, Store
-from attnbench.catalogue.registry import ATTENTION
 from attnbench.spec.run import canonical
 from attnbench.store.runs import RunRecord
 
@@ -35,7 +34,7 @@ def record(attention: str, seed: int, accuracy: float, given: dict | None = None
         split_fingerprint="split",
         numerics={"device": "cpu", "threads": 1},
         environment={"code": "one"},
-        cards={"attention": ATTENTION.find(spec.attention.partition("(")[0]).about()},
+        cards=spec.resolved.cards(),
         cost={"parameters": 1000 + len(attention), "macs": 5000},
         timings={"train": 1.5},
     )

@@ -12,7 +12,6 @@ from xml.etree import ElementTree
 import numpy as np
 
 from attnbench import RunSpec, Store, Study, compare
-from attnbench.catalogue.registry import ATTENTION, BACKBONES, DATASETS
 from attnbench.report.evidence import quality
 from attnbench.report.figures import figures
 from attnbench.report.page import page
@@ -245,8 +244,6 @@ def _swap(made: np.ndarray, rows: np.ndarray, one: np.ndarray, two: np.ndarray) 
 
 
 def _record(spec: RunSpec, rng: np.random.Generator, names: tuple[str, ...]) -> RunRecord:
-    named = (("attention", ATTENTION), ("backbone", BACKBONES), ("dataset", DATASETS))
-    entries = {name: registry.resolve(getattr(spec, name))[0] for name, registry in named}
     size = zlib.crc32(spec.attention.encode()) % 900 if spec.attention != "none" else 0
     return RunRecord(
         id=spec.id,
@@ -262,7 +259,7 @@ def _record(spec: RunSpec, rng: np.random.Generator, names: tuple[str, ...]) -> 
         split_fingerprint=f"split of {spec.dataset}",
         numerics={"device": "cpu", "threads": 1},
         environment={"code": "one", "python": "3.11.2", "packages": {"numpy": "2.1.0"}},
-        cards={name: entry.about() for name, entry in entries.items()},
+        cards=spec.resolved.cards(),
         cost={"parameters": 270_000 + size, "macs": 41_000_000 + 7 * size},
         timings={"prepare": 0.1, "train": 60 + 20 * float(rng.random()) + size / 50, "test": 0.2},
         resumed=int(spec.seed == 1),

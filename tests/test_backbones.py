@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torchvision.models import densenet, resnet
 
 from attnbench import RunSpec, network
-from attnbench.catalogue.registry import BACKBONES, sites
-from attnbench.networks.graft import _stage
+from attnbench.catalogue.places import sites
+from attnbench.catalogue.registry import BACKBONES
+from attnbench.networks.network import _stage
 from attnbench.training.optim import optimizer
 
 SMALL = {
@@ -59,9 +60,9 @@ def bare(reference: str, classes: int = 10, in_channels: int = 3) -> nn.Module:
     """The network without weights, which costs nothing however large it is."""
     if "timm" in reference:
         pytest.importorskip("timm")
-    entry, options = BACKBONES.resolve(reference)
+    backbone = BACKBONES.resolve(reference)
     with torch.device("cpu" if "regnet" in reference else "meta"):
-        model = entry.construct(options, classes, in_channels)
+        model = backbone.construct(classes, in_channels)
     return model.to("meta").eval()
 
 
@@ -246,7 +247,7 @@ def _together(features: Tensor) -> float:
 
 def check_sites(reference: str, size: int) -> None:
     """Every pattern matches maps, counts stages from 1, and `block`, `pre` and `post` match once in each block."""
-    model, known = bare(reference), sites(*BACKBONES.resolve(reference))
+    model, known = bare(reference), sites(BACKBONES.resolve(reference))
     found = {site: matches(model, pattern) for site, pattern in known.items()}
     assert {"block", "stage"} <= set(known)
     outputs = shapes(model, size)
@@ -288,7 +289,7 @@ def test_a_block_site_is_the_end_of_the_residual_branch(reference):
     """Multiplied by 0 there, no weight of a branch matters any more; without it every one does."""
     if "timm" in reference:
         pytest.importorskip("timm")
-    model, known = drawn(reference), sites(*BACKBONES.resolve(reference))
+    model, known = drawn(reference), sites(BACKBONES.resolve(reference))
     branch = {path for path, p in model.named_parameters() if p.ndim > 1 and path.startswith(tuple(blocks(model)))}
     branch = {path for path in branch if not re.search(r"downsample|\.proj\.", path)}
     for path in matches(model, known["block"]):

@@ -224,7 +224,7 @@ def each(batches: Iterable[tuple[Any, ...]]) -> list[bytes]:
 
 def test_every_epoch_shows_each_image_once_with_its_label_in_an_order_of_its_own(batches):
     made = batches(augment="none")
-    first, second, plain = each(made.epoch(0)), each(made.epoch(1)), each(made.plain())
+    first, second, plain = each(made.epoch(0)), each(made.epoch(1)), each(made.plain(64))
     assert sorted(first) == sorted(second) == sorted(plain)
     assert first != second
     assert first != plain
@@ -282,6 +282,6 @@ def test_a_last_batch_of_one_image_is_dropped(images, size, lengths, batches):
 
 def test_the_dropped_batch_is_another_image_in_each_epoch(batches):
     made = batches(train_limit=101, batch_size=50, augment="none")
-    dropped = [set(each(made.plain())) - set(each(made.epoch(epoch))) for epoch in range(4)]
+    dropped = [set(each(made.plain(64))) - set(each(made.epoch(epoch))) for epoch in range(4)]
     assert all(len(images) == 1 for images in dropped)
     assert len(set.union(*dropped)) > 1

@@ -10,7 +10,7 @@ from conftest import ROOT
 from torch import nn
 
 from attnbench import RunSpec, Store, Study, build_attention, network
-from attnbench.catalogue.registry import ATTENTION, card_of
+from attnbench.catalogue.registry import ATTENTION
 from attnbench.examine.sameness import same
 
 HERE = Path(__file__).parent
@@ -90,7 +90,7 @@ def test_differs_from_the_plain_network_in_the_mechanism_only(name):
     spec = {"dataset": "CIFAR10", "backbone": SMALL}
     found = same(RunSpec(**spec, attention=name), RunSpec(**spec))
     assert found.differences == ()
-    assert bool(found.replaced) == (card_of(name).kind == "R")
+    assert bool(found.replaced) == (ATTENTION.resolve(name).placed.kind == "R")
 
 
 def test_most_of_tier_1_has_a_second_witness():

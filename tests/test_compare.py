@@ -12,7 +12,8 @@ from handmade import ACCURACY, PLAN, record, records, stored
 from scipy import stats as oracle
 
 from attnbench import RunSpec, Store, Study, compare
-from attnbench.analysis.comparison import Cell, Comparison
+from attnbench.analysis.cells import Cell
+from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.verdicts import Plan
 from attnbench.report import markdown
 from attnbench.report.tables import verdicts
@@ -112,7 +113,7 @@ def test_records_of_other_data_or_another_split_are_never_pooled(which):
 
 OTHER = [
     ({"numerics": {"device": "cpu", "threads": 2}}, "2 different numerics are pooled (threads)"),
-    ({"environment": {"code": "two"}}, "2 different package code are pooled"),
+    ({"environment": {"code": "two"}}, "2 different versions of the numerical code are pooled"),
 ]
 
 

@@ -16,10 +16,10 @@ from attnbench import RunSpec, Runtime, build_attention, network
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference, BadSpec
 from attnbench.examine.reproduce import reproduce
+from attnbench.networks.network import network_of
 from attnbench.seeding import seeded
 from attnbench.store.runs import RunRecord
 from attnbench.training.optim import optimizer
-from attnbench.training.run import build
 
 WIDTHS = [4] * 3 + [8] * 6
 """Channels at the nine sites of the tiny network."""
@@ -61,7 +61,7 @@ def images(*shape: int, seed: int = 1) -> torch.Tensor:
 
 def initial(attention: str, **fields: object) -> dict[str, torch.Tensor]:
     """The parameters of a run's network before its training."""
-    return dict(build(spec(attention, **fields), classes=10, channels=1, size=8).named_parameters())
+    return dict(network_of(spec(attention, **fields), classes=10, channels=1, size=8).named_parameters())
 
 
 def frozen(path: str) -> bool:
@@ -167,7 +167,7 @@ def test_random_of_another_control_is_frozen_too(of):
 @pytest.mark.parametrize(("attention", "idle"), [("random", 18 * 2), ("static", 0), ("constant", 0)])
 def test_the_optimiser_holds_all_that_learns_and_nothing_else(attention, idle, kind):
     one = spec(attention, optimizer=kind)
-    model = build(one, classes=10, channels=1, size=8)
+    model = network_of(one, classes=10, channels=1, size=8)
     held = [id(p) for group in optimizer(one, model).param_groups for p in group["params"]]
     named = dict(model.named_parameters())
     assert sorted(held) == sorted(id(p) for path, p in named.items() if not frozen(path))

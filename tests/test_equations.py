@@ -66,8 +66,8 @@ def test_the_equations_share_no_code_with_the_module(name):
 
 def resolved(case: str) -> tuple[str, dict[str, Any]]:
     """The mechanism's name and all its options, those left at their defaults too."""
-    entry, options = ATTENTION.resolve(case)
-    return entry.name, {**entry.defaults, **options}
+    found = ATTENTION.resolve(case)
+    return found.entry.name, found.settings
 
 
 def moved(module: nn.Module) -> nn.Module:

@@ -12,11 +12,12 @@ from torch import nn
 
 from attnbench import RunSpec, Store, cli, network
 from attnbench.errors import AttnbenchError, BadReference
-from attnbench.examine.bench import Bench
+from attnbench.examine.bench import BenchSettings
 from attnbench.examine.matching import match
 from attnbench.examine.profiling import FEWEST_ROUNDS, profile
 from attnbench.examine.sameness import same
-from attnbench.networks.cost import cost, kept_for_backward, peak_memory
+from attnbench.networks.cost import activation_bytes, cost, peak_memory
+from attnbench.networks.network import network_of
 
 SMALL = "resnet20(widths=(4, 8, 8))"
 MINE = """
@@ -91,14 +92,14 @@ def test_same_sees_another_seed_another_recipe_and_another_value():
 
 
 def test_same_sees_a_backbone_that_a_mechanism_has_changed(monkeypatch):
-    def tampered(*given: object, **options: object) -> nn.Module:
-        model = network(*given, **options)  # type: ignore[arg-type]
-        if given[1] != "none":
+    def tampered(spec: RunSpec, *given: int) -> nn.Module:
+        model = network_of(spec, *given)
+        if spec.attention != "none":
             model.bn1.eps = 0.1
             torch.nn.init.ones_(model.conv1.weight)
         return model
 
-    monkeypatch.setattr("attnbench.training.run.network", tampered)
+    monkeypatch.setattr("attnbench.examine.sameness.network_of", tampered)
     spec = {"dataset": "CIFAR10", "backbone": SMALL}
     found = same(RunSpec(**spec, attention="se"), RunSpec(**spec)).differences
     assert [what.split(" ")[1] for what in found] == ["conv1", "bn1"]
@@ -107,7 +108,7 @@ def test_same_sees_a_backbone_that_a_mechanism_has_changed(monkeypatch):
 @pytest.mark.parametrize("measure", ["params", "macs"])
 @pytest.mark.parametrize("of", ["cbam", "se(reduction=1)"])
 def test_the_widened_plain_network_costs_what_the_mechanism_costs(measure, of):
-    bench = Bench(backbone="resnet20")
+    bench = BenchSettings(backbone="resnet20")
     found = match(of, measure, bench)
     wanted = cost(network("resnet20", of, classes=10), (3, 32, 32))
     plain = cost(network(found.backbone, "none", classes=10), (3, 32, 32))
@@ -117,7 +118,7 @@ def test_the_widened_plain_network_costs_what_the_mechanism_costs(measure, of):
 
 
 def test_no_single_channel_would_match_better():
-    bench = Bench(backbone="resnet20")
+    bench = BenchSettings(backbone="resnet20")
     found = match("cbam", "params", bench)
     widths = eval(found.backbone.removeprefix("resnet20(widths=").removesuffix(")"))
     for place, step in itertools.product(range(3), (-1, 1)):
@@ -128,11 +129,11 @@ def test_no_single_channel_would_match_better():
 
 def test_a_backbone_without_widths_cannot_be_matched():
     with pytest.raises(BadReference, match="no option 'widths'"):
-        match("se", "params", Bench(backbone="resnet50", image_size=64))
+        match("se", "params", BenchSettings(backbone="resnet50", image_size=64))
 
 
 def test_a_profile_counts_what_can_be_counted_and_times_what_cannot():
-    bench = Bench(backbone=SMALL, batch_size=2, image_size=16)
+    bench = BenchSettings(backbone=SMALL, batch_size=2, image_size=16)
     none, se = profile(["none", "se"], bench, rounds=FEWEST_ROUNDS)
     assert set(none.ratios.values()) == {1.0}
     counted = cost(network(SMALL, "se", classes=10, image_size=16), (3, 16, 16))
@@ -146,8 +147,8 @@ def test_a_profile_counts_what_can_be_counted_and_times_what_cannot():
 
 def test_memory_is_counted_in_bytes_and_each_storage_once():
     weight, x = torch.ones(100, requires_grad=True), torch.ones(100)
-    assert kept_for_backward(lambda: (x * weight).sum()) == 400  # x, which the product's gradient needs
-    assert kept_for_backward(lambda: (x * weight * x[:50].repeat(2)).sum()) >= 800
+    assert activation_bytes(lambda: (x * weight).sum()) == 400  # x, which the product's gradient needs
+    assert activation_bytes(lambda: (x * weight * x[:50].repeat(2)).sum()) >= 800
     big = torch.ones(1000, requires_grad=True)
     peak = peak_memory(lambda: (big.exp() * 2).sum())
     assert 8000 <= peak <= 16100  # the exponential is kept; product and its gradient are there for a while
@@ -155,7 +156,7 @@ def test_memory_is_counted_in_bytes_and_each_storage_once():
 
 def test_a_profile_needs_rounds_for_an_interval():
     with pytest.raises(AttnbenchError, match="needs at least 6"):
-        list(profile(["se"], Bench(backbone=SMALL), rounds=5))
+        list(profile(["se"], BenchSettings(backbone=SMALL), rounds=5))
 
 
 def test_profile_writes_a_table_a_figure_and_its_numbers(said, tmp_path: Path):

@@ -119,9 +119,9 @@ def test_initial_weights_depend_on_the_seed_alone(library):
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_a_network_with_more_than_one_answer_gives_one(name):
-    entry, options = BACKBONES.resolve(f'torchvision(name="{name}")')
+    backbone = BACKBONES.resolve(f'torchvision(name="{name}")')
     with torch.device("meta"):
-        assert entry.construct(options, 10, 3)(torch.empty(2, 3, 96, 96)).shape == (2, 10)
+        assert backbone.construct(10, 3)(torch.empty(2, 3, 96, 96)).shape == (2, 10)
 
 
 def refused(reference: str, **fields: object) -> str:

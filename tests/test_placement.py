@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from attnbench import RunSpec, network
-from attnbench.catalogue.registry import ATTENTION, Place, place
+from attnbench.catalogue.places import Place, place
+from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference, BadSpec
-from attnbench.networks.graft import FromNothing, Grafted
+from attnbench.networks.graft import Grafted, ZeroInitialisedResidual
 
 SMALL = "resnet20(widths=(4, 8, 8))"
 
@@ -104,7 +105,7 @@ def test_a_replaced_stride_gives_maps_of_the_same_size(size):
     ],
 )
 def test_the_papers_place_is_on_the_card(attention, expected):
-    assert place(attention, "paper") == expected
+    assert place(ATTENTION.resolve(attention), "paper") == expected
 
 
 def test_stages_of_the_paper_are_counted_from_the_end_and_those_that_are_missing_are_left_out():
@@ -135,7 +136,7 @@ def test_with_init_identity_the_network_starts_as_the_plain_one_and_still_learns
 
 def test_what_starts_as_nothing_moves_towards_the_mechanism():
     inner = nn.Sequential(nn.Conv2d(4, 4, 1))
-    eased, x = FromNothing(inner), torch.randn(2, 4, 3, 3)
+    eased, x = ZeroInitialisedResidual(inner), torch.randn(2, 4, 3, 3)
     assert torch.equal(eased(x), x)
     nn.init.ones_(eased.strength)
     torch.testing.assert_close(eased(x), inner(x))
@@ -143,7 +144,9 @@ def test_what_starts_as_nothing_moves_towards_the_mechanism():
 
 @pytest.mark.parametrize("attention", ["gct", "nl", "gc", "pam"])
 def test_what_starts_as_nothing_by_itself_is_left_as_it_is(attention):
-    assert not [module for module in built(attention, init="identity").modules() if isinstance(module, FromNothing)]
+    assert not [
+        module for module in built(attention, init="identity").modules() if isinstance(module, ZeroInitialisedResidual)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from conftest import ROOT
 
 from attnbench.analysis.stats import estimate
-from attnbench.networks.graft import network
+from attnbench.networks.network import network
 
 
 @pytest.fixture

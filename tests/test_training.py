@@ -18,9 +18,11 @@ from attnbench.catalogue.registry import ATTENTION
 from attnbench.data.batches import Batches
 from attnbench.data.splits import constants, load_splits
 from attnbench.errors import Diverged
+from attnbench.networks.network import network_of
 from attnbench.store.runs import RunRecord, Store
-from attnbench.training.loop import State, predictions, training
-from attnbench.training.run import build, weights_digest
+from attnbench.training import loop
+from attnbench.training.loop import Predicted, State, predict, training
+from attnbench.training.run import weights_digest
 
 CPU = torch.device("cpu")
 NAMED = {"id", "spec", "recipe", "status", "test", "weights_sha256", "data_fingerprint", "split_fingerprint"}
@@ -51,7 +53,7 @@ def parts(data_dir: Path):
     def make(one: RunSpec) -> tuple[Batches, State]:
         splits = load_splits(one, data_dir)
         train = Batches(splits.train, one, constants(one, splits.train), CPU)
-        model = build(one, splits.classes, splits.channels, splits.image_size)
+        model = network_of(one, splits.classes, splits.channels, splits.image_size)
         return train, State.fresh(one, model, train.steps(), CPU)
 
     yield make
@@ -127,12 +129,12 @@ def test_the_best_epoch_on_validation_is_the_one_that_is_tested(do, parts, monke
     one = spec(epochs=3, val_fraction=0.2, selection="best-val")
     shares = iter([0.1, 0.9, 0.9])  # the later of two equal epochs is no better
 
-    def told(model: torch.nn.Module, batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
-        _, labels = predictions(model, batches)
+    def told(model: torch.nn.Module, batches: Batches) -> Predicted:
+        labels = predict(model, batches).labels
         right = (torch.arange(len(labels)) < next(shares) * len(labels)).long()
-        return F.one_hot((labels + 1 - right) % 10, 10).float(), labels
+        return Predicted(F.one_hot((labels + 1 - right) % 10, 10).float(), labels, 32)
 
-    monkeypatch.setattr("attnbench.training.loop.predictions", told)
+    monkeypatch.setattr("attnbench.training.loop.predict", told)
     record = do(one)
     assert (record.selected["rule"], record.selected["epoch"]) == ("best-val", 2)
     train, state = parts(one)
@@ -164,10 +166,10 @@ def test_flipped_images_are_asked_too(parts):
     train, state = parts(spec(tta="flip"))
     plain, _ = parts(spec())
     with torch.inference_mode():
-        pairs = [(state.model.eval()(x), state.model(x.flip(3))) for x, _ in plain.plain()]
+        pairs = [(state.model.eval()(x), state.model(x.flip(3))) for x, _ in plain.plain(32)]
     expected = torch.cat([(one + other) / 2 for one, other in pairs])
-    assert torch.equal(predictions(state.model, train)[0], expected)
-    assert not torch.allclose(predictions(state.model, plain)[0], expected)
+    assert torch.equal(predict(state.model, train).logits, expected)
+    assert not torch.allclose(predict(state.model, plain).logits, expected)
 
 
 def test_validation_images_are_evaluated_after_every_epoch(do):
@@ -279,3 +281,37 @@ def test_a_run_that_is_done_is_never_trained_again(do, monkeypatch):
     first = do(spec(attention="se"))
     monkeypatch.setattr("attnbench.training.run.training", lambda *_: pytest.fail("trained again"))
     assert do(spec(attention="SE(reduction=16)")).to_json() == first.to_json()
+
+
+@pytest.mark.parametrize("failing", ["cpu", "cuda"])
+def test_an_evaluation_that_runs_out_of_memory_goes_on_with_smaller_batches(parts, monkeypatch, failing):
+    """The images that were evaluated before stay, and the smaller size is told."""
+    one = spec(batch_size=32)
+    train, state = parts(one)
+    whole, sizes = predict(state.model, train), []
+
+    def short(model: torch.nn.Module, images: torch.Tensor, flip: bool) -> torch.Tensor:
+        sizes.append(len(images))
+        if len(images) > 8 and len(sizes) > 1:
+            words = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+            raise torch.OutOfMemoryError("CUDA out of memory") if failing == "cuda" else RuntimeError(words)
+        return logits(model, images, flip)
+
+    logits = loop._logits
+    monkeypatch.setattr(loop, "_logits", short)
+    found = predict(state.model, train)
+    assert sizes[:4] == [32, 32, 16, 8]
+    assert (whole.batch_size, found.batch_size) == (32, 8)
+    assert torch.equal(found.labels, whole.labels)
+    assert found.logits.argmax(1).tolist() == whole.logits.argmax(1).tolist()
+
+
+def test_an_evaluation_that_fails_for_another_reason_fails(parts, monkeypatch):
+    train, state = parts(spec())
+    monkeypatch.setattr(loop, "_logits", lambda *_: (_ for _ in ()).throw(RuntimeError("mat1 and mat2")))
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        predict(state.model, train)
+
+
+def test_a_record_tells_the_size_of_its_test_batches(do):
+    assert do(spec(batch_size=16)).test["batch_size"] == 16

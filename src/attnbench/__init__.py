@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from attnbench.backbones import backbone
     from attnbench.data import dataset
     from attnbench.mechanisms import attention, build_attention
-    from attnbench.networks.graft import network
+    from attnbench.networks.network import network
     from attnbench.spec.run import RunSpec, Runtime
     from attnbench.spec.study import Study
     from attnbench.store.runs import Store
@@ -27,7 +27,7 @@ _HOME = {
     "run": "training.run",
     "load": "training.run",
     "compare": "analysis.comparison",
-    "network": "networks.graft",
+    "network": "networks.network",
     "build_attention": "mechanisms",
     "attention": "mechanisms",
     "backbone": "backbones",

@@ -8,7 +8,6 @@ import ast
 import dataclasses
 import hashlib
 import importlib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,6 +75,49 @@ class Entry(Generic[Card]):
         return hashlib.sha256(self.source.read_bytes()).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class Choice(Generic[Card]):
+    """What a reference asks for: an entry, and the options that differ from its defaults."""
+
+    entry: Entry[Card]
+    options: Mapping[str, object]
+    parts: tuple["Choice[Card]", ...] = ()
+    """The mechanisms that it is made of."""
+
+    @property
+    def card(self) -> Card:
+        """The entry's card."""
+        return self.entry.card
+
+    @property
+    def placed(self) -> Card:
+        """The card that says where it goes: of what is made of another mechanism, that one's."""
+        return self.parts[0].placed if self.parts else self.card
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All options, those left at their defaults too."""
+        return {**self.entry.defaults, **self.options}
+
+    def __str__(self) -> str:
+        """The one spelling of the reference: the registry's case, defaults dropped, options sorted."""
+        return str(Ref(self.entry.name, tuple(sorted(self.options.items()))))
+
+    @property
+    def identity(self) -> int | str:
+        """The entry's identity, joined by those of its parts."""
+        own = self.entry.identity()
+        return "+".join(map(str, [own, *(part.identity for part in self.parts)])) if self.parts else own
+
+    def construct(self, *arguments: object, **more: object) -> Any:
+        """Call the class or function with the options.
+
+        Raises:
+            BadReference: it refuses its arguments.
+        """
+        return self.entry.construct({**self.options, **more}, *arguments)
+
+
 class Registry(Generic[Card]):
     """The mechanisms, the backbones, or the data sets: names in any case, errors with the nearest name."""
 
@@ -103,25 +145,22 @@ class Registry(Generic[Card]):
         instead = nearest(name, names) or f"; known are {', '.join(sorted(names))}"
         raise BadReference(f"no {self.what} is called {name!r}{instead} (or give package.module:Class)")
 
-    def resolve(self, text: str) -> tuple[Entry[Card], dict[str, object]]:
-        """The entry and the options that differ from its defaults, checked and in their default's type."""
+    def resolve(self, text: str) -> Choice[Card]:
+        """What a reference asks for; its options are checked, and in their default's type.
+
+        Raises:
+            BadReference: it cannot be read, nothing is called so, or an option is unknown or impossible.
+        """
         ref = parse(text)
         entry = self.find(ref.name)
         options = {key: self._option(entry, key, value) for key, value in ref.options}
-        return entry, {key: value for key, value in options.items() if value != entry.defaults.get(key, _NONE)}
-
-    def identity(self, text: str) -> int | str:
-        """The entry's identity, joined by those of the mechanisms that it is made of."""
-        entry, options = self.resolve(text)
-        inner: list[int | str] = [
-            self.identity(str(options.get(name, entry.defaults[name]))) for name in _nested(entry)
-        ]
-        return "+".join(map(str, [entry.identity(), *inner])) if inner else entry.identity()
+        options = {key: value for key, value in options.items() if value != entry.defaults.get(key, _NONE)}
+        parts = [self.resolve(str(options.get(name, entry.defaults[name]))) for name in _nested(entry)]
+        return Choice(entry, options, tuple(parts))
 
     def canonical(self, text: str) -> str:
-        """The one spelling of a reference: the registry's case, defaults dropped, options sorted."""
-        entry, options = self.resolve(text)
-        return str(Ref(entry.name, tuple(sorted(options.items()))))
+        """The one spelling of a reference."""
+        return str(self.resolve(text))
 
     def add(self, name: str, card: Card, target: Any) -> None:
         """Register the user's own object at run time; ours are found by their files."""
@@ -226,37 +265,3 @@ def _entry(
 ATTENTION = Registry("attention", "attention", _PACKAGE / "mechanisms", Paper)
 BACKBONES = Registry("backbone", "backbone", _PACKAGE / "backbones", Backbone)
 DATASETS = Registry("dataset", "dataset", _PACKAGE / "data", Source)
-
-
-def sites(entry: Entry[Backbone], options: Mapping[str, object]) -> Mapping[str, str]:
-    """The places in a backbone, kind -> pattern: those of its option `name`'s family, or else its card's."""
-    name = str({**entry.defaults, **options}.get("name", ""))
-    families = entry.card.families.items()
-    return next((found for pattern, found in families if re.fullmatch(pattern, name)), entry.card.sites)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where in a backbone a mechanism goes."""
-
-    site: str
-    stages: tuple[int, ...] | None = None
-    """Counted from 1, or from -1 backwards; None for all."""
-    every: int = 1
-
-
-def place(
-    attention: str, site: str | None = None, stages: tuple[int, ...] | None = None, every: int | None = None
-) -> Place:
-    """Where a mechanism goes: as the user says, as its paper says (`site="paper"`), or its kind's own place."""
-    card = card_of(attention)
-    if site != "paper":
-        return Place(site or card.site, stages, every or 1)
-    return Place(card.paper_site or card.site, stages or card.paper_stages or None, every or card.paper_every)
-
-
-def card_of(attention: str) -> Paper:
-    """A mechanism's card; of one that is made of another, the other's, since it goes where that one goes."""
-    entry, options = ATTENTION.resolve(attention)
-    inner = _nested(entry)
-    return card_of(str(options.get(inner[0], entry.defaults[inner[0]]))) if inner else entry.card

@@ -85,7 +85,7 @@ def show(name: Positional[str]) -> int:
     for registry in registries:
         known += [entry.name for entry in registry]
         with contextlib.suppress(BadReference):
-            entry = registry.resolve(name)[0]
+            entry = registry.resolve(name).entry
             for field, value in entry.about().items():
                 if value not in ("", {}, (), None):
                     print(f"{field:12} {value}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from attnbench.cli.flags import StoreFlag
-from attnbench.examine.bench import Bench
+from attnbench.examine.bench import BenchSettings
 
 if TYPE_CHECKING:
     from attnbench.examine.matching import Measure
@@ -74,7 +74,7 @@ def same(
 
 
 def profile(
-    bench: Annotated[Bench, arg(name="")],
+    bench: Annotated[BenchSettings, arg(name="")],
     attention: Positional[tuple[str, ...]] = (),
     rounds: int = 9,
     match: Literal["params", "macs"] | None = None,
@@ -92,7 +92,7 @@ def profile(
     """
     from attnbench.catalogue.registry import ATTENTION
     from attnbench.examine.profiling import profile as profiles
-    from attnbench.examine.profiling import row, write_csv
+    from attnbench.examine.profiling import profile_row, write_csv
     from attnbench.report.costs import line, write
 
     if match is not None:
@@ -100,7 +100,7 @@ def profile(
     names = attention or tuple(entry.name for entry in ATTENTION if entry.builtin)
     folder, rows = out / re.sub(r"\W+", "-", bench.backbone).strip("-"), []
     for measured in profiles(names, bench, rounds):
-        rows.append(row(measured, bench))
+        rows.append(profile_row(measured, bench))
         print(line(rows[-1]), flush=True)
         write_csv(rows, folder / "profile.csv")  # each time: an interrupted profile has lost nothing
     written = write(folder)
@@ -108,7 +108,7 @@ def profile(
     return 0
 
 
-def _matched(of: str, measure: "Measure", bench: Bench) -> int:
+def _matched(of: str, measure: "Measure", bench: BenchSettings) -> int:
     from attnbench.examine.matching import match
 
     found = match(of, measure, bench)

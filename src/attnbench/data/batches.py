@@ -1,7 +1,7 @@
 """Batches: gathered, augmented and normalised whole, channels last; each a pure function of seed, epoch and index."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attnbench.data.splits import Split
 from attnbench.seeding import stream
-from attnbench.spec.run import RunSpec, augmentations
+from attnbench.spec.run import RunSpec
 
 SMALL = 3 / 4
 """Side of the first epochs' images over the others', where a run is progressive."""
@@ -41,7 +41,7 @@ class Batches:
         scale, shift = (1 / (255 * std)).float().to(device), (-mean / std).float().to(device)
         self._rows = functools.cache(lambda width: (scale.repeat(width), shift.repeat(width)))  # long rows are quick
         self._fill = np.rint(np.array(constants[0]) * 255).astype(np.uint8)
-        self._augment = augmentations(spec.augment)
+        self._augment = spec.resolved.augmentations
 
     def steps(self) -> int:
         """Steps of an epoch; a last batch of one image is left out, since batch norm cannot train on it."""
@@ -62,9 +62,9 @@ class Batches:
                 images = shrunk(images, side)
             yield step, self._normalised(images), self.labels[places].to(self.device, non_blocking=True)
 
-    def plain(self, size: int = 256) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images in order and as they are, in batches of `size`: (B C H W, B)."""
-        for start in range(0, len(self.split), size):
+    def plain(self, size: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images from the `first` on, in order and as they are, in batches of `size`: (B C H W, B)."""
+        for start in range(first, len(self.split), size):
             images = self.split.source.images[self.split.indices[start : start + size]]
             yield self._normalised(images), self.labels[start : start + size].to(self.device)
 
@@ -89,7 +89,7 @@ def shrunk(images: np.ndarray, side: int) -> np.ndarray:
 
 
 def augmented(
-    images: np.ndarray, indices: np.ndarray, seed: int, epoch: int, names: list[str], fill: np.ndarray
+    images: np.ndarray, indices: np.ndarray, seed: int, epoch: int, names: Sequence[str], fill: np.ndarray
 ) -> np.ndarray:
     """Crop (after padding by an eighth with black), flip or turn, and cut out (half the side), each by its own draws.
 

@@ -58,7 +58,8 @@ def decoded(dataset: str, split: str, size: int | None, data_dir: str | Path) ->
     Raises:
         DataProblem: data that are missing, corrupt or of unequal sizes; a folder that cannot be written.
     """
-    entry, options = DATASETS.resolve(dataset)
+    choice = DATASETS.resolve(dataset)
+    entry, options = choice.entry, choice.options
     root = Path(data_dir)
     download.get(entry.name, entry.card, root)
     state = _state(entry, options, root)

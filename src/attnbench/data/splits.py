@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from attnbench.catalogue.registry import DATASETS
 from attnbench.data.cache import Decoded, decoded
 from attnbench.errors import DataProblem
-from attnbench.spec.run import RunSpec, canonical, normalise_constants
+from attnbench.spec.run import RunSpec
 
 TEST_SHARE = 0.2
 
@@ -79,9 +78,7 @@ def load_splits(spec: RunSpec, data_dir: str | Path) -> Splits:
     Raises:
         DataProblem: data that are missing, corrupt, or too few for what the run asks.
     """
-    card = DATASETS.resolve(spec.dataset)[0].card
-    size = canonical(spec)["image_size"]
-    assert size is None or isinstance(size, int)
+    card, size = spec.resolved.dataset.card, spec.resolved.image_size
 
     def source(part: str) -> Decoded:
         return decoded(spec.dataset, part, size, data_dir)
@@ -122,7 +119,7 @@ def constants(spec: RunSpec, train: Split) -> tuple[tuple[float, ...], tuple[flo
     Raises:
         DataProblem: constants for another number of channels than the images have.
     """
-    given = normalise_constants(spec.normalise)
+    given = spec.resolved.constants
     if given is None:
         return statistics(train)
     channels = train.source.images.shape[3]
@@ -179,8 +176,8 @@ def _uncut(spec: RunSpec, splits: tuple[str, ...]) -> bool:
     """Whether there is no test split, so that ours is cut from the rest."""
     if splits == ("all",):
         return True
-    entry, options = DATASETS.resolve(spec.dataset)
-    return entry.name == "imagefolder" and not options.get("test")
+    dataset = spec.resolved.dataset
+    return dataset.entry.name == "imagefolder" and not dataset.options.get("test")
 
 
 def _whole(name: str, source: Decoded) -> Split:

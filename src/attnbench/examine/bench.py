@@ -7,7 +7,7 @@ from attnbench.errors import AttnbenchError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
+class BenchSettings:
     """A backbone, a batch and a device: a value, so that a table can say it.
 
     Raises:
@@ -40,4 +40,4 @@ class Bench:
     @property
     def side(self) -> int:
         """Side of the images in pixels."""
-        return self.image_size or BACKBONES.resolve(self.backbone)[0].card.image_size
+        return self.image_size or BACKBONES.resolve(self.backbone).card.image_size

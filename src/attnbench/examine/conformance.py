@@ -38,13 +38,12 @@ class Subject:
     @property
     def card(self) -> Paper:
         """Its card; a blank one for a class without."""
-        return ATTENTION.resolve(self.reference)[0].card
+        return ATTENTION.resolve(self.reference).card
 
     @property
     def options(self) -> dict[str, Any]:
         """All its options, those left at their defaults too."""
-        entry, given = ATTENTION.resolve(self.reference)
-        return {**entry.defaults, **given}
+        return ATTENTION.resolve(self.reference).settings
 
     def build(self, channels: int = CHANNELS, size: Size = MAPS[0]) -> nn.Module:
         """The module as it is initialised."""
@@ -145,7 +144,7 @@ def _every_parameter_learns(subject: Subject) -> Iterator[str]:
     inert = {path for path in paths if any(fnmatch(path, rest) for rest in subject.card.inert)}
     if idle := paths - learned - inert:
         yield f"never uses {', '.join(sorted(idle))}"
-    if subject.options != ATTENTION.resolve(subject.reference)[0].defaults:
+    if subject.options != ATTENTION.resolve(subject.reference).entry.defaults:
         return  # a card speaks of the defaults: with other options fewer parameters may rest
     if busy := learned & inert:
         yield f"its card calls {', '.join(sorted(busy))} inert, which learn"
@@ -165,7 +164,7 @@ def _gates_in_range(subject: Subject) -> Iterator[str]:
     (low, high), gates = subject.card.gate, module.gate(_images(8, CHANNELS, 8, 8))
     if not low <= gates.min() <= gates.max() <= high:
         yield f"gates from {gates.min():.3f} to {gates.max():.3f} leave the range {low} to {high}"
-    at_defaults = subject.options == ATTENTION.resolve(subject.reference)[0].defaults
+    at_defaults = subject.options == ATTENTION.resolve(subject.reference).entry.defaults
     if at_defaults and math.isfinite(high) and not gates.min() < (low + high) / 2 < gates.max():
         yield f"gates from {gates.min():.3f} to {gates.max():.3f} never leave one half of {low} to {high}"
 

@@ -22,7 +22,7 @@ def show(root: Path) -> int:
 
 def get(name: str, root: Path) -> int:
     """Download and unpack what is missing."""
-    entry, _ = DATASETS.resolve(name)
+    entry = DATASETS.resolve(name).entry
     download.get(entry.name, entry.card, root)
     print(f"{entry.name}: the files are in {root}/")
     return 0
@@ -42,7 +42,7 @@ def check(name: str, root: Path) -> int:
     for one, two in pairs:
         print(f"duplicate across splits: {one} = {two}")
     print(f"{len(pairs)} exact duplicates across splits")
-    released = DATASETS.resolve(name)[0].card.images
+    released = DATASETS.resolve(name).card.images
     here = sum(len(split) for split in parts.values())
     if released and here != sum(released.values()):
         print(f"NOT AS RELEASED: {here:,} images here, {sum(released.values()):,} in the release")

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from attnbench.data.batches import Batches
 from attnbench.data.splits import Split, load_splits
 from attnbench.errors import AttnbenchError, DataProblem
-from attnbench.networks.graft import Predictor
+from attnbench.networks.network import Predictor
 from attnbench.seeding import stream
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store import predictions as predictions_file
 from attnbench.store.runs import RunRecord, Store
-from attnbench.training.loop import predictions
+from attnbench.training.loop import predict
 from attnbench.training.numerics import choose_device, numerics
-from attnbench.training.run import load, scores
+from attnbench.training.run import load, test_scores
 
 Gate = Literal["shuffled", "mean"]
 Swap = Callable[[Tensor], Tensor]
@@ -68,10 +68,11 @@ def _evaluated(store: Store, record: RunRecord, gate: Gate, runtime: Runtime) ->
             _swap(sites, [_of_the_one_before for _ in sites])
             model = _Twice(model)
         store.log(record.id, "test", reading=f"gate {gate}", images=len(test))
-        logits, labels = predictions(model, Batches(test, spec, constants, device))
-    logits, labels = (values[np.argsort(order)] for values in (logits, labels))
-    found = {"gate": gate, **scores(logits, labels), "sites": len(sites), "numerics": bits}
-    predictions_file.write(Path(record.folder) / f"gate-{gate}.npz", logits.numpy(), labels.numpy())
+        predicted = predict(model, Batches(test, spec, constants, device))
+    place = torch.from_numpy(np.argsort(order))
+    predicted = predicted._replace(logits=predicted.logits[place], labels=predicted.labels[place])
+    found = {"gate": gate, **test_scores(predicted), "sites": len(sites), "numerics": bits}
+    predictions_file.write(Path(record.folder) / f"gate-{gate}.npz", predicted.logits.numpy(), predicted.labels.numpy())
     store.write(record.id, f"gate-{gate}.json", json.dumps(found, indent=1))
     return found
 
@@ -145,7 +146,7 @@ def _means(model: nn.Module, sites: list[nn.Module], train: Batches) -> list[Swa
 
     own = [site.forward for site in sites]
     _swap(sites, [adding(place) for place in range(len(sites))])
-    predictions(model, train)
+    predict(model, train)
     for site, forward in zip(sites, own, strict=True):
         site.forward = forward
     return [_constant(total / count) for total, count in zip(sums, rows, strict=True)]

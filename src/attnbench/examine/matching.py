@@ -1,18 +1,18 @@
 """The plain network widened until it costs what a mechanism costs: what the same cost buys without attention."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from attnbench.catalogue.refs import Ref
 from attnbench.catalogue.registry import BACKBONES
 from attnbench.errors import BadReference
-from attnbench.examine.bench import Bench
-from attnbench.examine.profiling import network_of
+from attnbench.examine.bench import BenchSettings
+from attnbench.examine.profiling import bench_network
 from attnbench.networks.cost import cost
-from attnbench.networks.graft import network
+from attnbench.networks.network import network
 
 Measure = Literal["params", "macs"]
 Widths = tuple[int, ...]
@@ -33,26 +33,26 @@ class Match:
         return self.found / self.wanted
 
 
-def match(attention: str, measure: Measure, bench: Bench) -> Match:
+def match(attention: str, measure: Measure, bench: BenchSettings) -> Match:
     """Widen the bench's backbone evenly, then by single channels, until it costs what it costs with `attention`.
 
     Raises:
         BadReference: the backbone has no option `widths`, or the mechanism is unknown.
     """
-    entry, options = BACKBONES.resolve(bench.backbone)
-    if "widths" not in entry.defaults:
+    backbone = BACKBONES.resolve(bench.backbone)
+    if "widths" not in backbone.entry.defaults:
         raise BadReference(f"backbone {bench.backbone!r} has no option 'widths' to match with; resnet20 has")
-    start: Widths = options.get("widths", entry.defaults["widths"])  # type: ignore[assignment]
+    start: Widths = backbone.settings["widths"]
 
     def named(widths: Widths) -> str:
-        return str(Ref(entry.name, tuple(sorted({**options, "widths": widths}.items()))))
+        return str(dataclasses.replace(backbone, options={**backbone.options, "widths": widths}))
 
     def counted(widths: Widths) -> int:
         with torch.device("meta"):
             plain = network(named(widths), "none", bench.classes, image_size=bench.side)
         return cost(plain, (3, bench.side, bench.side))[_COUNTED[measure]]
 
-    wanted = cost(network_of(bench, attention), (3, bench.side, bench.side))[_COUNTED[measure]]
+    wanted = cost(bench_network(bench, attention), (3, bench.side, bench.side))[_COUNTED[measure]]
     widths = _refined(_evenly(start, wanted, counted), wanted, counted)
     return Match(named(widths), wanted, counted(widths))
 

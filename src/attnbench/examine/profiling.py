@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from attnbench.errors import AttnbenchError, StoreProblem
-from attnbench.examine.bench import Bench
+from attnbench.examine.bench import BenchSettings
 from attnbench.files import replacing
-from attnbench.networks.cost import cost, kept_for_backward, peak_memory
-from attnbench.networks.graft import network
+from attnbench.networks.cost import activation_bytes, cost, peak_memory
+from attnbench.networks.network import network
 from attnbench.training.numerics import keep_pages
 
 FEWEST_ROUNDS = 6
@@ -60,7 +60,7 @@ class Profile:
     training: Timing
 
 
-def profile(attentions: Sequence[str], bench: Bench, rounds: int = 9) -> Iterator[Profile]:
+def profile(attentions: Sequence[str], bench: BenchSettings, rounds: int = 9) -> Iterator[Profile]:
     """Measure mechanisms one after the other, each interleaved with the plain network: none, it, none, it ...
 
     Raises:
@@ -71,10 +71,10 @@ def profile(attentions: Sequence[str], bench: Bench, rounds: int = 9) -> Iterato
         raise AttnbenchError(f"rounds={rounds}: a 95 % interval of a median needs at least {FEWEST_ROUNDS}")
     torch.set_num_threads(bench.threads)
     keep_pages()  # as a run does
-    plain = network_of(bench, "none")
+    plain = bench_network(bench, "none")
     at = _counted(plain, bench)
     for attention in attentions:
-        model = network_of(bench, attention)
+        model = bench_network(bench, attention)
         counts = _counted(model, bench)
         yield Profile(
             attention,
@@ -85,7 +85,7 @@ def profile(attentions: Sequence[str], bench: Bench, rounds: int = 9) -> Iterato
         )
 
 
-def in_turn(
+def interleaved(
     things: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, list[float]]:
     """Seconds of each thing in every round, the first round not counted; the order changes from round to round."""
@@ -100,14 +100,14 @@ def in_turn(
     return taken
 
 
-def network_of(bench: Bench, attention: str) -> nn.Module:
+def bench_network(bench: BenchSettings, attention: str) -> nn.Module:
     """The network with a mechanism in it, as it is trained."""
     model = network(bench.backbone, attention, bench.classes, 0, 3, bench.side, bench.site)
     model.to(torch.device(bench.device))
     return model.to(memory_format=torch.channels_last)
 
 
-def row(each: Profile, bench: Bench) -> dict[str, Any]:
+def profile_row(each: Profile, bench: BenchSettings) -> dict[str, Any]:
     """A profile as a flat row: times in seconds, memory in bytes, and what it was measured on."""
     found: dict[str, Any] = {"attention": each.attention, **vars(each.counts)}
     found |= {f"{name}_ratio": value for name, value in each.ratios.items()}
@@ -135,7 +135,7 @@ def write_csv(rows: Sequence[dict[str, Any]], file: Path) -> None:
         raise StoreProblem(f"{file} cannot be written: {problem.strerror or problem}") from None
 
 
-def made_batch(bench: Bench) -> tuple[Tensor, Tensor]:
+def synthetic_batch(bench: BenchSettings) -> tuple[Tensor, Tensor]:
     """Images and labels, made up: time does not depend on what they show."""
     draws = torch.Generator().manual_seed(0)
     images = torch.randn(bench.batch_size, 3, bench.side, bench.side, generator=draws)
@@ -143,28 +143,32 @@ def made_batch(bench: Bench) -> tuple[Tensor, Tensor]:
     return images.to(bench.device).contiguous(memory_format=torch.channels_last), labels.to(bench.device)
 
 
-def _counted(model: nn.Module, bench: Bench) -> Counts:
-    images, labels = made_batch(bench)
+def _counted(model: nn.Module, bench: BenchSettings) -> Counts:
+    images, labels = synthetic_batch(bench)
 
     def loss() -> Tensor:
         return cross_entropy(model(images), labels)
 
     counts = cost(model.train(), (3, bench.side, bench.side))
-    return Counts(**counts, activations=kept_for_backward(loss), peak_memory=peak_memory(loss))
+    return Counts(**counts, activations=activation_bytes(loss), peak_memory=peak_memory(loss))
 
 
 def _timed(
-    run: Callable[[nn.Module, Bench], Callable[[], None]], plain: nn.Module, model: nn.Module, bench: Bench, rounds: int
+    run: Callable[[nn.Module, BenchSettings], Callable[[], None]],
+    plain: nn.Module,
+    model: nn.Module,
+    bench: BenchSettings,
+    rounds: int,
 ) -> Timing:
     """Both networks in turn."""
     both = {"its": run(plain, bench), "mine": run(model, bench)}
-    taken = in_turn({name: _finished(each, bench.device) for name, each in both.items()}, rounds)
+    taken = interleaved({name: _finished(each, bench.device) for name, each in both.items()}, rounds)
     ratios = [mine / its for its, mine in zip(taken["its"], taken["mine"], strict=True)]
     return Timing(statistics.median(taken["mine"]), statistics.median(ratios), *_median_interval(ratios))
 
 
-def _forward(model: nn.Module, bench: Bench) -> Callable[[], None]:
-    images, _ = made_batch(bench)
+def _forward(model: nn.Module, bench: BenchSettings) -> Callable[[], None]:
+    images, _ = synthetic_batch(bench)
 
     def once() -> None:
         with torch.inference_mode():
@@ -173,9 +177,9 @@ def _forward(model: nn.Module, bench: Bench) -> Callable[[], None]:
     return once
 
 
-def _step(model: nn.Module, bench: Bench) -> Callable[[], None]:
+def _step(model: nn.Module, bench: BenchSettings) -> Callable[[], None]:
     """Forward, backward and update: what a step of training does."""
-    images, labels = made_batch(bench)
+    images, labels = synthetic_batch(bench)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-4, momentum=0.9)
 
     def once() -> None:

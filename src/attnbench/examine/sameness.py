@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnbench.catalogue.registry import DATASETS
 from attnbench.networks.graft import Grafted
+from attnbench.networks.network import network_of
 from attnbench.spec.run import RunSpec, canonical
-from attnbench.training.run import build
 
 _OF_THE_MECHANISM = ("attention", "site", "stages", "every", "init", "versions")
 
@@ -61,8 +60,8 @@ def _recipe(spec: RunSpec) -> dict[str, Any]:
 
 def _network(spec: RunSpec) -> nn.Module:
     """The network of a run; 10 classes and 32 px where only the data set's files tell: it is the same question."""
-    card = DATASETS.resolve(spec.dataset)[0].card
-    return build(spec, card.classes or 10, card.channels, spec.image_size or card.image_size or 32)
+    card = spec.resolved.dataset.card
+    return network_of(spec, card.classes or 10, card.channels, spec.resolved.image_size or 32)
 
 
 def _backbone(model: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:

@@ -98,15 +98,15 @@ def estimate(sweep: Sweep) -> float | None:
 
 
 def _fan_out(sweep: Sweep, pending: list[RunSpec], jobs: int, retries: int) -> list[Failure]:
-    crew = _Crew(sweep, retries)
+    workers = WorkerPool(sweep, retries)
     failures = []
     with ThreadPoolExecutor(jobs) as pool, _display(sweep, len(pending)) as display:
-        futures = {pool.submit(crew.train, spec): spec for spec in pending}
+        futures = {pool.submit(workers.train, spec): spec for spec in pending}
         waiting: set[Future[str | None]] = set(futures)
         try:
             while waiting:
                 finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-                display.show(crew)
+                display.show(workers)
                 for future in finished:
                     reason = future.result()
                     display.finished(futures[future], reason)
@@ -114,12 +114,12 @@ def _fan_out(sweep: Sweep, pending: list[RunSpec], jobs: int, retries: int) -> l
                         failures.append(Failure(futures[future], reason))
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
-            crew.interrupt()
+            workers.interrupt()
             raise
     return failures
 
 
-class _Crew:
+class WorkerPool:
     """The processes that are training at the moment."""
 
     def __init__(self, sweep: Sweep, retries: int) -> None:
@@ -182,9 +182,9 @@ class _Progress:
         self.whole = bars.add_task("runs", total=total)
         self.tasks: dict[str, TaskID] = {}
 
-    def show(self, crew: _Crew) -> None:
+    def show(self, workers: WorkerPool) -> None:
         """Bring the lines of the running runs up to date."""
-        for run, spec in list(crew.running.items()):
+        for run, spec in list(workers.running.items()):
             points = [line for line in self.sweep.store.journal(run) if line["event"] == "epoch"]
             if run not in self.tasks:
                 self.tasks[run] = self.bars.add_task(self.sweep.describe(spec), total=spec.epochs)

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from attnbench.catalogue.registry import DATASETS
 from attnbench.data.batches import training_side
 from attnbench.data.splits import constants, load_splits
 from attnbench.errors import AttnbenchError, BadReference, Diverged
-from attnbench.spec.run import RunSpec, Runtime, canonical
+from attnbench.networks.network import network_of
+from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store.mlflow import View
-from attnbench.training.run import build, run
+from attnbench.training.run import run
 
 PROBE_MACS = 20e9
 
@@ -57,7 +57,7 @@ def _prepare(asked: Any) -> None:
         try:
             splits = load_splits(spec, asked["runtime"]["data_dir"])
             constants(spec, splits.train)
-            build(spec, splits.classes, splits.channels, splits.image_size)
+            network_of(spec, splits.classes, splits.channels, splits.image_size)
         except AttnbenchError as problem:
             problems[str(problem)] = None
     if problems:
@@ -72,15 +72,15 @@ def _estimate(asked: Any) -> None:
 
 def _seconds(spec: RunSpec) -> float | None:
     """Seconds of a run: a few training steps at its image size, times its images; None if their number is unknown."""
-    card = DATASETS.resolve(spec.dataset)[0].card
-    size, images = canonical(spec)["image_size"], card.images
-    if not isinstance(size, int) or not images:
+    card, size = spec.resolved.dataset.card, spec.resolved.image_size
+    images = card.images
+    if size is None or not images:
         return None
     whole = images.get("all", 0)
     train = images.get("train", 0.8 * whole) * (1 - spec.val_fraction) * spec.train_fraction
     test = images.get("test", 0.2 * whole)
     train, test = min(train, spec.train_limit or train), min(test, spec.test_limit or test)
-    model: Any = build(spec, card.classes, card.channels, size)
+    model: Any = network_of(spec, card.classes, card.channels, size)
     per_image = _step_seconds(model.to(memory_format=torch.channels_last), spec.batch_size, card.channels, size)
     epochs = sum((training_side(spec, epoch, size) / size) ** 2 for epoch in range(spec.epochs))
     return per_image * (train * epochs + test * (1 + (spec.tta == "flip")) / 3)

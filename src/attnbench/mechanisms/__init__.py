@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from attnbench.catalogue.cards import Paper
 from attnbench.catalogue.formula import Size, divisor, reduced
-from attnbench.catalogue.registry import ATTENTION
+from attnbench.catalogue.registry import ATTENTION, Choice
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,14 +28,16 @@ def attention(name: str, card: Paper) -> Callable[[type[T]], type[T]]:
     return register
 
 
-def build_attention(attention: str, channels: int, size: Size | None = None) -> "nn.Module":
+def build_attention(attention: str | Choice[Paper], channels: int, size: Size | None = None) -> "nn.Module":
     """Build one mechanism for maps of `channels` channels and, where it asks, of `size` (h, w) pixels.
+
+    Args:
+        attention: a reference, or what one asks for.
 
     Raises:
         BadReference: an unknown name or option, or a value the module refuses.
     """
-    entry, options = ATTENTION.resolve(attention)
-    if "size" in entry.arguments and size is not None:
-        options = {**options, "size": size}
-    module: nn.Module = entry.construct(options, channels)
+    choice = ATTENTION.resolve(attention) if isinstance(attention, str) else attention
+    sized = {"size": size} if "size" in choice.entry.arguments and size is not None else {}
+    module: nn.Module = choice.construct(channels, **sized)
     return module

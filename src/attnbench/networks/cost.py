@@ -38,7 +38,7 @@ def cost_of(attention: str, channels: int, size: Size) -> dict[str, int]:
     return cost(module, (channels, *size))
 
 
-def kept_for_backward(loss: Callable[[], Tensor]) -> int:
+def activation_bytes(loss: Callable[[], Tensor]) -> int:
     """Bytes that the forward pass keeps for the backward pass: each storage once, parameters too."""
     storages: dict[int, int] = {}
 

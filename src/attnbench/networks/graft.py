@@ -1,15 +1,15 @@
-"""Networks: a plain backbone, and a mechanism grafted at the sites that the backbone's card names."""
+"""A mechanism put into a network: at modules that a pattern of paths names, behind, before or instead of them."""
 
 import copy
 import re
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from attnbench.catalogue.refs import nearest
-from attnbench.catalogue.registry import ATTENTION, BACKBONES, Place, card_of, place, sites
+from attnbench.catalogue.cards import Paper
+from attnbench.catalogue.places import Place
+from attnbench.catalogue.registry import Choice
 from attnbench.errors import BadReference
 from attnbench.mechanisms import build_attention
 from attnbench.seeding import seeded
@@ -18,54 +18,9 @@ Init = Literal["own", "identity"]
 Position = Literal["behind", "before", "instead"]
 
 
-def network(
-    backbone: str = "resnet50",
-    attention: str = "none",
-    classes: int = 1000,
-    seed: int = 0,
-    in_channels: int = 3,
-    image_size: int | None = None,
-    site: str | None = None,
-    stages: tuple[int, ...] | None = None,
-    every: int | None = None,
-    init: Init = "own",
-) -> nn.Module:
-    """Build a backbone with a mechanism in it; B C H W images in, B `classes` logits out.
-
-    For one `seed` the backbone's initial weights are the same whatever the mechanism is: backbone and each
-    grafted module draw from streams of their own. Pretrained weights are loaded before anything is grafted.
-
-    Args:
-        site, stages, every: where the mechanism goes, as in RunSpec.
-        init: `identity` lets the mechanism start as doing nothing.
-
-    Raises:
-        BadReference: an unknown name, option or site, or a value the module refuses.
-    """
-    entry, options = BACKBONES.resolve(backbone)
-    with seeded(seed, "backbone"):
-        model: nn.Module = entry.construct(options, classes, in_channels)
-    mechanism, _ = ATTENTION.resolve(attention)
-    if mechanism.name == "none":
-        return model
-    where, known = place(attention, site, stages, every), sites(entry, options)
-    pattern = site_pattern(known, where.site, backbone, "" if known else _likely(model))
-    size = image_size or entry.card.image_size
-    there = Place(pattern, where.stages, where.every)
-    graft(model, attention, there, (in_channels, size, size), seed, position(attention, where.site), init)
-    return model
-
-
-def position(attention: str, site: str) -> Position:
-    """Whether a mechanism goes behind what a site names, before it, or takes its place."""
-    if card_of(attention).kind == "R" and (site == "conv" or site.startswith("pattern:")):
-        return "instead"
-    return "before" if site in ("pre", "conv") else "behind"
-
-
 def graft(
     model: nn.Module,
-    attention: str,
+    attention: Choice[Paper],
     where: Place,
     image: tuple[int, int, int],
     seed: int = 0,
@@ -106,7 +61,7 @@ class Grafted(nn.Sequential):
         """Which of them is the backbone's own; None where it has been replaced."""
 
 
-class FromNothing(nn.Module):
+class ZeroInitialisedResidual(nn.Module):
     """A mechanism that starts as doing nothing: x + s (f(x) - x), with one learned s that starts at 0."""
 
     def __init__(self, mechanism: nn.Module) -> None:
@@ -123,43 +78,7 @@ def _eased(mechanism: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
     with seeded(0, "probe"), torch.no_grad():
         x = torch.randn(8, shape[0], min(shape[1], 7), min(shape[2], 7))
         nothing = torch.equal(copy.deepcopy(mechanism).train()(x), x)  # a copy: this moves the statistics of its norms
-    return mechanism if nothing else FromNothing(mechanism)
-
-
-def site_pattern(known: Mapping[str, str], site: str, backbone: str, hint: str = "") -> str:
-    """The pattern of module paths for a site: a key of `known`, or `pattern:REGEX`; `hint` ends the message.
-
-    Raises:
-        BadReference: the backbone has no such site.
-    """
-    if site.startswith("pattern:"):
-        return site.removeprefix("pattern:")
-    if site in known:
-        return known[site]
-    if not known:
-        raise BadReference(f"site {site!r}: backbone {backbone!r} has no named sites; give pattern:REGEX{hint}")
-    names = ", ".join(known)
-    raise BadReference(
-        f"site {site!r}: backbone {backbone!r} has the sites {names}{nearest(site, known)} (or pattern:REGEX)"
-    )
-
-
-class Predictor(nn.Module):
-    """A trained network that takes images as they are: uint8 in 0..255 or float in 0..1, B C H W."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, model: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        super().__init__()
-        self.model = model
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
-        self.register_buffer("std", torch.tensor(std)[:, None, None])
-
-    def forward(self, images: Tensor) -> Tensor:
-        if images.dtype == torch.uint8:
-            images = images.float() / 255
-        return self.model((images - self.mean) / self.std)
+    return mechanism if nothing else ZeroInitialisedResidual(mechanism)
 
 
 def _chosen(model: nn.Module, where: Place) -> list[str]:
@@ -187,7 +106,7 @@ def _matches(model: nn.Module, pattern: str) -> dict[str, int]:
         raise BadReference(f"site pattern {pattern!r} is no regular expression: {problem}") from None
     found = {path: match for path, _ in model.named_modules() if (match := regex.fullmatch(path))}
     if not found:
-        raise BadReference(f"site pattern {pattern!r} matches no module{_likely(model)}")
+        raise BadReference(f"site pattern {pattern!r} matches no module{likely_sites(model)}")
     return {path: _stage(match) for path, match in found.items()}
 
 
@@ -198,7 +117,7 @@ def _stage(match: re.Match[str]) -> int:
     return int(groups.get("stage") or next(named, 0))
 
 
-def _likely(model: nn.Module, limit: int = 12) -> str:
+def likely_sites(model: nn.Module, limit: int = 12) -> str:
     """Say which kinds of module could be a site: norms and convolutions, numbers along the path left open."""
     kinds: dict[str, None] = {}
     for wanted in (nn.BatchNorm2d, nn.Conv2d):

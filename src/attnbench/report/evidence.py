@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from attnbench.analysis.comparison import Arm, Cell
+from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.stats import Estimate, estimate, gap
-from attnbench.catalogue.refs import parse
+from attnbench.catalogue.refs import Ref
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.store.predictions import BINS, Scores
 
@@ -78,14 +78,14 @@ def quality(cell: Cell) -> list[Quality]:
 
 def class_differences(cell: Cell, qualities: Iterable[Quality]) -> list[dict[str, Any]]:
     """Recall of each class less the baseline's, in points, with Welch's interval; a row per mechanism and class."""
-    controls = {arm.name for arm in cell.arms if arm.records[0].cards["attention"].get("control")}
-    by_arm = {each.arm: each.recalls for each in qualities}
-    base, rows = by_arm.get(cell.plan.baseline), []
-    if base is None:
+    by_arm, rows = {each.arm: each.recalls for each in qualities}, []
+    if cell.baseline is None or cell.baseline.name not in by_arm:
         return []
+    base = by_arm.pop(cell.baseline.name)
+    controls = {arm.name for arm in cell.arms if arm.control}
     names = cell.arms[0].records[0].input.get("names") or []
     for arm, recalls in by_arm.items():
-        for place in range(recalls.shape[1]) if arm not in {cell.plan.baseline, *controls} else ():
+        for place in range(recalls.shape[1]) if arm not in controls else ():
             if not np.isnan(recalls[:, place]).any():
                 found = gap(recalls[:, place], base[:, place])
                 name = names[place] if place < len(names) else str(place)
@@ -157,8 +157,7 @@ def decomposition(cell: Cell) -> list[Step]:
     """
     steps = []
     for arm in cell.arms:
-        card = arm.records[0].cards["attention"]
-        if not card.get("control") and arm.name != cell.plan.baseline:
+        if not arm.control and arm is not cell.baseline:
             steps += [*_ladder(cell, arm), *_untrained(cell, arm), *_other_gates(arm)]
     return steps
 
@@ -175,9 +174,9 @@ def _quality(arm: str, scores: list[Scores]) -> Quality:
 def _ladder(cell: Cell, arm: Arm) -> list[Step]:
     """From the baseline up to the mechanism, by the controls that were run."""
     rungs = [
-        ("", cell.arm(cell.plan.baseline)),
-        ("scale", cell.arm("constant")),
-        ("parameters", cell.arm("static")),
+        ("", cell.baseline),
+        ("scale", cell.beside(arm, "constant")),
+        ("parameters", cell.beside(arm, "static")),
         ("input dependence", arm),
     ]
     there = [(part, one) for part, one in rungs if one is not None]
@@ -188,12 +187,8 @@ def _ladder(cell: Cell, arm: Arm) -> list[Step]:
 
 def _untrained(cell: Cell, arm: Arm) -> list[Step]:
     """Against the same mechanism with its parameters frozen as they were drawn."""
-    wanted = arm.records[0].canonical["attention"]
-    for one in cell.arms:
-        ref = parse(str(one.records[0].canonical["attention"]))
-        if ref.name == "random" and dict(ref.options).get("of", ATTENTION.find("random").defaults["of"]) == wanted:
-            return [_step(arm, "learning where to look", arm, one)]
-    return []
+    frozen = cell.beside(arm, ATTENTION.canonical(str(Ref("random", (("of", arm.key.attention),)))))
+    return [_step(arm, "learning where to look", arm, frozen)] if frozen else []
 
 
 def _other_gates(arm: Arm) -> list[Step]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from attnbench.analysis.comparison import Cell
+from attnbench.analysis.cells import Cell
 from attnbench.analysis.stats import Difference, Estimate
 from attnbench.report.evidence import Quality, class_differences, costs, curves, decomposition, reliability_rows
 from attnbench.report.text import points, signed, spread

@@ -3,12 +3,13 @@
 import re
 from typing import Any
 
-from attnbench.analysis.comparison import Arm, Comparison
+from attnbench.analysis.cells import Arm
+from attnbench.analysis.comparison import Comparison
 from attnbench.catalogue.refs import parse
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference
 from attnbench.report.tables import caption, verdicts
-from attnbench.report.text import about, columns, row
+from attnbench.report.text import about, arm_row, columns
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -72,7 +73,7 @@ def tex(text: str) -> str:
 
 
 def _row(arm: Arm) -> list[str]:
-    first, *numbers = [tex(text) for text in row(arm)]
+    first, *numbers = [tex(text) for text in arm_row(arm)]
     return [first, *(number.replace("-", "$-$") for number in numbers)]
 
 

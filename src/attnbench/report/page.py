@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from attnbench.analysis.comparison import Arm, Cell, Comparison, across
+from attnbench.analysis.cells import Arm, Cell
+from attnbench.analysis.comparison import Comparison, across
 from attnbench.analysis.stats import Estimate
 from attnbench.report.evidence import QUALITY, Quality, costs, decomposition
 from attnbench.report.figures import Figure
 from attnbench.report.tables import WHY, caption
-from attnbench.report.text import about, columns, interval, points, row, sentence, signed, spread
+from attnbench.report.text import about, arm_row, columns, interval, points, sentence, signed, spread
 
 HERE = Path(__file__).parent
 SAME = ("dataset", "attention", "backbone", "seed", "site", "stages", "every", "init")
@@ -86,7 +87,7 @@ def _cell(cell: Cell, qualities: Sequence[Quality], figures: Sequence[Figure]) -
 
 def _row(arm: Arm) -> list[tuple[str, object, str]]:
     """Text, what it is sorted by, and the class that colours it, of each column of the main table."""
-    found, texts = arm.contrast, row(arm)
+    found, texts = arm.contrast, arm_row(arm)
     keys: list[object] = [arm.name.lower(), arm.accuracy.n, arm.accuracy.mean, arm.accuracy.low, _low(arm.new_images)]
     if found is None:
         return [(text, key, "") for text, key in zip(texts, [*keys, *[""] * 6], strict=True)]

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from attnbench.analysis.comparison import Arm, Cell
+from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.verdicts import Contrast
-from attnbench.errors import StoreProblem
 from attnbench.report.text import sentence, signed, spread
 
 
@@ -35,17 +34,10 @@ def pair(cell: Cell, arm: str, other: str) -> Pair:
     """Two arms of a cell.
 
     Raises:
-        StoreProblem: one of them has no done run.
+        StoreProblem: one of them has no done run, or is several arms.
     """
-    found = []
-    for name in (arm, other):
-        one = cell.arm(name)
-        if one is None:
-            raise StoreProblem(
-                f"{cell.name}: no done run of {name!r}; there are {', '.join(a.name for a in cell.arms)}"
-            )
-        found.append(one)
-    return Pair(cell, found[0], found[1], cell.between(found[0], found[1]))
+    one, two = cell.arm(arm), cell.arm(other)
+    return Pair(cell, one, two, cell.between(one, two))
 
 
 def holds(pair: Pair, expected: Literal["better", "worse"]) -> bool:

@@ -4,11 +4,12 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from attnbench.analysis.comparison import Cell, Comparison
+from attnbench.analysis.cells import Cell
+from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.stats import Difference, Estimate
 from attnbench.analysis.verdicts import Contrast
 from attnbench.report.evidence import QUALITY, Quality, decomposition
-from attnbench.report.text import about, columns, points, row, sentence, signed, spread
+from attnbench.report.text import about, arm_row, columns, points, sentence, signed, spread
 
 CAPTION = (
     "Seeds and mechanism varied. Test accuracy in percent: mean over n seeds. Difference to {baseline} in "
@@ -75,7 +76,7 @@ def _table(cell: Cell, baseline: str) -> list[str]:
         "|:--|--:|--:|:--|:--|--:|:--|:--|--:|--:|:--|--:|",
     ]
     for arm in cell.arms:
-        name, *numbers = row(arm)
+        name, *numbers = arm_row(arm)
         lines.append(f"| {' | '.join([_plain(name), *numbers, format(arm.records[0].cost['parameters'], ',')])} |")
     return [*lines, ""]
 

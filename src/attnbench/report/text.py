@@ -2,7 +2,7 @@
 
 import math
 
-from attnbench.analysis.comparison import Arm, Cell
+from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.power import MOST_SEEDS, can_decide, detectable, equivalence_spread, seeds_to_decide, smallest_p
 from attnbench.analysis.stats import Correlation, Difference, Estimate
 from attnbench.analysis.verdicts import Contrast, Design
@@ -48,7 +48,7 @@ def columns(baseline: str) -> list[str]:
     return ["attention", "n", "accuracy", *both, f"to {baseline}", *both, "p", "equivalence", "verdict"]
 
 
-def row(arm: Arm) -> list[str]:
+def arm_row(arm: Arm) -> list[str]:
     """An arm in those columns; the last six are empty for the baseline."""
     accuracy, found = arm.accuracy, arm.contrast
     own = [arm.name, str(accuracy.n), f"{accuracy.mean:.2f}", spread(accuracy), spread(arm.new_images)]

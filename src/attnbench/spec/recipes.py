@@ -46,6 +46,6 @@ def preset(recipe: str, dataset: str | None = None) -> dict[str, Any]:
 
 
 def _from_card(dataset: str) -> dict[str, Any]:
-    card = DATASETS.resolve(dataset)[0].card
+    card = DATASETS.resolve(dataset).card
     given = {"image_size": card.image_size or None, "augment": card.augment or None}
     return {name: value for name, value in given.items() if value is not None}

@@ -7,21 +7,17 @@ import hashlib
 import inspect
 import itertools
 import json
-import math
 import os
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-from attnbench.catalogue.refs import nearest
-from attnbench.catalogue.registry import ATTENTION, BACKBONES, DATASETS, card_of, place, sites
-from attnbench.errors import BadReference, BadSpec
+from attnbench.catalogue.places import Place
+from attnbench.errors import BadSpec
+from attnbench.spec.resolved import Constants, Resolved, examined
 from attnbench.spec.validation import violations
-
-AUGMENTATIONS = ("crop", "flip", "dihedral", "cutout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +89,20 @@ class RunSpec:
     """Repetition number; every random stream derives from it."""
 
     def __post_init__(self) -> None:
-        found = mistakes(vars(self))
+        found, choices = _examined(self.fields)
         if found:
             raise BadSpec(found)
+        vars(self)["resolved"] = Resolved.of(self.fields, choices)
+
+    @functools.cached_property
+    def resolved(self) -> Resolved:
+        """Its texts as what they ask for: made once, when the spec is checked, and taken by all that comes after."""
+        return Resolved.of(self.fields, _examined(self.fields)[1])
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Its fields as plain values."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "RunSpec":
@@ -143,73 +150,40 @@ def canonical(spec: RunSpec) -> dict[str, object]:
 
     Besides the fields it holds the versions of the cards, or the digest of a user's own source file.
     """
-    attention, _ = ATTENTION.resolve(spec.attention)
-    backbone, _ = BACKBONES.resolve(spec.backbone)
-    dataset, _ = DATASETS.resolve(spec.dataset)
-    where = place(spec.attention, spec.site, spec.stages, spec.every)
-    plain = attention.name == "none"
+    found = spec.resolved
+    where = found.place or Place("", None, 1)
     fields: dict[str, object] = {
-        **vars(spec),
-        "dataset": DATASETS.canonical(spec.dataset),
-        "attention": ATTENTION.canonical(spec.attention),
-        "backbone": BACKBONES.canonical(spec.backbone),
-        "site": None if plain else where.site,
-        "stages": None if plain or where.stages is None else sorted(set(where.stages)),
+        **spec.fields,
+        "dataset": str(found.dataset),
+        "attention": str(found.attention),
+        "backbone": str(found.backbone),
+        "site": where.site or None,
+        "stages": None if where.stages is None else sorted(set(where.stages)),
+        "every": where.every,
+        "init": spec.init if found.place else "own",
         "momentum": None if spec.optimizer == "adamw" else spec.momentum,
-        "augment": "+".join(augmentations(spec.augment)) or "none",
-        "image_size": spec.image_size or dataset.card.image_size or None,
-        "normalise": _normalise_text(spec.normalise),
+        "augment": "+".join(found.augmentations) or "none",
+        "image_size": found.image_size,
+        "normalise": _normalise_text(spec.normalise, found.constants),
     }
-    fields.pop("id", None)  # the cached property, not a field
-    fields["every"] = where.every
-    for name, nothing in LATER.items():
-        if fields[name] == nothing or (plain and name in ("every", "init")):
-            del fields[name]
-    for field in dataclasses.fields(RunSpec):
-        if field.name in _FLOATS and fields.get(field.name) is not None:
-            fields[field.name] = float(fields[field.name])  # type: ignore[arg-type]
-    identities = {
-        "attention": ATTENTION.identity(spec.attention),
-        "backbone": backbone.identity(),
-        "dataset": dataset.identity(),
+    fields = {name: value for name, value in fields.items() if name not in LATER or value != LATER[name]}
+    for name in _FLOATS & {name for name, value in fields.items() if value is not None}:
+        fields[name] = float(fields[name])  # type: ignore[arg-type]
+    versions = {
+        "attention": found.attention.identity,
+        "backbone": found.backbone.identity,
+        "dataset": found.dataset.identity,
     }
-    return {**fields, "versions": identities}
+    return {**fields, "versions": versions}
 
 
 def mistakes(values: Mapping[str, Any]) -> dict[str, str]:
     """What is wrong with the fields of a run: field -> message; empty if nothing is."""
-    found = {str(path[0]): what for path, what in violations(RunSpec, values)}
-    for name, registry in (("dataset", DATASETS), ("attention", ATTENTION), ("backbone", BACKBONES)):
-        if name in values and name not in found:
-            try:
-                registry.resolve(values[name])
-            except BadReference as problem:
-                found[name] = str(problem)
-    return found | _conflicts(values, found)
+    return _examined(values)[0]
 
 
-def augmentations(text: str) -> list[str]:
-    """The augmentations named in `crop+flip+cutout`, in the order in which they are applied."""
-    asked = [] if text == "none" else text.split("+")
-    unknown = [name for name in asked if name not in AUGMENTATIONS]
-    if unknown:
-        instead = nearest(unknown[0], AUGMENTATIONS)
-        known = ", ".join(map(repr, ("none", *AUGMENTATIONS)))
-        raise ValueError(f"{unknown[0]!r} is not one of {known}, joined by +{instead}")
-    return [name for name in AUGMENTATIONS if name in asked]
-
-
-def normalise_constants(text: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Mean and standard deviation per channel from `M M M / S S S`; None for `train`."""
-    if text == "train":
-        return None
-    try:
-        mean, std = (tuple(float(word) for word in part.split()) for part in text.split("/"))
-    except ValueError:
-        raise ValueError(f'{text!r} is neither "train" nor "MEAN ... / STD ..."') from None
-    if len(mean) != len(std) or not all(map(math.isfinite, mean)) or not all(0 < s < math.inf for s in std):
-        raise ValueError(f"{text!r} needs finite means and as many positive standard deviations")
-    return mean, std
+def _examined(values: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+    return examined(values, {str(path[0]): what for path, what in violations(RunSpec, values)})
 
 
 def field_docs(cls: type) -> dict[str, str]:
@@ -228,50 +202,5 @@ LATER = {"every": 1, "init": "own", "averaging": 0.0, "progressive": 0.0, "tta":
 _FLOATS = {name for name, kind in RunSpec.__annotations__.items() if getattr(kind, "__origin__", kind) is float}
 
 
-def _conflicts(values: Mapping[str, Any], found: Mapping[str, str]) -> dict[str, str]:
-    """What texts and pairs of fields say wrongly, where each field has at least the right type."""
-    sound = {name: value for name, value in values.items() if name not in found}
-    more: dict[str, str] = {}
-    readers: dict[str, Callable[[str], object]] = {"augment": augmentations, "normalise": normalise_constants}
-    for name, read in readers.items():
-        try:
-            read(sound.get(name, "none" if name == "augment" else "train"))
-        except ValueError as problem:
-            more[name] = str(problem)
-    warmup, epochs = sound.get("warmup", 0), sound.get("epochs", 1)
-    if wrong := _site_mistake(sound.get("attention", "none"), sound.get("site"), sound.get("backbone")):
-        more["site"] = wrong
-    if sound.get("init") == "identity" and card_of(sound.get("attention", "none")).kind == "R":
-        more["init"] = f"identity: {sound['attention']} takes the place of a convolution and cannot start as nothing"
-    splits = DATASETS.resolve(sound["dataset"])[0].card.splits if "dataset" in sound else ("val",)
-    no_val = "val" not in splits and not values.get("val_fraction")
-    if sound.get("selection") == "best-val" and no_val:
-        more["selection"] = "best-val needs validation images; give val_fraction, as in val_fraction=0.1"
-    if warmup > epochs and "epochs" in sound:
-        more["warmup"] = f"{warmup} epochs of warm-up are more than {epochs} epochs of training"
-    return more
-
-
-def _site_mistake(attention: str, site: str | None, backbone: str | None) -> str:
-    if ATTENTION.resolve(attention)[0].name == "none" and site is None:
-        return ""
-    if site is not None and site.startswith("pattern:"):
-        try:
-            re.compile(site.removeprefix("pattern:"))
-        except re.error as problem:
-            return f"{site!r} holds no regular expression: {problem}"
-        return ""
-    if backbone is None:
-        return ""
-    known, wanted = sites(*BACKBONES.resolve(backbone)), place(attention, site).site
-    if wanted in known or (not known and site is None):  # what could be a site there is seen when it is built
-        return ""
-    if not known:
-        return f"{site!r} is not known in {backbone}; give pattern:REGEX, of the paths of its modules"
-    names = ", ".join(map(repr, (*known, "paper")))
-    return f"{wanted!r} is not one of {names} or pattern:REGEX{nearest(wanted, known)}"
-
-
-def _normalise_text(text: str) -> str:
-    constants = normalise_constants(text)
+def _normalise_text(text: str, constants: Constants | None) -> str:
     return text if constants is None else " / ".join(" ".join(map(repr, part)) for part in constants)

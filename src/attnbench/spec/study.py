@@ -12,11 +12,12 @@ from annotated_types import Gt, Lt
 
 from attnbench.catalogue.refs import nearest
 from attnbench.catalogue.registry import ATTENTION, BACKBONES, DATASETS
-from attnbench.errors import BadReference, BadStudy
+from attnbench.errors import AttnbenchError, BadReference, BadStudy
+from attnbench.spec.arm import ArmKey, labels, meant
 from attnbench.spec.recipes import preset
-from attnbench.spec.run import RunSpec, field_docs, mistakes
+from attnbench.spec.run import RunSpec, canonical, field_docs, mistakes
 from attnbench.spec.validation import violations
-from attnbench.spec.yaml import Place, dotted, load
+from attnbench.spec.yaml import KeyPath, dotted, load
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +84,9 @@ class Study:
 class _Mistake:
     """What is wrong, the place that is named, and the place whose line is given."""
 
-    place: Place
+    place: KeyPath
     what: str
-    at: Place = ()
+    at: KeyPath = ()
 
     def __str__(self) -> str:
         return f"{dotted(self.place)}: {self.what}" if self.place else self.what
@@ -124,7 +125,7 @@ def _shape_mistakes(values: dict[str, Any]) -> list[_Mistake]:
     return found
 
 
-def _without(values: dict[str, Any], places: list[Place]) -> dict[str, Any]:
+def _without(values: dict[str, Any], places: list[KeyPath]) -> dict[str, Any]:
     """The values less what is broken: an entry of base or grid, a rule, or a whole key."""
     sound = {name: copy.copy(value) for name, value in values.items()}
     for place in places:
@@ -141,7 +142,7 @@ def _without(values: dict[str, Any], places: list[Place]) -> dict[str, Any]:
 def _field_mistakes(values: dict[str, Any]) -> list[_Mistake]:
     """Names that are no run fields, wherever they stand."""
     known = [name for name in field_docs(RunSpec) if name != "seed"]
-    places: list[tuple[Place, dict[str, Any]]] = [
+    places: list[tuple[KeyPath, dict[str, Any]]] = [
         (("base",), values.get("base", {})),
         (("grid",), values.get("grid", {})),
     ]
@@ -190,23 +191,24 @@ def _rule_mistakes(values: dict[str, Any]) -> list[_Mistake]:
 def _baseline_mistakes(values: dict[str, Any]) -> list[_Mistake]:
     baseline = values.get("baseline", "none")
     try:
-        wanted = ATTENTION.canonical(baseline)
+        specs = [RunSpec(**cell) for cell, _ in _cells(values)]
+    except (AttnbenchError, TypeError):
+        return []  # those have their own line
+    arms = labels({ArmKey.of(canonical(spec)): spec.resolved.attention.placed.site for spec in specs})
+    try:
+        if arms:
+            meant(baseline, arms)
     except BadReference as problem:
         return [_Mistake(("baseline",), str(problem))]
-    try:
-        arms = sorted({ATTENTION.canonical(cell["attention"]) for cell, _ in _cells(values)})
-    except (BadReference, TypeError):
-        return []  # those have their own line
-    known = [] if wanted in arms or not arms else [f"{baseline!r} is not among the arms {', '.join(arms)}"]
-    return [_Mistake(("baseline",), what) for what in known]
+    return []
 
 
-def _cells(values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Place]]]:
+def _cells(values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, KeyPath]]]:
     """Every cell's run fields, complete but for the seed, and where in the file each came from."""
     recipe, base, grid = values.get("recipe", "classic"), values.get("base", {}), values.get("grid", {})
     for picks in itertools.product(*(range(len(listed)) for listed in grid.values())):
         given = dict(base)
-        origin: dict[str, Place] = {name: ("base", name) for name in base}
+        origin: dict[str, KeyPath] = {name: ("base", name) for name in base}
         for name, pick in zip(grid, picks, strict=True):
             given[name], origin[name] = grid[name][pick], ("grid", name, pick)
         for number, rule in enumerate(values.get("where", [])):

@@ -10,7 +10,8 @@ import yaml
 
 from attnbench.errors import BadStudy
 
-Place = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
+"""The keys and positions that lead to a value."""
 
 
 @dataclass(frozen=True)
@@ -19,19 +20,19 @@ class Marked:
 
     file: Path
     values: dict[str, Any]
-    lines: dict[Place, int]
+    lines: dict[KeyPath, int]
     """The line of every key and element."""
-    twice: list[tuple[Place, int]] = field(default_factory=list)
+    twice: list[tuple[KeyPath, int]] = field(default_factory=list)
     """Keys that stand once more in their mapping, with the line; the first value counts."""
 
-    def line(self, place: Place) -> int:
+    def line(self, place: KeyPath) -> int:
         """The line of a place, or of the nearest thing around it."""
         while place and place not in self.lines:
             place = place[:-1]
         return self.lines.get(place, 1)
 
 
-def dotted(place: Place) -> str:
+def dotted(place: KeyPath) -> str:
     """A place as it is written in a message: `grid.attention[2]`."""
     text = ""
     for part in place:
@@ -88,7 +89,7 @@ def _marked(file: Path, text: str) -> Marked | None:
     return found
 
 
-def _value(loader: _Loader, node: yaml.Node, place: Place, found: Marked) -> Any:
+def _value(loader: _Loader, node: yaml.Node, place: KeyPath, found: Marked) -> Any:
     """The node as plain values; lines and doubled keys are noted in `found`."""
     found.lines[place] = node.start_mark.line + 1
     if isinstance(node, yaml.SequenceNode):

@@ -8,6 +8,9 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+_ROOMS = ("mechanisms", "backbones", "networks", "data", "training")
+NUMERICAL = ("maps.py", "seeding.py", "catalogue/formula.py", *(f"{room}/*.py" for room in _ROOMS))
+"""Files of this package that decide the numbers of a run."""
 PACKAGES = ("attnbench", "torch", "torchvision", "numpy", "scipy", "mlflow", "pillow", "scikit-learn")
 
 
@@ -29,10 +32,10 @@ def environment() -> dict[str, object]:
 
 @functools.cache
 def code_digest() -> str:
-    """Hash of every Python file of the installed package."""
+    """Hash of the Python files that decide a run's numbers; what reads, shows or starts runs is not among them."""
     here = Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for file in sorted(here.rglob("*.py")):
+    for file in sorted(file for part in NUMERICAL for file in here.glob(part)):
         digest.update(file.relative_to(here).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]
 

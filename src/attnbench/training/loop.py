@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -143,27 +143,51 @@ def _clocks() -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
 
 
-def predictions(model: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
-    """Logits (float32, N K) and labels (int64, N) of all images of a split, on the CPU.
+class Predicted(NamedTuple):
+    """What a network says of all images of a split, on the CPU."""
+
+    logits: Tensor
+    """float32 N K."""
+    labels: Tensor
+    """int64 N."""
+    batch_size: int
+    """Images at a time, in the end: fewer than in training where memory was short."""
+
+
+def predict(model: nn.Module, batches: Batches) -> Predicted:
+    """Evaluate a split as the run trains: in batches of its size and in its precision, halved when memory is short.
 
     Where the spec says so, the logits are averaged with those of the mirrored images.
 
     Raises:
         Diverged: logits that are not finite.
     """
-    flip = batches.spec.tta == "flip"
+    spec, size = batches.spec, batches.spec.batch_size
+    logits: list[Tensor] = []
     model.eval()
-    with torch.inference_mode():
-        pairs = [(_logits(model, images, flip).float().cpu(), labels.cpu()) for images, labels in batches.plain()]
-    logits, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    if not logits.isfinite().all():
-        raise Diverged(f"the weights give logits that are not finite on {len(labels)} {batches.split.name} images")
-    return logits, labels
+    with torch.inference_mode(), _autocast(spec, batches.device):
+        while (done := sum(map(len, logits))) < len(batches.split):
+            try:
+                for images, _ in batches.plain(size, done):
+                    logits.append(_logits(model, images, spec.tta == "flip"))
+            except RuntimeError as problem:
+                if size == 1 or not out_of_memory(problem):
+                    raise
+                size //= 2
+    found, labels = torch.cat(logits), torch.from_numpy(batches.split.labels)
+    if not found.isfinite().all():
+        raise Diverged(f"the weights give logits that are not finite on {len(found)} {batches.split.name} images")
+    return Predicted(found, labels, size)
+
+
+def out_of_memory(problem: RuntimeError) -> bool:
+    """Whether torch could not have the memory that it asked for; on a CPU it says so only in words."""
+    return isinstance(problem, torch.OutOfMemoryError) or "can't allocate memory" in str(problem)
 
 
 def _logits(model: nn.Module, images: Tensor, flip: bool) -> Tensor:
     logits: Tensor = model(images)
-    return (logits + model(images.flip(3))) / 2 if flip else logits
+    return ((logits + model(images.flip(3))) / 2 if flip else logits).float().cpu()
 
 
 @contextlib.contextmanager
@@ -238,7 +262,7 @@ def _close_epoch(spec: RunSpec, state: State, train: Batches, val: Batches | Non
         "cpu_seconds": state.cpu_seconds,
     }
     if val is not None:
-        logits, labels = predictions(state.tested, val)
+        logits, labels, _ = predict(state.tested, val)
         point["val_loss"] = float(F.cross_entropy(logits, labels))
         point["val_accuracy"] = 100 * float((logits.argmax(1) == labels).double().mean())
         if spec.selection == "best-val" and point["val_accuracy"] > state.best.get("accuracy", -1.0):

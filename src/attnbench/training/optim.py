@@ -6,7 +6,6 @@ from typing import Any
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from attnbench.catalogue.registry import ATTENTION
 from attnbench.spec.run import RunSpec
 
 ONECYCLE_RISE, ONECYCLE_START, ONECYCLE_END = 0.3, 1 / 25, 1e-4
@@ -61,9 +60,9 @@ def _between(start: float, end: float, share: float) -> float:
 
 
 def _exempt(spec: RunSpec, model: nn.Module) -> list[str]:
-    entry, _ = ATTENTION.resolve(spec.attention)
-    if not entry.card.no_decay:
+    attention = spec.resolved.attention
+    if not attention.card.no_decay:
         return []
-    kind = entry.load()
+    kind = attention.entry.load()
     paths = [path for path, module in model.named_modules() if isinstance(module, kind)]
-    return [f"{path}.{name}" for path in paths for name in entry.card.no_decay]
+    return [f"{path}.{name}" for path in paths for name in attention.card.no_decay]

@@ -15,19 +15,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from attnbench.catalogue.registry import ATTENTION, BACKBONES, DATASETS, card_of
 from attnbench.data.batches import Batches
 from attnbench.data.splits import Splits, constants, load_splits
 from attnbench.errors import AttnbenchError, Diverged, StoreProblem
 from attnbench.files import replacing
 from attnbench.networks.cost import cost
-from attnbench.networks.graft import Predictor, network
+from attnbench.networks.network import Predictor, network_of
 from attnbench.spec.run import RunSpec, Runtime, canonical
 from attnbench.store import predictions as predictions_file
 from attnbench.store.environment import environment
 from attnbench.store.mlflow import View, mirrored
 from attnbench.store.runs import RunRecord, Store
-from attnbench.training.loop import Pause, State, predictions, stoppable, training
+from attnbench.training.loop import Pause, Predicted, State, predict, stoppable, training
 from attnbench.training.numerics import choose_device, numerics
 
 Log = Callable[[RunSpec, dict[str, float]], None]
@@ -82,7 +81,7 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
         norm = constants(spec, splits.train)
         train, test = (Batches(split, spec, norm, device) for split in (splits.train, splits.test))
         val = Batches(splits.val, spec, norm, device) if splits.val and _wants_val(spec) else None
-        model = build(spec, splits.classes, splits.channels, splits.image_size)
+        model = network_of(spec, splits.classes, splits.channels, splits.image_size)
         state = State.fresh(spec, model, train.steps(), device)
         resumed = _resume(store, spec, state, bits)
         clock.lap("prepare")
@@ -93,16 +92,16 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
         clock.lap("train")
         selected = _select(spec, state)
         store.log(spec.id, "test", reading="final evaluation", images=len(splits.test))
-        logits, labels = predictions(state.model, test)
+        predicted = predict(state.model, test)
         clock.lap("test")
     record = dataclasses.replace(
         _unfinished(spec, recipe),
         status="done",
-        test=scores(logits, labels),
+        test=test_scores(predicted),
         selected=selected,
         curves=state.curves,
         input=_input(splits, norm),
-        weights_sha256=_save(store.folder(spec.id), state.model, logits, labels),
+        weights_sha256=_save(store.folder(spec.id), state.model, predicted),
         data_fingerprint=splits.data_fingerprint,
         split_fingerprint=splits.split_fingerprint,
         numerics=bits,
@@ -115,12 +114,14 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
     return store.find(spec.id)
 
 
-def scores(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
+def test_scores(predicted: Predicted) -> dict[str, Any]:
     """What a split gave: accuracy in percent, loss, number of images; `predictions.npz` holds what gives them again."""
+    logits, labels, batch_size = predicted
     return {
         "accuracy": 100 * int((logits.argmax(1) == labels).sum()) / len(labels),
         "loss": float(F.cross_entropy(logits, labels)),
         "images": len(labels),
+        "batch_size": batch_size,
     }
 
 
@@ -135,12 +136,12 @@ def _input(splits: Splits, norm: tuple[tuple[float, ...], tuple[float, ...]]) ->
     }
 
 
-def _save(folder: Path, model: nn.Module, logits: torch.Tensor, labels: torch.Tensor) -> str:
+def _save(folder: Path, model: nn.Module, predicted: Predicted) -> str:
     """Write weights and predictions; returns the weights' hash."""
     weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     with replacing(folder / "weights.safetensors", "wb") as file:
         file.write(save(weights))
-    predictions_file.write(folder / "predictions.npz", logits.numpy(), labels.numpy())
+    predictions_file.write(folder / "predictions.npz", predicted.logits.numpy(), predicted.labels.numpy())
     return weights_digest(weights)
 
 
@@ -153,7 +154,7 @@ def _unfinished(spec: RunSpec, recipe: str) -> RunRecord:
         status="failed",
         recipe=recipe,
         environment=environment(),
-        cards=_cards(spec),
+        cards=spec.resolved.cards(),
     )
 
 
@@ -170,7 +171,7 @@ def load(run: str | Path | RunRecord, store: str | Path | None = None) -> nn.Mod
     home = Store(store) if store else Store.default()
     record = run if isinstance(run, RunRecord) else home.holding(run).find(run)
     images = record.input
-    model = build(RunSpec.of(record.spec), images["classes"], images["channels"], images["image_size"])
+    model = network_of(RunSpec.of(record.spec), images["classes"], images["channels"], images["image_size"])
     file = Path(record.folder) / "weights.safetensors"
     if not file.is_file():
         raise StoreProblem(f"run {record.id} has no weights: {file} is not there")
@@ -187,13 +188,6 @@ def weights_digest(weights: dict[str, torch.Tensor]) -> str:
     for name in sorted(weights):
         digest.update(name.encode() + b"\0" + weights[name].cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def build(spec: RunSpec, classes: int, channels: int, size: int) -> nn.Module:
-    """The network of a run, with its initial weights."""
-    return network(
-        spec.backbone, spec.attention, classes, spec.seed, channels, size, spec.site, spec.stages, spec.every, spec.init
-    )
 
 
 def _wants_val(spec: RunSpec) -> bool:
@@ -267,14 +261,6 @@ def _marked(store: Store, spec: RunSpec, recipe: str) -> Iterator[None]:
         if isinstance(problem, OSError):
             raise StoreProblem(f"run {spec.id} in {store.path}/ stopped: {problem.strerror or problem}") from problem
         raise
-
-
-def _cards(spec: RunSpec) -> dict[str, Any]:
-    named = {"attention": ATTENTION, "backbone": BACKBONES, "dataset": DATASETS}
-    entries = {name: registry.resolve(getattr(spec, name))[0] for name, registry in named.items()}  # type: ignore[attr-defined]
-    cards = {name: entry.about() for name, entry in entries.items()}
-    cards["attention"]["site"] = card_of(spec.attention).site
-    return cards
 
 
 class _Clock:

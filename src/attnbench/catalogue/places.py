@@ -1,0 +1,38 @@
+"""Where in a backbone a mechanism goes: as the user says, as its paper says, or its kind's own place."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from attnbench.catalogue.cards import Backbone, Paper
+from attnbench.catalogue.registry import Choice
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a backbone a mechanism goes."""
+
+    site: str
+    stages: tuple[int, ...] | None = None
+    """Counted from 1, or from -1 backwards; None for all."""
+    every: int = 1
+
+
+def place(
+    attention: Choice[Paper],
+    site: str | None = None,
+    stages: tuple[int, ...] | None = None,
+    every: int | None = None,
+) -> Place:
+    """Where a mechanism goes; `site="paper"` takes the paper's place, and its stages unless others are given."""
+    card = attention.placed
+    if site != "paper":
+        return Place(site or card.site, stages, every or 1)
+    return Place(card.paper_site or card.site, stages or card.paper_stages or None, every or card.paper_every)
+
+
+def sites(backbone: Choice[Backbone]) -> Mapping[str, str]:
+    """The places in a backbone, kind -> pattern: those of its option `name`'s family, or else its card's."""
+    name = str(backbone.settings.get("name", ""))
+    families = backbone.card.families.items()
+    return next((found for pattern, found in families if re.fullmatch(pattern, name)), backbone.card.sites)

@@ -1,0 +1,116 @@
+"""Networks: a plain backbone, and a mechanism in it at the sites that the backbone's card names."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from attnbench.catalogue.cards import Backbone, Paper
+from attnbench.catalogue.places import Place, place, sites
+from attnbench.catalogue.refs import nearest
+from attnbench.catalogue.registry import ATTENTION, BACKBONES, Choice
+from attnbench.errors import BadReference
+from attnbench.networks.graft import Init, Position, graft, likely_sites
+from attnbench.seeding import seeded
+from attnbench.spec.run import RunSpec
+
+
+def network(
+    backbone: str = "resnet50",
+    attention: str = "none",
+    classes: int = 1000,
+    seed: int = 0,
+    in_channels: int = 3,
+    image_size: int | None = None,
+    site: str | None = None,
+    stages: tuple[int, ...] | None = None,
+    every: int | None = None,
+    init: Init = "own",
+) -> nn.Module:
+    """Build a backbone with a mechanism in it; B C H W images in, B `classes` logits out.
+
+    For one `seed` the backbone's initial weights are the same whatever the mechanism is: backbone and each
+    grafted module draw from streams of their own. Pretrained weights are loaded before anything is grafted.
+
+    Args:
+        site, stages, every: where the mechanism goes, as in RunSpec.
+        init: `identity` lets the mechanism start as doing nothing.
+
+    Raises:
+        BadReference: an unknown name, option or site, or a value the module refuses.
+    """
+    mechanism, plain = ATTENTION.resolve(attention), BACKBONES.resolve(backbone)
+    where = None if mechanism.entry.name == "none" else place(mechanism, site, stages, every)
+    size = image_size or plain.card.image_size
+    return _assembled(plain, mechanism, where, (in_channels, size, size), classes, seed, init)
+
+
+def network_of(spec: RunSpec, classes: int, channels: int, size: int) -> nn.Module:
+    """The network of a run, with its initial weights, for images of `channels` channels and `size` pixels a side."""
+    found = spec.resolved
+    image = (channels, size, size)
+    return _assembled(found.backbone, found.attention, found.place, image, classes, spec.seed, spec.init)
+
+
+def position(attention: Choice[Paper], site: str) -> Position:
+    """Whether a mechanism goes behind what a site names, before it, or takes its place."""
+    if attention.placed.kind == "R" and (site == "conv" or site.startswith("pattern:")):
+        return "instead"
+    return "before" if site in ("pre", "conv") else "behind"
+
+
+def site_pattern(known: Mapping[str, str], site: str, backbone: str, hint: str = "") -> str:
+    """The pattern of module paths for a site: a key of `known`, or `pattern:REGEX`; `hint` ends the message.
+
+    Raises:
+        BadReference: the backbone has no such site.
+    """
+    if site.startswith("pattern:"):
+        return site.removeprefix("pattern:")
+    if site in known:
+        return known[site]
+    if not known:
+        raise BadReference(f"site {site!r}: backbone {backbone!r} has no named sites; give pattern:REGEX{hint}")
+    names = ", ".join(known)
+    raise BadReference(
+        f"site {site!r}: backbone {backbone!r} has the sites {names}{nearest(site, known)} (or pattern:REGEX)"
+    )
+
+
+class Predictor(nn.Module):
+    """A trained network that takes images as they are: uint8 in 0..255 or float in 0..1, B C H W."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(std)[:, None, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.dtype == torch.uint8:
+            images = images.float() / 255
+        return self.model((images - self.mean) / self.std)
+
+
+def _assembled(
+    backbone: Choice[Backbone],
+    attention: Choice[Paper],
+    where: Place | None,
+    image: tuple[int, int, int],
+    classes: int,
+    seed: int,
+    init: Init,
+) -> nn.Module:
+    with seeded(seed, "backbone"):
+        model: nn.Module = backbone.construct(classes, image[0])
+    if where is None:
+        return model
+    known = sites(backbone)
+    pattern = site_pattern(known, where.site, str(backbone), "" if known else likely_sites(model))
+    there = dataclasses.replace(where, site=pattern)
+    graft(model, attention, there, image, seed, position(attention, where.site), init)
+    return model

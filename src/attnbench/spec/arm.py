@@ -1,0 +1,91 @@
+"""An arm of a comparison: a mechanism at a place, told apart by a key and shown by a label."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from attnbench.catalogue.registry import ATTENTION
+from attnbench.errors import BadReference
+
+FIELDS = ("attention", "site", "stages", "every", "init")
+"""Fields of a run that belong to its arm; all others are shared by the arms of a cell."""
+
+
+@dataclass(frozen=True)
+class ArmKey:
+    """What makes two runs of a cell runs of one arm."""
+
+    attention: str
+    """The one spelling of the mechanism's reference."""
+    site: str | None = None
+    """None without a mechanism."""
+    stages: tuple[int, ...] | None = None
+    every: int = 1
+    init: str = "own"
+    version: int | str = 1
+
+    @classmethod
+    def of(cls, form: Mapping[str, Any]) -> "ArmKey":
+        """The arm of a run, from the canonical form of its spec."""
+        stages = form.get("stages")
+        return cls(
+            attention=str(form["attention"]),
+            site=form.get("site"),
+            stages=tuple(stages) if stages else None,
+            every=form.get("every", 1),
+            init=form.get("init", "own"),
+            version=form["versions"]["attention"],
+        )
+
+    def label(self, own_site: str | None) -> str:
+        """The mechanism, with its place where that is not its own (`own_site`); for display only."""
+        parts = [f"site={self.site}"] if self.site not in (None, own_site) else []
+        parts += [f"stages={','.join(map(str, self.stages))}"] if self.stages else []
+        parts += [f"every={self.every}"] if self.every != 1 else []
+        parts += [f"init={self.init}"] if self.init != "own" else []
+        return " ".join([self.attention, *parts])
+
+    def beside(self, attention: str) -> "ArmKey":
+        """Another mechanism at the same place, of whatever version."""
+        return replace(self, attention=attention, version=0)
+
+
+def labels(own_sites: Mapping[ArmKey, str | None]) -> dict[ArmKey, str]:
+    """Each arm's label; with its version where several versions of one arm are there.
+
+    Args:
+        own_sites: arm -> the place that its mechanism has by itself.
+    """
+    plain = {key: key.label(site) for key, site in own_sites.items()}
+    count = Counter(plain.values())
+    return {key: f"{name} version {key.version}" if count[name] > 1 else name for key, name in plain.items()}
+
+
+def meant(text: str, arms: Mapping[ArmKey, str]) -> ArmKey:
+    """The arm that is asked for by its label, or by its mechanism in any spelling where that is the only one.
+
+    Raises:
+        BadReference: none or several are; the message names those that there are.
+    """
+    found = [key for key, label in arms.items() if label == text] or _of_mechanism(text, arms)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise BadReference(f"{text!r} is {len(found)} arms; give one of {_quoted(arms[key] for key in found)}")
+    raise BadReference(f"{text!r} is not among the arms {_quoted(arms.values())}")
+
+
+def _of_mechanism(text: str, arms: Mapping[ArmKey, str]) -> list[ArmKey]:
+    try:
+        wanted = ATTENTION.canonical(text)
+    except BadReference:
+        if any(label.startswith(text.split(" ")[0]) for label in arms.values()):
+            return []  # a label, but of no arm that is here
+        raise
+    found = [key for key in arms if key.attention == wanted]
+    return [key for key in found if arms[key] == wanted] or found
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in sorted(names))
