@@ -13,7 +13,7 @@ from attnbench.report import evidence
 from attnbench.report.charts import lines, static
 from attnbench.report.text import spread
 from attnbench.store.runs import RunRecord
-from studies import ROOT, comparison
+from studies import ROOT, comparison, earlier
 
 FILE = ROOT / "results" / "speed" / "speed.json"
 
@@ -65,7 +65,7 @@ def target(name: str) -> str:
         minutes = "resumed" if record.resumed else f"{_minutes([record]):.1f}"
         rows.append(f"| {seed} | {record.accuracy:.2f} % | {train:.2f} % | {minutes} |")
     rows.append(f"| **mean of {arm.accuracy.n}** | **{_accuracy(arm)}** | | **{_minutes(arm.records):.1f}** |")
-    return "\n".join(rows) + "\n"
+    return earlier(name) + "\n".join(rows) + "\n"
 
 
 def verdict(name: str) -> str:
@@ -79,7 +79,7 @@ def verdict(name: str) -> str:
         cells = arm.accuracy.n, _accuracy(arm), f"{cost.variance**0.5:.3f}", f"{cost.minutes:.2f}"
         product = f"{cost.minutes * cost.variance:.3f}"
         rows.append(f"| {title} | {' | '.join(map(str, cells))} | {product} | {plain.over(cost)} |")
-    return "\n".join(rows) + "\n"
+    return earlier(name) + "\n".join(rows) + "\n"
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def bound(dataset: str) -> float:
 def fresh_run(dataset: str, root) -> attnbench.RunSpec:
     """The study's run with a seed that was not measured."""
     spec = next(spec for spec in STUDY.runs() if spec.dataset == dataset)
-    spec = attnbench.RunSpec(**{**{k: v for k, v in vars(spec).items() if k != "id"}, "seed": 6})
+    spec = attnbench.RunSpec(**{**spec.fields, "seed": 6})
     return attnbench.run(spec, attnbench.Runtime(store="runs", data_dir=str(root), tracker="none"))
 
 
