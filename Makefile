@@ -29,7 +29,7 @@ test: $(READY)
 	$(BIN)/pytest -n $(JOBS) -m "not slow"
 
 test-slow: $(READY)
-	$(BIN)/pytest -n $(JOBS) -m slow --timeout 900
+	$(BIN)/pytest -n $(JOBS) -m slow
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -26,6 +26,8 @@ grid: {attention: [none, se, cbam, eca]}
 seeds: 5
 baseline: none
 """
+YARDSTICK = "import argparse, asyncio, dataclasses, email, inspect, json, logging, typing, unittest, urllib.request"
+"""What a start of Python with a fixed part of its standard library takes: the same work on every machine."""
 SIDE_BY_SIDE = """
 import sys, time, torch
 sys.path.insert(0, {here!r})
@@ -45,26 +47,37 @@ print(time.perf_counter() - began)
 
 def rows(quick: bool) -> Iterator[Row]:
     """The figures of P6, P8 and P9."""
-    help_ = spread([_cpu_seconds(["--help"]) for _ in range(3 if quick else 9)])
-    yield Row("P8", "attnbench --help, CPU seconds", 0.5, False, *help_)
+    yield from _help(5 if quick else 9)
     if quick:
         return
     with tempfile.TemporaryDirectory() as folder:
         yield Row("P6", "everything but training, in a run of 5 minutes", 0.02, False, *_around(Path(folder)))
-        yield Row("P8", "a study of 20 done runs again, CPU seconds", 3, False, *_done_study(Path(folder)))
+        again = _done_study(Path(folder))
+        yield Row("P8", "a study of 20 done runs again, CPU seconds", 3, False, *again, comparable=False)
         runs = Store(Path(folder) / "thousand")
         made(runs, cells=5, arms=20, seeds=10, images=5400)
         report = ["report", str(runs.path), "--out", f"{folder}/report"]
         took = spread([_cpu_seconds(report) for _ in range(3)])
-        yield Row("P8", "a report over 1,000 runs, CPU seconds", 20, False, *took)
+        yield Row("P8", "a report over 1,000 runs, CPU seconds", 20, False, *took, comparable=False)
     yield Row("P9", "throughput: two one-thread runs / one two-thread run", 1.05, True, *_side_by_side(5))
 
 
+def _help(rounds: int) -> Iterator[Row]:
+    """Its CPU seconds, and in turn with them those of a yardstick."""
+    took = [(_cpu_seconds(["--help"]), _python_seconds(["-c", YARDSTICK])) for _ in range(rounds)]
+    yield Row("P8", "attnbench --help, CPU seconds", 0.5, False, *spread([own for own, _ in took]), comparable=False)
+    ratios = spread([own / yardstick for own, yardstick in took])
+    yield Row("P8", "attnbench --help / Python with a part of its library", None, False, *ratios)
+
+
 def _cpu_seconds(arguments: list[str], cwd: Path | None = None) -> float:
-    """User and system time of a command and of all that it started."""
+    """User and system time of a command of ours and of all that it started."""
+    return _python_seconds(["-m", "attnbench", *arguments], cwd)
+
+
+def _python_seconds(arguments: list[str], cwd: Path | None = None) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "attnbench", *arguments]
-    subprocess.run(command, check=True, capture_output=True, cwd=cwd)
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True, cwd=cwd)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -75,7 +88,7 @@ def _around(folder: Path) -> Ratio:
     for seed in range(4):
         used = _cpu_seconds([*RUN, "--seed", str(seed)], folder)
         record = max((folder / "runs").glob("*/record.json"), key=lambda file: file.stat().st_mtime)
-        trained = sum(point["seconds"] for point in json.loads(record.read_text())["curves"])
+        trained = sum(point["cpu_seconds"] for point in json.loads(record.read_text())["curves"])
         if seed:  # the first one decodes the images and makes the tracking database
             shares.append((used - trained) / LONG)
     return spread(shares)

@@ -33,6 +33,8 @@ class Row:
     low: float
     high: float
     rounds: int
+    comparable: bool = True
+    """Whether another machine would find about the same: a ratio, and not seconds."""
 
     @property
     def outcome(self) -> str:

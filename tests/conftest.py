@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,20 @@ os.environ["OMP_NUM_THREADS"] = "1"
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
+HANG = 1800
+"""Seconds that nothing here takes on any machine, however slow and busy: what is not there by then never comes."""
+
+PATIENT = f"""
+import runpy, sys
+from attnbench.store import mlflow
+mlflow.CLOSE_SECONDS = {HANG}
+sys.argv.pop(0)
+if sys.argv[0].endswith(".py"):
+    runpy.run_path(sys.argv[0], run_name="__main__")
+else:
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
 TINY = {
     "dataset": "digits",
     "backbone": "resnet20(widths=(4, 8, 8))",
@@ -29,6 +44,19 @@ TINY = {
     "test_limit": 50,
 }
 """A run of about a second, once the data are decoded."""
+
+
+def patient(program: object, *arguments: object) -> list[str]:
+    """The command of a script or module of ours, which waits for MLflow at its end as long as a test would."""
+    return [sys.executable, "-c", PATIENT, str(program), *map(str, arguments)]
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    late = time.monotonic() + HANG
+    while not condition():
+        assert time.monotonic() < late, "waited in vain"
+        time.sleep(0.02)
 
 
 @pytest.fixture(autouse=True)
@@ -84,13 +112,9 @@ def browser() -> Iterator["Browser"]:
 def attnbench() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the command line as a user does, in a process of its own: attnbench("run", "--dataset", "digits")."""
 
-    def call(
-        *arguments: object, env: dict[str, str] | None = None, timeout: float = 120
-    ) -> subprocess.CompletedProcess[str]:
+    def call(*arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "attnbench", *map(str, arguments)]
-        return subprocess.run(
-            command, capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=timeout
-        )
+        return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=HANG)
 
     return call
 

@@ -1,18 +1,18 @@
 """A bare `mlflow ui` after the classic command, in a real browser: what a person sees who types the two lines."""
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import HANG, ROOT, patient, wait_for
 from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.slow
@@ -21,18 +21,17 @@ PARAMS = {
     "dataset": "digits", "attention_type": "se", "epochs": "2", "batch_size": "32", "lr": "0.001",
     "weight_decay": "0.0001", "experiment_name": "Visual Attention Benchmark",
 }  # fmt: skip
-PATIENCE = 60_000  # ms: the first page loads 10 MB of scripts, on a busy core
+PATIENCE = 1000 * HANG  # ms
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the classic command was run twice, without attention and with SE."""
     home = tmp_path_factory.mktemp("classic")
-    command = [sys.executable, str(ROOT / "run_experiment.py"), "--dataset", "digits", "--epochs", "2"]
-    command += ["--image_size", "8", "--train_limit", "64", "--test_limit", "32"]
+    command = patient(ROOT / "run_experiment.py", "--dataset", "digits", "--epochs", 2, "--image_size", 8)
+    command += ["--train_limit", "64", "--test_limit", "32", "--attention_type"]
     for attention in ("none", "se"):
-        words = [*command, "--attention_type", attention]
-        subprocess.run(words, cwd=home, check=True, capture_output=True, timeout=240)
+        subprocess.run([*command, attention], cwd=home, check=True, capture_output=True, timeout=HANG)
     return home
 
 
@@ -47,24 +46,18 @@ def address(folder: Path) -> Iterator[str]:
     with (folder / "ui.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
-        _wait_for(f"http://127.0.0.1:{port}/health", process)
+        wait_for(lambda: _answers(f"http://127.0.0.1:{port}/health") or process.poll() is not None)
+        assert process.poll() is None, "mlflow ui ended"
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
+        process.wait(HANG)
 
 
-def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    late = time.monotonic() + 120
-    while True:
-        assert process.poll() is None, "mlflow ui ended"
-        assert time.monotonic() < late, "mlflow ui did not answer"
-        try:
-            urllib.request.urlopen(url, timeout=5)
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
+def _answers(url: str) -> bool:
+    with contextlib.suppress(OSError):
+        return bool(urllib.request.urlopen(url, timeout=HANG).status == 200)
+    return False
 
 
 @pytest.fixture(scope="module")

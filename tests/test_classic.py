@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT
+from conftest import HANG, ROOT, patient
 from torch import Tensor, nn
 
 import attnbench
@@ -42,9 +42,9 @@ def script() -> ModuleType:
 def trained(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Printed]:
     """The folder in which the command was given once with SE, and what it printed."""
     folder = tmp_path_factory.mktemp("classic")
-    command = [sys.executable, str(ROOT / "run_experiment.py"), *FLAGS, "se", "--data_dir", str(data_dir)]
+    command = patient(ROOT / "run_experiment.py", *FLAGS, "se", "--data_dir", data_dir)
     plain = {name: value for name, value in os.environ.items() if "MLFLOW" not in name and "ATTN" not in name}
-    done = subprocess.run(command, cwd=folder, env=plain, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, cwd=folder, env=plain, capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 0, done.stderr
     return folder, done
 
@@ -247,7 +247,7 @@ print(json.dumps(seen))
 def test_a_bare_mlflow_in_the_same_folder_shows_the_run(trained):
     folder, _ = trained
     command = [sys.executable, "-c", LOOK]
-    look = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+    look = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=HANG)
     seen = json.loads(look.stdout.splitlines()[-1])
     (record,) = Store(folder / "runs").records()
     assert (seen["experiment"], seen["status"]) == ("Visual Attention Benchmark", "FINISHED")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY
+from conftest import HANG, TINY
 
 from attnbench import RunSpec, Runtime, __version__, cli
 from attnbench.store.runs import RunRecord
@@ -117,7 +117,7 @@ def test_a_recipes_defaults_are_what_help_shows(attnbench):
 def imported(*arguments: str) -> set[str]:
     """The packages that a command line imports, from Python's own account of its imports."""
     command = [sys.executable, "-X", "importtime", "-m", "attnbench", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 0, done.stderr[-2000:]
     lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
     return {line.rsplit("|", 1)[1].strip().split(".")[0] for line in lines}
@@ -125,7 +125,7 @@ def imported(*arguments: str) -> set[str]:
 
 def test_the_account_of_imports_sees_torch():
     command = [sys.executable, "-X", "importtime", "-c", "import torch"]
-    lines = subprocess.run(command, capture_output=True, text=True, timeout=120).stderr.splitlines()
+    lines = subprocess.run(command, capture_output=True, text=True, timeout=HANG).stderr.splitlines()
     assert any(line.endswith("| torch") for line in lines)
 
 

@@ -71,9 +71,11 @@ def resolved(case: str) -> tuple[str, dict[str, Any]]:
 
 
 def moved(module: nn.Module) -> nn.Module:
-    """In float64, with redrawn parameters and running statistics away from 0 and 1: defaults hide mistakes."""
+    """In float64, with redrawn parameters and running statistics away from 0 and 1: defaults hide mistakes.
+
+    They are drawn in float32, so that a second witness, which is built in float32, holds the same numbers.
+    """
     generator = torch.Generator().manual_seed(0)
-    module = module.double()
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.normal_(0, 0.5, generator=generator)
@@ -82,7 +84,7 @@ def moved(module: nn.Module) -> nn.Module:
                 buffer.normal_(generator=generator)
             if name.endswith("running_var"):
                 buffer.uniform_(0.5, 2, generator=generator)
-    return module
+    return module.double()
 
 
 def images(*shape: int, seed: int = 1) -> torch.Tensor:

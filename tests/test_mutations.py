@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import HANG, ROOT
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def judged(package: Path, selected: Iterable[str]) -> subprocess.CompletedProces
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, paths)]
     env = {**os.environ, "PYTHONPATH": str(package.parent), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     selection = ["-k", " or ".join(sorted(set(names)))]
-    return subprocess.run([*command, *selection], capture_output=True, text=True, env=env, timeout=120)
+    return subprocess.run([*command, *selection], capture_output=True, text=True, env=env, timeout=HANG)
 
 
 def names(mutation: Mutation) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import made
 import pytest
+from conftest import HANG
 from playwright.sync_api import Page
 
 pytestmark = pytest.mark.slow
@@ -21,7 +22,7 @@ NAMES = (
     "e",
     "f",
 )
-PATIENCE = 120_000  # ms: on a busy core
+PATIENCE = 1000 * HANG  # ms
 FOCUSABLE = "a[href], button, summary, input, select, textarea, [tabindex]:not([tabindex='-1'])"
 KINDS = {"better", "worse", "equivalent"}
 

@@ -215,7 +215,7 @@ def test_a_validation_share_of_ones_own_replaces_the_official_one(unpacked):
 
 @pytest.mark.slow
 def test_data_check_reports_the_duplicates_of_the_flowers(unpacked, attnbench):
-    done = attnbench("data", "check", "Oxford102Flowers", "--data-dir", unpacked(*FLOWERS), timeout=280)
+    done = attnbench("data", "check", "Oxford102Flowers", "--data-dir", unpacked(*FLOWERS))
     assert done.returncode == 0, done.stderr
     for one, two in DUPLICATES:
         assert f"{one} = {two}" in done.stdout

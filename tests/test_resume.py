@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
-from conftest import TINY
+from conftest import HANG, TINY, wait_for
 
 import attnbench
 from attnbench import RunSpec, Runtime, Store
@@ -36,6 +37,23 @@ SPEC = RunSpec(**FIELDS)
 STEPS, LAST = 10, 39
 SLOW = pytest.mark.slow
 DONE = {"record.json", "journal.jsonl", "weights.safetensors", "predictions.npz", "tracking.json"}
+
+
+SIGNALLED = """
+import os, re, runpy, sys
+_, moment, number, *words = sys.argv
+sent = []
+
+def signal_itself(event, details):
+    if not sent and event in ("open", "os.rename") and re.search(moment, f"{event} {details[0]}"):
+        sent.append(event)
+        os.kill(os.getpid(), int(number))
+
+sys.argv[:] = ["attnbench", *words]
+sys.addaudithook(signal_itself)
+runpy.run_module("attnbench", run_name="__main__", alter_sys=True)
+"""
+"""Sends itself a signal just before it opens or renames a file: polling from outside may come too late."""
 
 
 class Killed(BaseException):
@@ -68,6 +86,12 @@ def command(data_dir: Path) -> list[str]:
     return [sys.executable, "-m", "attnbench", "run", *flags, *runtime]
 
 
+def signalled(command: list[str], moment: str, number: int) -> list[str]:
+    """The same command, which sends itself a signal at a moment."""
+    python, _, _, *words = command
+    return [python, "-c", SIGNALLED, moment, str(int(number)), *words]
+
+
 @contextlib.contextmanager
 def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -78,19 +102,15 @@ def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def reached(process: subprocess.Popen[str], moment: Callable[[], bool]) -> bool:
-    """Wait until the process has come so far; False if it has ended before."""
-    while not moment():
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0.005)
-            return False
-    return True
+def killed(command: list[str], moment: str) -> bool:
+    """Kill the command at the moment; False if it ended without."""
+    return subprocess.run(signalled(command, moment, signal.SIGKILL), timeout=HANG).returncode == -signal.SIGKILL
 
 
-def killed(command: list[str], moment: Callable[[], bool]) -> bool:
-    """Start the command and kill it at the moment; False if it had ended by then."""
-    with started(command) as process:
-        return reached(process, moment)
+def at(step: int, event: str = "open") -> str:
+    """The moment at which the checkpoint of a step is about to be written, or to take its place."""
+    epoch, rest = divmod(step, STEPS)
+    return f"{event} .*checkpoint-{epoch:05}-{rest:07}"
 
 
 def epochs_logged() -> list[int]:
@@ -116,15 +136,16 @@ def checked(undisturbed: tuple[object, ...]) -> RunRecord:
 @pytest.mark.parametrize(
     ("moment", "resumed"),
     [
-        pytest.param(lambda: steps_done() >= 12, 1, id="in the middle of an epoch"),
-        pytest.param(lambda: 3 in epochs_logged(), 1, id="after the third epoch", marks=SLOW),
-        pytest.param(lambda: Path("runs", SPEC.id).is_dir(), 0, id="before the first step", marks=SLOW),
-        pytest.param(lambda: any(Path("runs").glob("*/weights*")), 0, id="while it is stored", marks=SLOW),
+        pytest.param(at(13), 1, id="in the middle of an epoch"),
+        pytest.param(at(13, "os.rename"), 1, id="while a checkpoint is written", marks=SLOW),
+        pytest.param(at(31), 1, id="after the third epoch", marks=SLOW),
+        pytest.param("open .*journal.jsonl", 0, id="before the first step", marks=SLOW),
+        pytest.param("os.rename .*weights.safetensors", 1, id="while it is stored", marks=SLOW),
     ],
 )
 def test_a_run_killed_at_a_moment_goes_on_to_the_same_bits(command, undisturbed, moment, resumed):
     assert killed(command, moment)
-    assert subprocess.run(command, timeout=120).returncode == 0
+    assert subprocess.run(command, timeout=HANG).returncode == 0
     record, events = checked(undisturbed), [line["event"] for line in Store("runs").journal(SPEC.id)]
     assert record.resumed == events.count("resume") >= resumed
 
@@ -134,24 +155,25 @@ def test_a_run_killed_at_a_moment_goes_on_to_the_same_bits(command, undisturbed,
 def test_a_run_killed_again_and_again_at_random_goes_on_to_the_same_bits(command, undisturbed, chance):
     draw, aims, kills = random.Random(chance), [], 0
     for _ in range(4):
-        aims.append(draw.randint(min(steps_done() + 1, LAST), LAST))
-        kills += killed(command, lambda: steps_done() >= aims[-1])
+        aims.append(at(draw.randint(min(steps_done() + 1, LAST), LAST), draw.choice(["open", "os.rename"])))
+        kills += killed(command, aims[-1])
     assert kills >= 1
-    assert subprocess.run(command, timeout=120).returncode == 0
-    assert checked(undisturbed).resumed >= 1, f"killed at steps {aims}"
+    assert subprocess.run(command, timeout=HANG).returncode == 0
+    assert checked(undisturbed).resumed >= 1, f"killed at {aims}"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_signal_leaves_a_checkpoint_and_exit_code_130(command, undisturbed, number):
-    with started(command) as process:
-        assert reached(process, lambda: steps_done() >= 3)
+    with started(signalled(command, at(4), signal.SIGSTOP)) as process:
+        wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
         process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+        process.send_signal(signal.SIGCONT)
+        _, errors = process.communicate(timeout=HANG)
     assert process.returncode == 130
     assert len(errors.splitlines()) == 1
     assert "goes on from here" in errors
     assert steps_done() >= 3
-    assert subprocess.run(command, timeout=120).returncode == 0
+    assert subprocess.run(command, timeout=HANG).returncode == 0
     assert checked(undisturbed).resumed == 1
 
 
@@ -222,7 +244,7 @@ def test_what_a_crash_left_half_written_goes(data_dir, interrupted, undisturbed)
 def test_a_checkpoint_of_other_numerics_is_refused_and_stays(data_dir, command, interrupted):
     folder = interrupted(15, threads=2)
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
-    refused = subprocess.run([*command, "--threads=1"], capture_output=True, text=True, timeout=60)
+    refused = subprocess.run([*command, "--threads=1"], capture_output=True, text=True, timeout=HANG)
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
     assert "threads 2 (now 1)" in refused.stderr
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
@@ -231,7 +253,7 @@ def test_a_checkpoint_of_other_numerics_is_refused_and_stays(data_dir, command, 
 
 def test_two_processes_asked_for_one_run_train_it_once(command, undisturbed):
     with started(command) as first, started(command) as second:
-        outputs = [process.communicate(timeout=120)[0] for process in (first, second)]
+        outputs = [process.communicate(timeout=HANG)[0] for process in (first, second)]
         assert [process.returncode for process in (first, second)] == [0, 0]
     assert checked(undisturbed).resumed == 0
     assert [line["event"] for line in Store("runs").journal(SPEC.id)].count("start") == 1
@@ -250,10 +272,10 @@ def small_disk(size: int) -> Callable[[], None]:
 
 @pytest.mark.parametrize("size", [0, 2_000, pytest.param(20_000, marks=SLOW)])
 def test_on_a_full_disk_a_run_stops_in_one_line_and_goes_on_when_there_is_room(command, undisturbed, size):
-    stopped = subprocess.run(command, capture_output=True, text=True, timeout=60, preexec_fn=small_disk(size))
+    stopped = subprocess.run(command, capture_output=True, text=True, timeout=HANG, preexec_fn=small_disk(size))
     assert (stopped.returncode, len(stopped.stderr.splitlines())) == (2, 1), stopped.stderr
     assert "File too large" in stopped.stderr
-    assert subprocess.run(command, timeout=120).returncode == 0
+    assert subprocess.run(command, timeout=HANG).returncode == 0
     checked(undisturbed)
 
 
@@ -277,7 +299,7 @@ def test_whichever_file_finds_no_room_the_run_goes_on_later(data_dir, undisturbe
 
 def test_a_store_that_cannot_be_made_is_said_in_one_line(command):
     Path("file").write_text("not a folder")
-    refused = subprocess.run([*command[:-1], "--store=file/runs"], capture_output=True, text=True, timeout=60)
+    refused = subprocess.run([*command[:-1], "--store=file/runs"], capture_output=True, text=True, timeout=HANG)
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
     assert "file/runs" in refused.stderr
     assert Path("file").read_text() == "not a folder"

@@ -22,13 +22,13 @@ def part(monkeypatch):
 
 @pytest.mark.parametrize(("attention", "ours"), [("none", "none"), ("se", 'se(variant="classic")'), ("cbam", "cbam")])
 def test_the_textbook_network_is_ours_in_other_words(part, attention, ours):
-    textbook = part("baselines").textbook("resnet20", attention).eval()
-    model = network("resnet20", ours, 10, 1, 3, 32).eval()
+    textbook = part("baselines").textbook("resnet20", attention).double().eval()
+    model = network("resnet20", ours, 10, 1, 3, 32).double().eval()
     weights = [value for name, value in textbook.state_dict().items()]
     assert len(weights) == len(model.state_dict())
     model.load_state_dict(dict(zip(model.state_dict(), weights, strict=True)))
-    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(textbook(images), model(images), rtol=1e-4, atol=1e-4)
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)).double()
+    torch.testing.assert_close(textbook(images), model(images), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("step", ["classic_step", "timm_step"])
@@ -75,6 +75,35 @@ def test_a_ratio_that_is_much_worse_than_the_committed_one_is_an_error(
     row = speed.Row("P1", "a step", 1.0, more, value, value, value, 5)
     assert speed.compared([row, speed.Row("P1", "new", None, True, 9.0, 9.0, 9.0, 5)]) == code
     assert ("a step" in capsys.readouterr().out) == bool(code)
+
+
+def test_seconds_are_not_compared_with_another_machines(part, tmp_path, monkeypatch):
+    speed = part("speed")
+    monkeypatch.setattr(speed, "FILE", tmp_path / "speed.json")
+    speed.FILE.write_text(json.dumps({"rows": [{"goal": "P8", "what": "a command, CPU seconds", "value": 1.0}]}))
+    slower = speed.Row("P8", "a command, CPU seconds", 5.0, False, 3.0, 3.0, 3.0, 5, comparable=False)
+    assert speed.compared([slower]) == 0
+
+
+@pytest.mark.parametrize("slow", [1, 7])
+def test_help_is_measured_against_a_yardstick_of_the_same_machine(part, monkeypatch, slow):
+    """A machine that is so many times slower finds other seconds and the same ratio."""
+    commands = part("commands")
+    seconds = {"-m": 0.2 * slow, "-c": 0.1 * slow}
+    monkeypatch.setattr(commands, "_python_seconds", lambda arguments, cwd=None: seconds[arguments[0]])
+    took, ratio = commands.rows(quick=True)
+    assert (took.value, took.comparable) == (pytest.approx(0.2 * slow), False)
+    assert (ratio.value, ratio.comparable, ratio.rounds) == (pytest.approx(2), True, 5)
+
+
+def test_what_surrounds_training_is_cpu_seconds_less_cpu_seconds(part, tmp_path, monkeypatch):
+    """Of a run that waited for others: its wall time says nothing about what it used."""
+    commands = part("commands")
+    curves = {"curves": [{"seconds": 500.0, "cpu_seconds": 2.0}, {"seconds": 500.0, "cpu_seconds": 1.0}]}
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    (tmp_path / "runs" / "one" / "record.json").write_text(json.dumps(curves))
+    monkeypatch.setattr(commands, "_cpu_seconds", lambda *_: 9.0)
+    assert commands._around(tmp_path).value == pytest.approx((9 - 3) / commands.LONG)
 
 
 def test_the_cost_to_a_verdict_is_cpu_time_times_variance(monkeypatch):

@@ -8,20 +8,23 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import TINY
+from conftest import HANG, TINY, wait_for
 from PIL import Image
 
 from attnbench.execution.sweep import Sweep
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store.runs import RunRecord, Store
 
-MINE = """
+MINE = (
+    f"""
+HANG = {HANG}
+"""
+    + """
 import os, signal, time
 from pathlib import Path
 from torch import nn
@@ -40,7 +43,7 @@ class Gate(nn.Module):
 class Waiting(Gate):  # until two processes have come here
     def see(self):
         Path(f"pid-{os.getpid()}").touch()
-        late = time.monotonic() + 60
+        late = time.monotonic() + HANG
         while len(list(Path().glob("pid-*"))) < 2:
             assert time.monotonic() < late, "the other run did not come"
             time.sleep(0.05)
@@ -61,12 +64,19 @@ class Mortal(Gate):  # once, in its second epoch
             Path("died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
-class Slow(Gate):  # until somebody writes the file `fast`
+class Held(Gate):  # in its third step until it is told to stop; no longer when somebody has written the file `go`
     def see(self):
+        if self.calls != 19 or Path("go").exists():
+            return
+        told = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            stop = signal.getsignal(number)
+            signal.signal(number, lambda *of, stop=stop: (told.append(of), stop(*of)))
         Path(f"began-{os.getpid()}").touch()
-        if not Path("fast").exists():
-            time.sleep(0.03)
+        while not told:
+            time.sleep(0.01)
 """
+)
 
 Outcome = subprocess.CompletedProcess[str]
 Trainer = Callable[..., Outcome]
@@ -86,7 +96,7 @@ def train(attnbench: Trainer, data_dir: Path) -> Trainer:
     """Run a study file with the session's data and without MLflow."""
 
     def call(study: Path, *flags: object) -> Outcome:
-        return attnbench("study", study, "--tracker", "none", "--data-dir", data_dir, *flags, timeout=240)
+        return attnbench("study", study, "--tracker", "none", "--data-dir", data_dir, *flags)
 
     return call
 
@@ -102,7 +112,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory, attnbench: Trainer, data_dir
     home = tmp_path_factory.mktemp("swept")
     file, flags = home / "two.json", ("--tracker", "none", "--data-dir", data_dir, "--jobs", 2)
     file.write_text(json.dumps({"name": "two", "base": TINY, "grid": {"attention": ["none", "se"]}}))
-    outcome = attnbench("study", file, *flags, "--store", home / "runs", timeout=240)
+    outcome = attnbench("study", file, *flags, "--store", home / "runs")
     assert outcome.returncode == 0, outcome.stderr
     return home, outcome
 
@@ -198,17 +208,10 @@ def test_a_run_whose_process_is_killed_is_reported_and_goes_on_with_the_next_cal
     assert (resumed.weights_sha256, resumed.test) == (whole.weights_sha256, whole.test)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 90) -> None:
-    late = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < late, "waited in vain"
-        time.sleep(0.05)
-
-
 @pytest.fixture
 def training(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A study of two runs, both in the middle of their first epoch, which takes 13 s: 50 steps through 9 modules."""
-    study = write_study("slow", ["mine:Slow"], seeds=2, batch_size=2)
+    """A study of two runs, both in the third of the four steps of their first epoch, each through 9 modules."""
+    study = write_study("held", ["mine:Held"], seeds=2)
     command = [sys.executable, "-m", "attnbench", "study", str(study), "--jobs", "2", "--tracker", "none"]
     command += ["--data-dir", str(data_dir)]
     heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # it is not where a shell put us behind
@@ -228,15 +231,14 @@ def test_a_stopped_study_leaves_checkpoints_and_finishes_later_with_the_same_bit
     children = [psutil.Process(int(file.name.split("-")[1])) for file in Path().glob("began-*")]
     assert not list(Path().rglob("checkpoint-*"))
     parent.send_signal(number)
-    complaint = parent.communicate(timeout=30)[1]
+    complaint = parent.communicate(timeout=HANG)[1]
     assert parent.returncode == code
     assert complaint.count("\n") == (1 if code == 130 else 0), complaint  # "the same command goes on from here"
-    _, alive = psutil.wait_procs(children, timeout=30)
+    _, alive = psutil.wait_procs(children, timeout=HANG)
     assert not alive, "runs went on without their study"
     positions = [file.stem.split("-")[1:] for file in Path("runs").rglob("checkpoint-*.pt")]
-    assert len(positions) == 2
-    assert all(int(epoch) == 0 and int(step) > 0 for epoch, step in positions)
-    Path("fast").touch()
+    assert [(int(epoch), int(step)) for epoch, step in positions] == [(0, 3), (0, 3)]
+    Path("go").touch()
     for flags in ((), ("--store", "whole")):
         assert train(study, "--jobs", 2, *flags).returncode == 0
     stopped, whole = Store("runs").records(), Store("whole").records()

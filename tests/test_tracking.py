@@ -12,14 +12,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY
+from conftest import HANG, TINY, patient, wait_for
 
 from attnbench.spec.run import RunSpec
 from attnbench.store.runs import RunRecord, Store
@@ -37,9 +36,13 @@ class Failing(nn.Module):
             raise RuntimeError("planted")
         return x
 
-class Slow(Failing):
+class Waiting(nn.Module):  # in its second epoch, of four steps, until somebody writes the file `go`
+    def __init__(self, channels):
+        super().__init__()
+        self.calls = 0
     def forward(self, x):
-        if self.training and not Path("fast").exists():
+        self.calls += self.training
+        while self.calls > 4 and not Path("go").exists():
             time.sleep(0.01)
         return x
 """
@@ -52,6 +55,17 @@ Points = dict[tuple[str, str], list[tuple[int, float, int]]]
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")  # of this process, which looks into MLflow
+
+
+@pytest.fixture(scope="session")
+def attnbench() -> Callable[..., Outcome]:
+    """The command line, patient."""
+
+    def call(*arguments: object, env: dict[str, str] | None = None) -> Outcome:
+        command, env = patient("attnbench", *arguments), {**os.environ, **(env or {})}
+        return subprocess.run(command, capture_output=True, text=True, env=env, timeout=HANG)
+
+    return call
 
 
 def flags(**fields: object) -> list[str]:
@@ -108,7 +122,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory, attnbench: Callable[..., O
     with contextlib.chdir(home):
         study = write_study("none", "mine:Failing")
         env = {"MLFLOW_EXPERIMENT_NAME": "of my own"}
-        done = attnbench("study", study, "--data-dir", data_dir, env=env, timeout=240)
+        done = attnbench("study", study, "--data-dir", data_dir, env=env)
     (home / "said.txt").write_text(done.stderr)
     assert done.returncode == 1, done.stderr
     return home
@@ -219,7 +233,7 @@ def test_only_the_parent_of_a_study_imports_mlflow_and_with_telemetry_off(attnbe
         "raise ImportError('planted')\n"
     )
     path = os.pathsep.join(filter(None, ["stub", os.environ.get("PYTHONPATH")]))
-    done = attnbench("study", write_study("none"), "--data-dir", data_dir, env={"PYTHONPATH": path}, timeout=240)
+    done = attnbench("study", write_study("none"), "--data-dir", data_dir, env={"PYTHONPATH": path})
     assert Path("importers").read_text() == "__main__.py true\n"  # facts 4, 7; a child would be worker.py
     assert done.returncode == 0, done.stderr
     assert "planted" in done.stderr
@@ -235,9 +249,9 @@ def test_ui_is_mlflows_own_on_the_loopback_with_telemetry_off(attnbench, monkeyp
 @pytest.mark.slow
 def test_four_processes_on_a_fresh_tracking_store_all_arrive(data_dir):
     """Fact 2: six that open a fresh sqlite store at once break it for good."""
-    command = [sys.executable, "-m", "attnbench", "run", "--data-dir", str(data_dir)]
+    command = patient("attnbench", "run", "--data-dir", data_dir)
     four = [subprocess.Popen([*command, *flags(seed=seed)], stderr=subprocess.PIPE, text=True) for seed in range(4)]
-    said = [process.communicate(timeout=280)[1] for process in four]
+    said = [process.communicate(timeout=HANG)[1] for process in four]
     assert [process.returncode for process in four] == [0, 0, 0, 0], said
     assert not any("did not" in complaint for complaint in said), said
     assert sorted(run.data.params["seed"] for run in shown().values()) == ["0", "1", "2", "3"]
@@ -272,7 +286,7 @@ def test_a_dead_tracking_server_costs_a_run_nothing(attnbench, data_dir):
 def test_a_tracking_server_that_never_answers_costs_a_run_nothing(attnbench, data_dir):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         env = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{silent.getsockname()[1]}"}
-        assert_done_but_not_sent(attnbench("run", *flags(), "--data-dir", data_dir, env=env, timeout=200))
+        assert_done_but_not_sent(attnbench("run", *flags(), "--data-dir", data_dir, env=env))
 
 
 @pytest.mark.slow
@@ -304,20 +318,13 @@ def server(port: int) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        process.wait(HANG)
 
 
 def _answers(url: str) -> bool:
     with contextlib.suppress(OSError):
-        return bool(urllib.request.urlopen(url, timeout=5).status == 200)
+        return bool(urllib.request.urlopen(url, timeout=HANG).status == 200)
     return False
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    late = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < late, "waited in vain"
-        time.sleep(0.1)
 
 
 @pytest.mark.slow
@@ -325,19 +332,24 @@ def test_a_server_killed_in_the_middle_of_a_run_costs_it_nothing_and_sync_repair
     write_study("none")
     port = unused_port()
     uri = f"http://127.0.0.1:{port}"
-    words = ["run", *flags(attention="mine:Slow", epochs=60), "--data-dir", str(data_dir)]
-    command, env = [sys.executable, "-m", "attnbench", *words], {**os.environ, "MLFLOW_TRACKING_URI": uri}
-    with server(port) as process:
-        running = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-        wait_for(lambda: bool(points(uri)) or running.poll() is not None)
-        os.killpg(process.pid, signal.SIGKILL)
-    assert not list(Path("runs").glob("*/record.json")), "the run was over before the server died"
-    Path("fast").touch()
-    complaint = running.communicate(timeout=200)[1]
+    words = ["run", *flags(attention="mine:Waiting", epochs=3), "--data-dir", str(data_dir)]
+    command = patient("attnbench", *words)
+    served = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_HTTP_REQUEST_TIMEOUT": str(HANG)}
+    with server(port) as process, (Path.cwd() / "told").open("w+") as told:
+        running = subprocess.Popen(command, env={**os.environ, **served}, stderr=told, stdout=subprocess.DEVNULL)
+        try:
+            wait_for(lambda: points(uri) or running.poll() is not None)
+            os.killpg(process.pid, signal.SIGKILL)
+            assert not list(Path("runs").glob("*/record.json")), "the run was over before the server died"
+            Path("go").touch()
+            running.wait(HANG)
+        finally:
+            running.kill()
+    complaint = Path("told").read_text()
     assert_done_but_not_sent(Outcome(command, running.returncode, "", complaint))
     with server(port):
         assert {run.info.status for run in shown(uri).values()} == {"RUNNING"}
-        assert attnbench("sync", env={"MLFLOW_TRACKING_URI": uri}).returncode == 0
+        assert attnbench("sync", env=served).returncode == 0
         assert {run.info.status for run in shown(uri).values()} == {"FINISHED"}
         assert_complete(uri=uri)
     assert attnbench(*words, "--tracker", "none", "--store", "alone").returncode == 0

@@ -192,12 +192,12 @@ def test_an_epoch_gone_on_with_has_also_the_time_from_before(parts):
     assert saved["seconds"] > 0
     assert saved["cpu_seconds"] > 0
     train, state = parts(spec())
-    state.restore({**saved, "seconds": 2000.0, "cpu_seconds": 1000.0})
+    state.restore({**saved, "seconds": 2e6, "cpu_seconds": 1e6})
     for _pause in training(spec(), state, train, None, minutes=60):
         pass
     first, second = state.curves
-    assert first["seconds"] > 2000 > second["seconds"]
-    assert first["cpu_seconds"] > 1000 > second["cpu_seconds"]
+    assert first["seconds"] > 2e6 > second["seconds"]
+    assert first["cpu_seconds"] > 1e6 > second["cpu_seconds"]
 
 
 def without_seconds(curves: list[dict[str, float]]) -> list[dict[str, float]]:
