@@ -143,6 +143,38 @@ def test_gradients_are_the_slopes_of_the_operation(operation):
     assert torch.autograd.gradcheck(operation, (x, *others))
 
 
+OPERATIONS = pytest.mark.parametrize(
+    "operation",
+    [lambda x, gate: amax(x, (2, 3)), lambda x, gate: deviation(x, 1e-3), gated, planes],
+    ids=["amax", "deviation", "gated", "planes"],
+)
+
+
+@OPERATIONS
+def test_second_derivatives_are_the_slopes_of_the_first(operation):
+    x, gate = drawn(2, 3, 3, 4), drawn(2, 3, 1, 1)
+    assert torch.autograd.gradgradcheck(lambda x: operation(x, x.mean((2, 3), keepdim=True) * gate), x)
+
+
+@OPERATIONS
+def test_transforms_of_torch_func_see_the_operation(operation):
+    x, gate = drawn(2, 3, 3, 4).detach(), drawn(1, 3, 1, 1).detach()
+    expected = operation(x, gate)
+    each = torch.func.vmap(lambda one: operation(one[None], gate)[0])(x)
+    torch.testing.assert_close(each, expected)
+    forward = torch.func.jvp(lambda x: operation(x, gate), (x,), (torch.ones_like(x),))[1].sum()
+    backward = torch.func.grad(lambda x: operation(x, gate).sum())(x).sum()
+    torch.testing.assert_close(forward, backward)
+
+
+@pytest.mark.parametrize("axes", AXES, ids=str)
+def test_a_mean_in_float16_is_torchs_where_its_sum_is_beyond_float16(axes):
+    x = drawn(1, 2, 56, 56).detach().half() + 22
+    found = mean(x, axes)
+    assert found.dtype == torch.float16
+    torch.testing.assert_close(found, x.mean(axes), rtol=1e-3, atol=0)
+
+
 # --- mechanisms: the textbook form as the oracle ------------------------------------------------------------------
 
 

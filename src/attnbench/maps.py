@@ -3,16 +3,20 @@
 Each computes what the plain expression of torch computes, and its gradient, also where maxima are equal. What they
 spare: the gradient of `mean` is a whole new map, NCHW whatever the layout was; that of `amax` compares into booleans,
 ten times slower than into floats; each further gate, square or difference keeps one more map for the backward pass.
+
+Where torch does not run an operation for an ordinary backward pass, but records it (torch.compile, torch.export,
+torch.jit.trace) or transforms it (torch.func, forward derivatives), the plain expression is what it gets; and a second
+derivative is that of the plain expression.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.autograd.forward_ad import unpack_dual
 
 BLOCK, LARGE = 4, 512
 """Side of the blocks of `plane_conv`, and from how many pixels on they pay: measured at 64, 256 and 1,024."""
@@ -20,40 +24,86 @@ Dims = int | tuple[int, ...]
 
 
 def mean(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
-    """`x.mean(dim, keepdim)`, by a sum, whose gradient is a view."""
-    total = x.sum(dim, keepdim)
-    return total / (x.numel() // total.numel())
+    """`x.mean(dim, keepdim)`, by a sum, whose gradient is a view; in float16 the sum is kept in float32, as there."""
+    count = 1
+    for axis in (dim,) if isinstance(dim, int) else dim:
+        count = count * x.shape[axis]
+    total = x.sum(dim, keepdim, dtype=torch.float32) if _narrow(x) else x.sum(dim, keepdim)
+    return narrow(total / count, x)
 
 
 def amax(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """`x.amax(dim, keepdim)`; equal maxima share the gradient, as there."""
     axes = (dim,) if isinstance(dim, int) else dim
+    if not runs(x):
+        return x.amax(axes, keepdim)
     found: Tensor = _Maximum.apply(x, axes)
     return found if keepdim else found.squeeze(axes)
 
 
 def deviation(x: Tensor, epsilon: float) -> Tensor:
     """sqrt(variance + epsilon) of each map, B C 1 1, the variance being over its H W positions."""
-    found: Tensor = _Deviation.apply(x, epsilon)
+    found: Tensor = _Deviation.apply(x, epsilon) if runs(x) else _deviation(x, epsilon)
     return found
 
 
 def gated(x: Tensor, *gates: Tensor) -> Tensor:
     """x * gate * gate ..., each gate B or 1, C or 1, H or 1, W or 1."""
-    found: Tensor = _Gated.apply(x, *gates)
+    found: Tensor = _Gated.apply(x, *gates) if runs(x, *gates) else math.prod(gates, start=x)
     return found
 
 
 def planes(x: Tensor, gate: Tensor) -> Tensor:
     """Mean and maximum of x * gate over the channels, B 2 H W."""
-    found: Tensor = _Planes.apply(x, gate)
+    found: Tensor = _Planes.apply(x, gate) if runs(x, gate) else _planes(x, gate)
     return found
 
 
+def runs(*inputs: Tensor) -> bool:
+    """Whether torch runs what is written, rather than record or transform it; False asks for the plain expression."""
+    if torch.compiler.is_compiling() or torch.jit._trace.is_tracing() or torch._C._are_functorch_transforms_active():
+        return False
+    return all(unpack_dual(x).tangent is None for x in inputs)
+
+
+def slopes(plain: Callable[..., Tensor], grad: Tensor, *inputs: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradients of a plain expression, to be differentiated again: for a backward pass while gradients are on.
+
+    Args:
+        plain: the expression of the inputs alone; grad: the gradient of what it gives.
+
+    Returns:
+        one gradient for each input, None for one that needs none.
+    """
+    own = [x.view_as(x) for x in inputs]  # an input that was made from another is not followed back to it
+    wanted = [x for x in own if x.requires_grad]
+    found = iter(torch.autograd.grad(plain(*own), wanted, grad, create_graph=True))
+    return tuple(next(found) if x.requires_grad else None for x in own)
+
+
+def wide(x: Tensor) -> Tensor:
+    """float16 as float32, for sums of products that float16 cannot hold; other types as they are."""
+    return x.float() if _narrow(x) else x
+
+
+def narrow(y: Tensor, like: Tensor) -> Tensor:
+    """What was computed of `wide` values, in the type that they had before."""
+    return y.to(like.dtype) if _narrow(like) else y
+
+
+def laid_out(y: Tensor, like: Tensor) -> Tensor:
+    """`y` in the memory format of `like`, where that is channels-last: the next convolution would copy it otherwise."""
+    last = torch.channels_last
+    if runs(y) and like.is_contiguous(memory_format=last) and not like.is_contiguous():
+        return y.contiguous(memory_format=last)
+    return y
+
+
 def pointwise(conv: nn.Module, x: Tensor) -> Tensor:
-    """A 1x1 convolution of B C 1 1, as the matrix product that it is."""
+    """A 1x1 convolution of B C 1 1, as the matrix product that it is; of `wide` values it is one in float32."""
     assert isinstance(conv, nn.Conv2d)
-    return F.linear(x.flatten(1), conv.weight.flatten(1), conv.bias)[:, :, None, None]
+    bias = None if conv.bias is None else conv.bias.to(x.dtype)
+    return F.linear(x.flatten(1), conv.weight.flatten(1).to(x.dtype), bias)[:, :, None, None]
 
 
 def plane_conv(conv: nn.Module, x: Tensor) -> Tensor:
@@ -66,7 +116,7 @@ def plane_conv(conv: nn.Module, x: Tensor) -> Tensor:
     assert conv.bias is None
     assert conv.stride == (1, 1)
     height, width = x.shape[2:]
-    if x.device.type != "cpu" or height % BLOCK or width % BLOCK or height * width < LARGE:
+    if not runs(x) or x.device.type != "cpu" or height % BLOCK or width % BLOCK or height * width < LARGE:
         plain: Tensor = conv(x)
         return plain
     size = conv.kernel_size[0]
@@ -88,9 +138,10 @@ class _Maximum(torch.autograd.Function):
         return top
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, top = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *slopes(lambda x: x.amax(ctx.axes, keepdim=True), grad, x), None
         where = _where(x, top)
         return where.mul_(grad / _sum(where, ctx.axes)), None
 
@@ -101,12 +152,14 @@ class _Deviation(torch.autograd.Function):
         centre = mean(x, (2, 3), keepdim=True)
         found = (mean((x - centre).square_(), (2, 3), keepdim=True) + epsilon).sqrt_()
         ctx.save_for_backward(x, centre, found)
+        ctx.epsilon = epsilon
         return found
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, centre, found = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *slopes(lambda x: _deviation(x, ctx.epsilon), grad, x), None
         return (x - centre).mul_(grad / (found * x.shape[2] * x.shape[3])), None
 
 
@@ -117,15 +170,16 @@ class _Gated(torch.autograd.Function):
         return _product(x, gates)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, *gates = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return slopes(lambda x, *gates: math.prod(gates, start=x), grad, x, *gates)
         first, *needed = ctx.needs_input_grad
         found: list[Tensor | None] = [_product(grad, gates) if first else None]
-        slopes = grad * x if any(needed) else grad
+        steep = grad * x if any(needed) else grad
         for place, (gate, wanted) in enumerate(zip(gates, needed, strict=True)):
             others = [*gates[:place], *gates[place + 1 :]]
-            found.append(_summed_to(_product(slopes, others) if others else slopes, gate) if wanted else None)
+            found.append(_summed_to(_product(steep, others) if others else steep, gate) if wanted else None)
         return tuple(found)
 
 
@@ -138,13 +192,29 @@ class _Planes(torch.autograd.Function):
         return torch.cat([_sum(y, (1,)) / x.shape[1], top], dim=1)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, gate, top = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return slopes(_planes, grad, x, gate)
         y = x * gate
-        slopes = _where(y, top)
-        slopes.mul_(grad[:, 1:] / _sum(slopes, (1,))).add_(grad[:, :1] / x.shape[1])
-        return slopes * gate, _summed_to(torch.mul(slopes, x, out=y), gate)
+        steep = _where(y, top)
+        steep.mul_(grad[:, 1:] / _sum(steep, (1,))).add_(grad[:, :1] / x.shape[1])
+        return steep * gate, _summed_to(torch.mul(steep, x, out=y), gate)
+
+
+def _deviation(x: Tensor, epsilon: float) -> Tensor:
+    centred = x - mean(x, (2, 3), keepdim=True)
+    return (mean(centred.square(), (2, 3), keepdim=True) + epsilon).sqrt()
+
+
+def _planes(x: Tensor, gate: Tensor) -> Tensor:
+    y = x * gate
+    return torch.cat([mean(y, 1, keepdim=True), y.amax(1, keepdim=True)], dim=1)
+
+
+def _narrow(x: Tensor) -> bool:
+    """Whether sums would overflow: autocast keeps them in float32 by itself."""
+    return x.dtype == torch.float16 and not torch.is_autocast_enabled(x.device.type)
 
 
 def _product(x: Tensor, gates: Sequence[Tensor]) -> Tensor:

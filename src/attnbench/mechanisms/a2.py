@@ -38,4 +38,4 @@ class DoubleAttention(nn.Module):
         where = self.attend(x).flatten(2).softmax(2)  # B n N
         chosen = self.distribute(x).flatten(2).softmax(1)  # B n N
         gathered = features @ where.transpose(1, 2)  # B M n
-        return x + self.out((gathered @ chosen).reshape(len(x), -1, *x.shape[2:]))
+        return x + self.out((gathered @ chosen).reshape(x.shape[0], -1, *x.shape[2:]))

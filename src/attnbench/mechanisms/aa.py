@@ -38,8 +38,8 @@ class AugmentedConv(nn.Module):
         self.positions = RelativePositions(attended // self.heads, size or (14, 14))
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = self.qkv(x).reshape(len(x), 3, self.heads, -1, x.shape[2] * x.shape[3]).unbind(1)
+        query, key, value = self.qkv(x).reshape(x.shape[0], 3, self.heads, -1, x.shape[2] * x.shape[3]).unbind(1)
         query = query.transpose(2, 3)  # B h N c
         logits = (query @ key + self.positions(query, (x.shape[2], x.shape[3]))) / query.shape[3] ** 0.5
-        attended = (value @ logits.softmax(3).transpose(2, 3)).reshape(len(x), -1, *x.shape[2:])
+        attended = (value @ logits.softmax(3).transpose(2, 3)).reshape(x.shape[0], -1, *x.shape[2:])
         return torch.cat([self.conv(x), self.out(attended)], dim=1)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from attnbench.maps import laid_out
 from attnbench.mechanisms import Paper, attention, divisor
 from attnbench.mechanisms.san import coordinates, neighbours
 
@@ -44,18 +45,19 @@ class ACmix(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = self.query(x), self.key(x), self.value(x)
-        return self.attended * self._attend(query, key, value) + self.convolved * self._convolve(query, key, value)
+        attended, convolved = self._attend(query, key, value), self._convolve(query, key, value)
+        return laid_out(self.attended * attended + self.convolved * convolved, x)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         place = self.place(coordinates(query))
         apart = place.flatten(2).unsqueeze(2) - neighbours(place, self.window)  # 1 c KK N
         keys, values = (neighbours(each, self.window).unflatten(1, (self.heads, -1)) for each in (key, value))
-        queries = query.reshape(len(query), self.heads, -1, query.shape[2] * query.shape[3])  # B h c N
+        queries = query.reshape(query.shape[0], self.heads, -1, query.shape[2] * query.shape[3])  # B h c N
         logits = torch.einsum("bhcn,bhckn->bhkn", queries, keys + apart) * queries.shape[2] ** -0.5
         return torch.einsum("bhkn,bhckn->bhcn", logits.softmax(2), values).reshape(query.shape)
 
     def _convolve(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        maps = torch.cat([each.reshape(len(each), self.heads, -1, each.shape[3]) for each in (query, key, value)], 1)
+        maps = torch.cat([each.unflatten(1, (self.heads, -1)).flatten(2, 3) for each in (query, key, value)], 1)
         maps = self.expand(maps)  # B KK cH W
-        maps = maps.reshape(len(maps), maps.shape[1], -1, *query.shape[2:]).transpose(1, 2)
+        maps = maps.reshape(maps.shape[0], maps.shape[1], -1, *query.shape[2:]).transpose(1, 2)
         return self.shift(maps.flatten(1, 2))

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnbench.maps import laid_out
 from attnbench.mechanisms import Paper, Size, attention, divisor
 
 PAPER = Paper(
@@ -35,10 +36,10 @@ class BottleneckAttention(nn.Module):
         self.positions = RelativePositions(channels // self.heads, size or (14, 14))
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = self.qkv(x).reshape(len(x), 3, self.heads, -1, x.shape[2] * x.shape[3]).unbind(1)
+        query, key, value = self.qkv(x).reshape(x.shape[0], 3, self.heads, -1, x.shape[2] * x.shape[3]).unbind(1)
         query = query.transpose(2, 3)  # B h N c
         logits = (query @ key + self.positions(query, (x.shape[2], x.shape[3]))) / query.shape[3] ** 0.5
-        return (value @ logits.softmax(3).transpose(2, 3)).reshape(x.shape)
+        return laid_out((value @ logits.softmax(3).transpose(2, 3)).reshape(x.shape), x)
 
 
 class RelativePositions(nn.Module):

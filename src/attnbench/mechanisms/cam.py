@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from attnbench.maps import laid_out, narrow, wide
 from attnbench.mechanisms import Paper, attention
 
 PAPER = Paper(
@@ -31,8 +32,9 @@ class ChannelAttention(nn.Module):
         self.beta = nn.Parameter(torch.zeros(1))  # starts as identity
 
     def forward(self, x: Tensor) -> Tensor:
-        maps = x.flatten(2)  # B C N
+        maps = wide(x).flatten(2)  # B C N
         energy = maps @ maps.transpose(1, 2)  # B C C
         if self.official:
             energy = energy.amax(2, keepdim=True) - energy
-        return self.beta * (energy.softmax(2) @ maps).reshape(x.shape) + x
+        mixed = narrow(energy.softmax(2) @ maps, x).reshape(x.shape)
+        return laid_out(self.beta * mixed + x, x)

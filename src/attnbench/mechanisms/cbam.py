@@ -64,7 +64,7 @@ class _ChannelGate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         enter, relu, leave = self.fc
         both = torch.cat([mean(x, (2, 3), keepdim=True), amax(x, (2, 3), keepdim=True)])  # 2B C 1 1
-        average, maximum = pointwise(leave, relu(pointwise(enter, both))).chunk(2)
+        average, maximum = pointwise(leave, relu(pointwise(enter, both))).unflatten(0, (2, -1)).unbind()
         return (average + maximum).sigmoid()  # B C 1 1
 
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnbench.maps import mean
+from attnbench.maps import laid_out, mean
 from attnbench.mechanisms import Paper, attention, divisor, reduced
 
 PAPER = Paper(
@@ -56,9 +56,9 @@ class ContextualTransformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         static = self.context(x)
         positions = x.shape[2] * x.shape[3]
-        kernels = self.embed(torch.cat([x, static], dim=1)).reshape(len(x), self.weights, 9, positions)
-        around = F.unfold(self.value(x), 3, padding=1).reshape(len(x), -1, self.weights, 9, positions)
+        kernels = self.embed(torch.cat([x, static], dim=1)).reshape(x.shape[0], self.weights, 9, positions)
+        around = F.unfold(self.value(x), 3, padding=1).reshape(x.shape[0], -1, self.weights, 9, positions)
         dynamic = self.norm(torch.einsum("bwkn,bswkn->bswn", kernels, around).reshape(x.shape))
-        logits = self.fuse(mean(dynamic + static, (2, 3), keepdim=True)).reshape(len(x), -1, 2, 1, 1)
+        logits = self.fuse(mean(dynamic + static, (2, 3), keepdim=True)).reshape(x.shape[0], -1, 2, 1, 1)
         shares = logits.softmax(2)  # B C 2 1 1
-        return dynamic * shares[:, :, 0] + static * shares[:, :, 1]
+        return laid_out(dynamic * shares[:, :, 0] + static * shares[:, :, 1], x)

@@ -32,8 +32,8 @@ class EfficientAttention(nn.Module):
         self.out = nn.Conv2d(inner, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        shape = len(x), self.heads, -1, x.shape[2] * x.shape[3]
+        shape = x.shape[0], self.heads, -1, x.shape[2] * x.shape[3]
         query, key, value = (part(x).reshape(shape) for part in (self.query, self.key, self.value))  # B h c N
         context = key.softmax(3) @ value.transpose(2, 3)  # B h c c
         attended = context.transpose(2, 3) @ query.softmax(2)
-        return x + self.out(attended.reshape(len(x), -1, *x.shape[2:]))
+        return x + self.out(attended.reshape(x.shape[0], -1, *x.shape[2:]))

@@ -35,13 +35,13 @@ class EfficientMultiScale(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """Each group's spatial gate for all of its channels, B C H W, in (0, 1)."""
-        groups = x.reshape(len(x) * self.groups, -1, *x.shape[2:])  # BG C/G H W
+        groups = x.reshape(x.shape[0] * self.groups, -1, *x.shape[2:])  # BG C/G H W
         pooled = torch.cat([mean(groups, 3, keepdim=True), mean(groups, 2, keepdim=True).transpose(2, 3)], dim=2)
         rows, columns = self.strips(pooled).split([x.shape[2], x.shape[3]], dim=2)
         one = self.norm(groups * rows.sigmoid() * columns.transpose(2, 3).sigmoid())
         two = self.local(groups)
         logits = _crossed(one, two) + _crossed(two, one)  # BG 1 HW
-        gates = logits.sigmoid().reshape(len(groups), 1, *x.shape[2:])
+        gates = logits.sigmoid().reshape(groups.shape[0], 1, *x.shape[2:])
         return gates.expand_as(groups).reshape(x.shape)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnbench.maps import laid_out, narrow, runs, wide
 from attnbench.mechanisms import Paper, attention
 
 PAPER = Paper(
@@ -38,14 +39,28 @@ class EMAttention(nn.Module):
         self.out = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        features = self.into(x).flatten(2)  # B C N
-        bases = self.bases.clone().expand(len(x), -1, -1)  # the buffer changes before the backward pass
+        features = wide(self.into(x)).flatten(2)  # B C N
+        bases = self.bases.to(features.dtype, copy=True).expand(x.shape[0], -1, -1)  # the buffer will move
         for _ in range(self.steps):
             shares = (features.transpose(1, 2) @ bases).softmax(2)  # E: B N K
             weights = shares / (1e-6 + shares.sum(1, keepdim=True))
             bases = F.normalize(features @ weights, dim=1)  # M: B C K
+        rebuilt = F.relu(narrow(bases @ shares.transpose(1, 2), x).reshape(x.shape))
         if self.training:
+            self._follow(bases.detach().mean(0, keepdim=True), features)
+        return laid_out(F.relu(self.out(rebuilt) + x), x)
+
+    def _follow(self, found: Tensor, features: Tensor) -> None:
+        """Move the bases towards those found at the end of the backward pass, when nothing is computed from them again.
+
+        A forward pass moves nothing: gradient checkpointing makes two of them, and both must see the same bases.
+        """
+
+        def move(_: object = None) -> None:
             with torch.no_grad():
-                self.bases.mul_(self.momentum).add_((1 - self.momentum) * bases.mean(0, keepdim=True))
-        rebuilt = F.relu((bases @ shares.transpose(1, 2)).reshape(x.shape))
-        return F.relu(self.out(rebuilt) + x)
+                self.bases.mul_(self.momentum).add_((1 - self.momentum) * found)
+
+        if not runs(features):
+            move()  # a recorded step has no hooks; what it computes again, it computes from a copy
+        elif features.requires_grad:
+            features.register_hook(move)

@@ -28,7 +28,7 @@ class EffectiveSE(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The channel gate, B C 1 1, in [0, 1]."""
-        return F.hardsigmoid(self.fc(mean(x, (2, 3), keepdim=True)))
+        return F.relu6(self.fc(mean(x, (2, 3), keepdim=True)) + 3) / 6
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x)

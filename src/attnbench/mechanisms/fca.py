@@ -68,7 +68,7 @@ class FCA(nn.Module):
         """One cosine component of each channel, B C; each group of channels has a frequency of its own."""
         tall = self.tall @ windows(self.tall.shape[1], x.shape[2], x)  # G H
         wide = self.wide @ windows(self.wide.shape[1], x.shape[3], x)  # G W
-        groups = x.reshape(len(x), len(tall), -1, *x.shape[2:])  # B G C/G H W
+        groups = x.reshape(x.shape[0], tall.shape[0], -1, *x.shape[2:])  # B G C/G H W
         return torch.einsum("bgchw,gh,gw->bgc", groups, tall, wide).flatten(1)
 
     def gate(self, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from attnbench.maps import narrow, wide
 from attnbench.mechanisms import Paper, attention
 
 PAPER = Paper(
@@ -31,9 +32,9 @@ class GatedChannelTransformation(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The channel gate, B C 1 1, in (0, 2)."""
-        embedded = self.alpha * (x.square().sum((2, 3), keepdim=True) + self.epsilon).sqrt()
+        embedded = self.alpha * (wide(x).square().sum((2, 3), keepdim=True) + self.epsilon).sqrt()
         scale = (embedded.square().mean(1, keepdim=True) + self.epsilon).sqrt()
-        return 1 + torch.tanh(self.gamma * embedded / scale + self.beta)
+        return narrow(1 + torch.tanh(self.gamma * embedded / scale + self.beta), x)
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x)

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnbench.maps import laid_out
 from attnbench.mechanisms import Paper, attention, divisor
 
 PAPER = Paper(
@@ -46,12 +47,12 @@ class HaloAttention(nn.Module):
         out = (logits * query.shape[4] ** -0.5).softmax(4) @ value  # B h N bb c
         blocks = out.permute(0, 1, 4, 3, 2).flatten(1, 3)  # B Cbb N
         whole = F.fold(blocks, (height + below, width + right), self.block, stride=self.block)
-        return whole[:, :, :height, :width]
+        return laid_out(F.pad(whole, (0, -right, 0, -below)), x)
 
     def _windows(self, x: Tensor, halo: int) -> Tensor:
         """Each block with `halo` positions around it: B h N ww c."""
         windows = F.unfold(x, self.block + 2 * halo, padding=halo, stride=self.block)
-        return windows.reshape(len(x), self.heads, x.shape[1] // self.heads, -1, windows.shape[2]).permute(
+        return windows.reshape(x.shape[0], self.heads, x.shape[1] // self.heads, -1, windows.shape[2]).permute(
             0, 1, 4, 3, 2
         )
 

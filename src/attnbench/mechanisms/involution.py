@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnbench.maps import laid_out
 from attnbench.mechanisms import Paper, attention, divisor, reduced
 
 PAPER = Paper(
@@ -35,7 +36,7 @@ class Involution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         positions = x.shape[2] * x.shape[3]
-        kernels = self.span(self.reduce(x)).reshape(len(x), self.groups, self.kernel**2, positions)
+        kernels = self.span(self.reduce(x)).reshape(x.shape[0], self.groups, self.kernel**2, positions)
         around = F.unfold(x, self.kernel, padding=self.kernel // 2)
-        around = around.reshape(len(x), self.groups, -1, self.kernel**2, positions)  # B G C/G KK N
-        return torch.einsum("bgkn,bgckn->bgcn", kernels, around).reshape(x.shape)
+        around = around.reshape(x.shape[0], self.groups, -1, self.kernel**2, positions)  # B G C/G KK N
+        return laid_out(torch.einsum("bgkn,bgckn->bgcn", kernels, around).reshape(x.shape), x)

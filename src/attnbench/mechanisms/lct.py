@@ -30,7 +30,7 @@ class LinearContext(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The channel gate, B C 1 1, in (0, 1)."""
-        pooled = mean(x, (2, 3)).reshape(len(x), self.groups, -1)
+        pooled = mean(x, (2, 3)).reshape(x.shape[0], self.groups, -1)
         centred = pooled - pooled.mean(2, keepdim=True)
         normal = centred / (centred.square().mean(2, keepdim=True) + 1e-5).sqrt()
         return (self.weight * normal.flatten(1) + self.bias).sigmoid()[:, :, None, None]

@@ -44,7 +44,7 @@ class MLCA(nn.Module):
         down, across = windows(grid, x.shape[2], x), windows(grid, x.shape[3], x)
         local = (down @ x @ across.T).flatten(2).transpose(1, 2)  # B P C
         whole = self.conv_global(local.mean(1, keepdim=True)).sigmoid()  # B 1 C
-        local = self.conv_local(local.reshape(len(x), 1, -1)).sigmoid().reshape(local.shape)
+        local = self.conv_local(local.reshape(x.shape[0], 1, -1)).sigmoid().reshape(local.shape)
         mixed = (1 - self.local_weight) * whole + self.local_weight * local  # B P C
         mixed = mixed.transpose(1, 2).reshape(*x.shape[:2], grid, grid)
         return windows(x.shape[2], grid, x) @ mixed @ windows(x.shape[3], grid, x).T

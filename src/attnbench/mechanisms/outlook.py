@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnbench.maps import laid_out
 from attnbench.mechanisms import Paper, attention, divisor
 
 PAPER = Paper(
@@ -59,11 +60,12 @@ class OutlookAttention(nn.Module):
                 nn.init.zeros_(layer.bias) if layer.bias is not None else None
 
     def forward(self, x: Tensor) -> Tensor:
-        window, shape = {"padding": self.kernel // 2, "stride": self.stride}, (len(x), self.heads, -1, self.kernel**2)
+        window = {"padding": self.kernel // 2, "stride": self.stride}
+        shape = x.shape[0], self.heads, -1, self.kernel**2
         values = F.unfold(self.value(x), self.kernel, **window)
         values = values.reshape(*shape, values.shape[-1])  # B heads C/heads KK N
         centres = F.avg_pool2d(x, self.stride, ceil_mode=True)
         logits = self.attend(centres).reshape(*shape, values.shape[-1])  # B heads KK KK N
         weights = (logits * self.scale).softmax(3)
-        mixed = torch.einsum("bhijn,bhcjn->bhcin", weights, values).reshape(len(x), -1, values.shape[-1])
-        return self.project(F.fold(mixed, x.shape[2:], self.kernel, **window))
+        mixed = torch.einsum("bhijn,bhcjn->bhcin", weights, values).reshape(x.shape[0], -1, values.shape[-1])
+        return laid_out(self.project(F.fold(mixed, x.shape[2:], self.kernel, **window)), x)

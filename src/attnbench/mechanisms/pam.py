@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from attnbench.maps import laid_out
 from attnbench.mechanisms import Paper, attention, reduced
 
 PAPER = Paper(
@@ -34,4 +35,4 @@ class PositionAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = (part(x).flatten(2) for part in (self.query, self.key, self.value))  # B C N
         weights = (query.transpose(1, 2) @ key).softmax(2)  # B N N
-        return self.alpha * (value @ weights.transpose(1, 2)).reshape(x.shape) + x
+        return laid_out(self.alpha * (value @ weights.transpose(1, 2)).reshape(x.shape) + x, x)

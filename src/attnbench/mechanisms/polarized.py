@@ -79,7 +79,7 @@ class Polarized(nn.Module):
             logits = (which @ where).softmax(2)
         else:
             logits = which @ where.softmax(2)
-        return logits.sigmoid().reshape(len(x), 1, *x.shape[2:])
+        return logits.sigmoid().reshape(x.shape[0], 1, *x.shape[2:])
 
 
 def _bottleneck(inner: int, channels: int) -> nn.Sequential:

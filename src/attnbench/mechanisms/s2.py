@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from attnbench.maps import narrow, pointwise, wide
 from attnbench.mechanisms import Paper, attention, reduced
 
 PAPER = Paper(
@@ -38,7 +39,10 @@ class SpatialShiftAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         first, second, third = self.expand(x).chunk(3, dim=1)
         parts = torch.stack([_shifted(first, (2, 3)), _shifted(second, (3, 2)), third], dim=1)  # B 3 C H W
-        shares = self.split(parts.sum(1).sum((2, 3), keepdim=True)).reshape(len(x), 3, -1, 1, 1).softmax(1)
+        total = wide(parts.sum(1)).sum((2, 3), keepdim=True)  # beyond float16 on large maps
+        enter, gelu, leave = self.split
+        logits = pointwise(leave, gelu(pointwise(enter, total))).reshape(x.shape[0], 3, -1, 1, 1)
+        shares = narrow(logits.softmax(1), x)
         return self.project((parts * shares).sum(1))
 
 

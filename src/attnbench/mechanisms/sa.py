@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from attnbench.maps import mean
+from attnbench.maps import laid_out, mean
 from attnbench.mechanisms import Paper, attention, divisor
 
 PAPER = Paper(
@@ -36,9 +36,9 @@ class ShuffleAttention(nn.Module):
         self.norm = nn.GroupNorm(half, half)
 
     def forward(self, x: Tensor) -> Tensor:
-        by_channel, by_position = x.reshape(len(x) * self.groups, -1, *x.shape[2:]).chunk(2, dim=1)
+        by_channel, by_position = x.reshape(x.shape[0] * self.groups, -1, *x.shape[2:]).chunk(2, dim=1)
         pooled = mean(by_channel, (2, 3), keepdim=True)
         first = by_channel * (self.channel_weight * pooled + self.channel_bias).sigmoid()
         second = by_position * (self.spatial_weight * self.norm(by_position) + self.spatial_bias).sigmoid()
-        joined = torch.cat([first, second], dim=1).reshape(len(x), 2, -1, *x.shape[2:])  # B 2 C/2 H W
-        return joined.transpose(1, 2).reshape(x.shape)
+        joined = torch.cat([first, second], dim=1).reshape(x.shape[0], 2, -1, *x.shape[2:])  # B 2 C/2 H W
+        return laid_out(joined.transpose(1, 2).reshape(x.shape), x)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnbench.maps import laid_out, runs
 from attnbench.mechanisms import Paper, attention, divisor, reduced
 
 PAPER = Paper(
@@ -63,21 +64,21 @@ class VectorAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weights = self._pairwise(x) if self.pairwise else self._patchwise(x)  # B w KK N
-        around = neighbours(self.beta(x), self.kernel).reshape(len(x), -1, *weights.shape[1:])  # B C/w w KK N
-        return torch.einsum("bwkn,bswkn->bswn", weights, around).reshape(x.shape)
+        around = neighbours(self.beta(x), self.kernel).reshape(x.shape[0], -1, *weights.shape[1:])  # B C/w w KK N
+        return laid_out(torch.einsum("bwkn,bswkn->bswn", weights, around).reshape(x.shape), x)
 
     def _pairwise(self, x: Tensor) -> Tensor:
         """Weights of each pair from the difference of its features and of its places."""
         relation = self.phi(x).flatten(2).unsqueeze(2) - neighbours(self.psi(x), self.kernel)  # B r KK N
         place = self.place(coordinates(x))
         apart = place.flatten(2).unsqueeze(2) - neighbours(place, self.kernel)  # 1 2 KK N
-        return self.gamma(torch.cat([relation, apart.expand(len(x), -1, -1, -1)], dim=1)).softmax(2)
+        return self.gamma(torch.cat([relation, apart.expand(x.shape[0], -1, -1, -1)], dim=1)).softmax(2)
 
     def _patchwise(self, x: Tensor) -> Tensor:
         """Weights of a whole neighbourhood from all its features at once."""
         patch = neighbours(self.psi(x), self.kernel).flatten(1, 2)  # B rKK N
         features = torch.cat([self.phi(x).flatten(2), patch], dim=1).unsqueeze(2)
-        return self.gamma(features).reshape(len(x), self.weights, self.kernel**2, -1)
+        return self.gamma(features).reshape(x.shape[0], self.weights, self.kernel**2, -1)
 
 
 def _mapping(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -96,12 +97,15 @@ def neighbours(x: Tensor, kernel: int) -> Tensor:
     for dim in (2, 3):
         x = _reflected(x, kernel // 2, dim)
     around = F.unfold(x, kernel)
-    return around.reshape(len(x), x.shape[1], kernel**2, around.shape[2])
+    return around.reshape(x.shape[0], x.shape[1], kernel**2, around.shape[2])
 
 
 def _reflected(x: Tensor, margin: int, dim: int) -> Tensor:
     """Reflected however small the map is, and with a gradient that is deterministic on CUDA."""
     last = x.shape[dim] - 1
+    if not runs(x):  # a recorded list of places would be that of this map's size
+        places = (torch.arange(-margin, last + 1 + margin, device=x.device) % max(1, 2 * last)).long()
+        return x.index_select(dim, last - (last - places).abs())
     before, behind = range(-margin, 0), range(last + 1, last + 1 + margin)
     mirrored = [[x.narrow(dim, _mirror(place, last), 1) for place in places] for places in (before, behind)]
     return torch.cat([*mirrored[0], x, *mirrored[1]], dim)
@@ -115,5 +119,10 @@ def _mirror(place: int, last: int) -> int:
 def coordinates(x: Tensor) -> Tensor:
     """Each position's column and row, from -1 to 1: 1 2 H W."""
     height, width = x.shape[2:]
-    rows, columns = (torch.linspace(-1, 1, length, device=x.device, dtype=x.dtype) for length in (height, width))
+    rows, columns = (_ruler(length, x) for length in (height, width))
     return torch.stack([columns.expand(height, width), rows[:, None].expand(height, width)]).unsqueeze(0)
+
+
+def _ruler(length: int, like: Tensor) -> Tensor:
+    """`length` equal steps from -1 to 1; `torch.linspace` would fix a recorded length."""
+    return torch.arange(length, device=like.device).to(like.dtype) * (2 / max(1, length - 1)) - 1

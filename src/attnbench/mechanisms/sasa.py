@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnbench.maps import laid_out
 from attnbench.mechanisms import Paper, attention, divisor
 
 PAPER = Paper(
@@ -38,17 +39,17 @@ class LocalSelfAttention(nn.Module):
         self.columns = nn.Parameter(torch.randn(self.heads, half, 1, kernel))
 
     def forward(self, x: Tensor) -> Tensor:
-        query = self.query(x).reshape(len(x), self.heads, -1, x.shape[2] * x.shape[3])  # B h c N
+        query = self.query(x).reshape(x.shape[0], self.heads, -1, x.shape[2] * x.shape[3])  # B h c N
         key, value = self._around(self.key(x)), self._around(self.value(x))  # B h c KK N
         logits = torch.einsum("bhcn,bhckn->bhkn", query, key)
         logits = logits + torch.einsum("bhcn,hck->bhkn", query, self._distances())
         outside = F.unfold(torch.ones_like(x[:1, :1]), self.kernel, padding=self.kernel // 2) == 0  # 1 KK N
         weights = logits.masked_fill(outside.unsqueeze(1), float("-inf")).softmax(2)
-        return torch.einsum("bhkn,bhckn->bhcn", weights, value).reshape(x.shape)
+        return laid_out(torch.einsum("bhkn,bhckn->bhcn", weights, value).reshape(x.shape), x)
 
     def _around(self, x: Tensor) -> Tensor:
         around = F.unfold(x, self.kernel, padding=self.kernel // 2)
-        return around.reshape(len(x), self.heads, -1, self.kernel**2, around.shape[2])
+        return around.reshape(x.shape[0], self.heads, -1, self.kernel**2, around.shape[2])
 
     def _distances(self) -> Tensor:
         """Half of each head's channels by the row, half by the column: h c KK."""

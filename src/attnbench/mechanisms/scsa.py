@@ -55,7 +55,7 @@ class SCSA(nn.Module):
         window = min(self.window, x.shape[2]), min(self.window, x.shape[3])
         pooled = self.norm(F.avg_pool2d(x, window, window))
         heads = (
-            part(pooled).reshape(len(x), self.heads, -1, pooled.shape[2] * pooled.shape[3])
+            part(pooled).reshape(x.shape[0], self.heads, -1, pooled.shape[2] * pooled.shape[3])
             for part in (self.query, self.key, self.value)
         )
         query, key, value = heads  # B heads C/heads N

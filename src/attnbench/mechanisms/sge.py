@@ -36,7 +36,7 @@ class SGE(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The gate of every group's channels, B C H W, in (0, 1)."""
-        features = x.reshape(len(x), len(self.weight), -1, x.shape[2] * x.shape[3])  # B G C/G N
+        features = x.reshape(x.shape[0], len(self.weight), -1, x.shape[2] * x.shape[3])  # B G C/G N
         similarity = (features * features.mean(3, keepdim=True)).sum(2)  # B G N
         spread = similarity.std(2, keepdim=True, correction=int(self.unbiased and features.shape[3] > 1))
         normalised = (similarity - similarity.mean(2, keepdim=True)) / (spread + 1e-5)

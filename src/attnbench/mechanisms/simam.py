@@ -4,9 +4,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from attnbench.maps import mean
+from attnbench.maps import mean, narrow, runs, slopes, wide
 from attnbench.mechanisms import Paper, attention
 
 PAPER = Paper(
@@ -38,10 +37,11 @@ class SimAM(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The gate of every value, B C H W, from sigmoid(1/2) to 1."""
-        distance = x - mean(x, (2, 3), keepdim=True)
-        return _gate(distance, _sharpness(distance, self.regularisation, self.unbiased))
+        return _plain_gate(x, self.regularisation, self.unbiased)
 
     def forward(self, x: Tensor) -> Tensor:
+        if not runs(x):
+            return x * self.gate(x)
         gated: Tensor = _Energy.apply(x, self.regularisation, self.unbiased)
         return gated
 
@@ -54,20 +54,26 @@ class _Energy(torch.autograd.Function):
         distance = x - mean(x, (2, 3), keepdim=True)
         sharpness = _sharpness(distance, regularisation, unbiased)
         ctx.save_for_backward(x, sharpness)
-        ctx.positions = _positions(x, unbiased)
+        ctx.regularisation, ctx.unbiased = regularisation, unbiased
         return _gate(distance, sharpness).mul_(x)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None]:
         x, sharpness = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return slopes(lambda x: x * _plain_gate(x, ctx.regularisation, ctx.unbiased), grad, x)[0], None, None
         distance = x - mean(x, (2, 3), keepdim=True)
         gate = _gate(distance, sharpness)
         slope = (1 - gate).mul_(gate).mul_(x).mul_(grad)  # of the exponent, sharpness * distance^2 + 1/2
         blunter = (slope * distance).mul_(distance).sum((2, 3), keepdim=True)  # of the sharpness, 1 / (4 (v + lambda))
-        slope.sub_(blunter * (4 * sharpness / ctx.positions)).mul_(distance).mul_(2 * sharpness)
+        slope.sub_(blunter * (4 * sharpness / _positions(x, ctx.unbiased))).mul_(distance).mul_(2 * sharpness)
         slope.sub_(mean(slope, (2, 3), keepdim=True))
         return slope.add_(gate.mul_(grad)), None, None
+
+
+def _plain_gate(x: Tensor, regularisation: float, unbiased: bool) -> Tensor:
+    distance = x - mean(x, (2, 3), keepdim=True)
+    return (distance.square() * _sharpness(distance, regularisation, unbiased) + 0.5).sigmoid()
 
 
 def _gate(distance: Tensor, sharpness: Tensor) -> Tensor:
@@ -76,9 +82,9 @@ def _gate(distance: Tensor, sharpness: Tensor) -> Tensor:
 
 def _sharpness(distance: Tensor, regularisation: float, unbiased: bool) -> Tensor:
     """One over four times the regularised variance of each map, B C 1 1."""
-    variance = distance.square().sum((2, 3), keepdim=True) / _positions(distance, unbiased)
-    return 1 / (4 * (variance + regularisation))
+    variance = wide(distance.square()).sum((2, 3), keepdim=True) / _positions(distance, unbiased)
+    return narrow(1 / (4 * (variance + regularisation)), distance)
 
 
 def _positions(x: Tensor, unbiased: bool) -> int:
-    return max(1, x.shape[2] * x.shape[3] - unbiased)
+    return max(1, x.shape[2] * x.shape[3] - int(unbiased))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from attnbench.maps import mean
+from attnbench.maps import laid_out, mean
 from attnbench.mechanisms import Paper, attention, divisor, reduced
 
 PAPER = Paper(
@@ -41,8 +41,8 @@ class SelectiveKernel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         branches = torch.stack([branch(x) for branch in self.split], dim=1)  # B M C H W
         pooled = mean(branches.sum(1), (2, 3), keepdim=True)
-        logits = self.select(self.fuse(pooled)).reshape(len(x), len(self.split), x.shape[1], 1, 1)
-        return (branches * logits.softmax(1)).sum(1)
+        logits = self.select(self.fuse(pooled)).reshape(x.shape[0], len(self.split), x.shape[1], 1, 1)
+        return laid_out((branches * logits.softmax(1)).sum(1), x)
 
 
 def _branch(channels: int, dilation: int, groups: int) -> nn.Sequential:

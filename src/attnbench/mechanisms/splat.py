@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from attnbench.maps import mean
+from attnbench.maps import laid_out, mean
 from attnbench.mechanisms import Paper, attention, divisor, reduced
 
 PAPER = Paper(
@@ -53,8 +53,8 @@ class SplitAttention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        splits = self.norm(self.conv(x)).reshape(len(x), self.radix, -1, *x.shape[2:])  # B R C H W
+        splits = self.norm(self.conv(x)).reshape(x.shape[0], self.radix, -1, *x.shape[2:])  # B R C H W
         logits = self.attention(mean(splits.sum(1), (2, 3), keepdim=True))
-        logits = logits.reshape(len(x), self.cardinality, self.radix, -1).transpose(1, 2)  # B R K C/K
+        logits = logits.reshape(x.shape[0], self.cardinality, self.radix, -1).transpose(1, 2)  # B R K C/K
         weights = logits.softmax(1) if self.radix > 1 else logits.sigmoid()
-        return (splits * weights.reshape(len(x), self.radix, -1, 1, 1)).sum(1)
+        return laid_out((splits * weights.reshape(x.shape[0], self.radix, -1, 1, 1)).sum(1), x)
