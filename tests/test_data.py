@@ -4,9 +4,11 @@ The pictures here are made by the tests; `test_real_data.py` has the splits of r
 """
 
 import errno
+import hashlib
 import io
 import os
 import re
+import shutil
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -127,15 +129,51 @@ def test_files_that_were_only_touched_have_the_same_fingerprints(mine):
     assert after.split_fingerprint == before.split_fingerprint
 
 
-def test_the_same_pictures_in_another_format_do_not_move_the_splits_of_the_first(mine):
-    """Splits follow the files' bytes, the cache the pixels: one folder of each must not be taken for the other."""
-    before = load(FOLDER).split_fingerprint
-    for file in mine.rglob("*.png"):
-        copy = Path("other", *file.parts[1:]).with_suffix(".webp")
+FORMS = {"PNG": {}, "BMP": {}, "TIFF": {"compression": "tiff_lzw"}, "WEBP": {"lossless": True, "exact": True}}
+"""Lossless formats, and how Pillow is told to write them."""
+
+
+def converted(folder: Path, goal: Path, form: str, **options: object) -> Path:
+    """The pictures of a folder in another format and under other names."""
+    for number, file in enumerate(sorted(folder.rglob("*.png"), reverse=True)):
+        copy = goal / file.parent.name / f"{number}.{form.lower()}"
         copy.parent.mkdir(parents=True, exist_ok=True)
-        Image.open(file).save(copy, lossless=True)
-    load('imagefolder(path="other")')
-    assert load(FOLDER).split_fingerprint == before
+        Image.open(file).save(copy, form, **options)
+    return goal
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_same_pictures_in_any_lossless_format_and_under_any_name_are_one_data_set(form, mine):
+    converted(mine, Path("other"), form, **FORMS[form])
+    one, other = load(FOLDER), load('imagefolder(path="other")')
+    np.testing.assert_array_equal(other.train.source.images, one.train.source.images)
+    assert other.data_fingerprint == one.data_fingerprint
+    assert other.split_fingerprint == one.split_fingerprint
+
+
+@pytest.mark.parametrize(
+    "form", [{"form": "JPEG"}, {"form": "WEBP", "quality": 90}, {"form": "TIFF", "compression": "jpeg"}], ids=str
+)
+def test_what_a_lossy_file_is_does_not_depend_on_its_decoder(form, mine, monkeypatch):
+    """Another decoder may round otherwise: here it gives every value one more."""
+    converted(mine, Path("lossy"), **form)
+    before, inner = load('imagefolder(path="lossy")'), decode.pixels.decoded
+    monkeypatch.setattr(decode.pixels, "decoded", lambda *given: np.minimum(inner(*given), 254) + 1)
+    shutil.rmtree(".cache")
+    after = load('imagefolder(path="lossy")')
+    assert (after.train.source.images != before.train.source.images).any()
+    np.testing.assert_array_equal(after.train.source.keys, before.train.source.keys)
+    assert after.train.source.files == before.train.source.files
+    assert after.test.indices.tolist() == before.test.indices.tolist()
+
+
+def test_images_lie_in_the_order_of_their_content_and_their_files_with_them(mine):
+    source = load(FOLDER).train.source
+    hashes = [hashlib.sha256(b"(8, 8, 3)" + image.tobytes()).digest()[:16] for image in source.images]
+    assert [key.tobytes() for key in source.keys] == hashes == sorted(hashes)
+    for image, label, file in zip(source.images, source.labels, source.files, strict=True):
+        np.testing.assert_array_equal(image, np.asarray(Image.open(mine / file)))
+        assert source.names[label] == Path(file).parent.name
 
 
 @pytest.mark.parametrize("name", ["images.bin", "labels.npy", "keys.npy", "pixels.npy", "sums.npy", "about.json"])
@@ -190,8 +228,9 @@ def test_a_test_folder_is_taken_whole(mine):
 
 def test_colour_and_grey_pictures_are_read_as_pillow_reads_them(mine):
     Image.open("mine/cat/00.png").convert("L").save("mine/cat/00.png")
-    pixels = [np.asarray(Image.open(file).convert("RGB")) for file in sorted(mine.rglob("*.png"))]
-    np.testing.assert_array_equal(load(FOLDER).train.source.images, pixels)
+    source = load(FOLDER).train.source
+    pixels = [np.asarray(Image.open(mine / file).convert("RGB")) for file in source.files]
+    np.testing.assert_array_equal(source.images, pixels)
 
 
 def test_pictures_of_many_sizes_want_an_image_size_and_take_one(mine):

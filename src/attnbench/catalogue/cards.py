@@ -79,6 +79,8 @@ class Source:
     licence: str = ""
     classes: int = 0
     """Number of classes; 0 when only the files tell."""
+    names: tuple[str, ...] = ()
+    """Official names of the classes, in the order of their numbers."""
     image_size: int = 0
     """Side in pixels; 0 when only the files tell."""
     channels: int = 3
@@ -86,6 +88,8 @@ class Source:
     """Official splits; `("all",)` when there are none and ours are cut by content."""
     images: Mapping[str, int] = field(default_factory=dict)
     """Split -> number of images, as released."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Split -> hash of the key and the label of every official image, in whatever order they lie."""
     augment: str = ""
     """Augmentation in place of a recipe's, where a recipe's would change what an image means."""
     files: tuple[tuple[str, str], ...] = ()
@@ -94,5 +98,9 @@ class Source:
     """Where below the data folder the official files are put and unpacked."""
     reads: tuple[str, ...] = ()
     """What each official file unpacks to, below the data folder: a change in them is a change of the data."""
+    folders: Mapping[str, str] = field(default_factory=dict)
+    """Split -> the option that names its folder of images; a split whose option is empty is cut from the first."""
+    ships_with: str = ""
+    """The installed distribution that holds the data; its version says which they are."""
     note: str = ""
     version: int = 1

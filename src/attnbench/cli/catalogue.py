@@ -112,18 +112,22 @@ def data(
     action: Positional[Literal["list", "get", "check"]],
     names: Positional[tuple[str, ...]] = (),
     data_dir: DataFlag = None,
+    image_size: int | None = None,
 ) -> int:
     """List data sets, get official files (resuming a broken download), or check data for what can be wrong.
 
     Args:
         action: list, get or check.
         names: Data sets; list needs none.
+        image_size: For check: side in pixels that images of many sizes are brought to.
     """
     from attnbench.examine import datasets
 
-    folder = Path(data_dir or Runtime().data_dir)
+    folder = Path(data_dir or Runtime().data_dir).expanduser()
     if action == "list":
         return datasets.show(folder)
     if not names:
         raise AttnbenchError(f"attnbench data {action} needs the name of a data set; attnbench data list shows them")
-    return max({"get": datasets.get, "check": datasets.check}[action](name, folder) for name in names)
+    if action == "get":
+        return max(datasets.get(name, folder) for name in names)
+    return max(datasets.check(name, folder, image_size) for name in names)

@@ -22,7 +22,9 @@ class Raw(NamedTuple):
     labels: Sequence[int] | np.ndarray
     """Class numbers from 0."""
     names: Sequence[str] = ()
-    """Class names, if there are any."""
+    """Class names, if there are any; those on the card go before them."""
+    left_out: Sequence[str] = ()
+    """Endings of the files that were left out, one each, `.txt`."""
 
 
 def dataset(name: str, card: Source) -> Callable[[T], T]:

@@ -1,16 +1,18 @@
 """Decode once: every split becomes one uint8 array on disk, opened by memory map in milliseconds.
 
-A cache folder is named by the content of the files and the image size, and appears in one step. An index
-beside it remembers which state of the files (sizes and times) has which content, so that unchanged files
-are not read again.
+The images lie in the order of their keys, then of their labels: a data set is its images, not the container that they
+came in. A cache folder is named by its content and the image size, and appears in one step. An index beside it
+remembers which state of the files (sizes and times) has which content, so that unchanged files are not read again.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,14 +22,16 @@ import numpy as np
 from filelock import FileLock
 
 from attnbench.catalogue.cards import Source
-from attnbench.catalogue.registry import DATASETS, Entry
+from attnbench.catalogue.registry import Choice, Entry
 from attnbench.console import say
 from attnbench.data import Raw, download
-from attnbench.data.decode import Image, decoding, read
+from attnbench.data.decode import CHUNK, Image, decoding, read
+from attnbench.data.folders import counted, files_below, instead
+from attnbench.data.official import compared
 from attnbench.errors import DataProblem
 from attnbench.files import replacing
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Decoded:
     labels: np.ndarray
     """int64 N."""
     keys: np.ndarray
-    """V16 N: a hash of each image as released, by which splits are cut."""
+    """V16 N: what each image is (`decode.Image.key`), ascending; by them splits are cut."""
     pixels: np.ndarray
     """V16 N: a hash of each decoded image before resizing, by which duplicates are found."""
     sums: np.ndarray
@@ -47,57 +51,67 @@ class Decoded:
     names: tuple[str, ...]
     """Class names."""
     files: tuple[str, ...]
-    """File names, or numbers where the release is an array."""
+    """File names, or numbers in the array that was released."""
+    left_out: tuple[str, ...]
+    """Endings of the files that are no images, one each."""
     fingerprint: str
     """Hash of images and labels."""
 
 
-def decoded(dataset: str, split: str, size: int | None, data_dir: str | Path) -> Decoded:
+@dataclass(frozen=True)
+class _Asked:
+    """A split of a data set at one size, in one data folder."""
+
+    entry: Entry[Source]
+    options: Mapping[str, Any]
+    split: str
+    size: int | None
+    root: Path
+
+    @property
+    def what(self) -> str:
+        """The split in words."""
+        return f"{self.entry.name} {self.split}"
+
+    @property
+    def label(self) -> str:
+        """The beginning of its cache's name."""
+        return f"{self.entry.name.replace(':', '.').lower()}-{self.split}-{self.size or 'native'}"
+
+
+def decoded(dataset: Choice[Source], split: str, size: int | None, data_dir: str | Path) -> Decoded:
     """Open a split of a data set at `size` pixels, decoding (and before that downloading) it where needed.
 
     Raises:
         DataProblem: data that are missing, corrupt or of unequal sizes; a folder that cannot be written.
     """
-    choice = DATASETS.resolve(dataset)
-    entry, options = choice.entry, choice.options
-    root = Path(data_dir)
-    download.get(entry.name, entry.card, root)
-    state = _state(entry, options, root)
-    home = _home(root)
-    label = f"{entry.name.replace(':', '.').lower()}-{split}-{size or 'native'}"
-    index = home / f"{label}-{_hash(str(root.resolve()), options)}.json"
+    asked = _Asked(dataset.entry, dataset.options, split, size, Path(data_dir).expanduser())
+    if not instead(asked.entry.name, asked.entry.card, asked.root):
+        download.get(asked.entry.name, asked.entry.card, asked.root)
+    state, home = _state(asked), _home(asked.root)
+    index = home / f"{asked.label}-{_hash(str(asked.root.resolve()), asked.options)}.json"
     known = _known(index, state)
     if known is None or not (home / known).is_dir():
-        with FileLock(home / f"{label}.lock"):
+        with FileLock(home / f"{asked.label}.lock"):
             known = _known(index, state)
             if known is None or not (home / known).is_dir():
-                known = _build(entry, options, split, size, root, home, label)
+                known = _build(asked, home)
                 _write_json(index, {"state": state, "folder": known})
     return _open(home / known)
 
 
-def _state(entry: Entry[Source], options: Mapping[str, object], root: Path) -> str | None:
+def _state(asked: _Asked) -> str | None:
     """A cheap digest of the files as they lie there: names, sizes, times; None where only reading can tell."""
-    folders = [root / path for path in entry.card.reads]
-    folders += [root / str(options[name]) for name in ("path", "test") if options.get(name)]
-    if not folders and not entry.builtin:
+    card = asked.entry.card
+    given = [str(asked.options[name]) for name in card.folders.values() if name in asked.options]
+    folders = [asked.root / Path(path).expanduser() for path in given]
+    own = instead(asked.entry.name, card, asked.root)
+    folders += [own] if own else [asked.root / path for path in card.reads]
+    if not folders and not asked.entry.builtin:
         return None
-    listing = [(str(path), stat.st_size, stat.st_mtime_ns) for folder in folders for path, stat in _files(folder)]
-    shipped = "" if folders else version("scikit-learn")
-    return _hash(_FORMAT, entry.identity(), shipped, sorted(listing))
-
-
-def _files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
-    if not path.is_dir():
-        if path.exists():
-            yield str(path), path.stat()
-        return
-    with os.scandir(path) as items:
-        for item in items:
-            if item.is_dir():
-                yield from _files(Path(item.path))
-            elif item.is_file():  # a link that leads nowhere is no file
-                yield item.path, item.stat()
+    listing = [(path, stat.st_size, stat.st_mtime_ns) for folder in folders for path, stat in files_below(folder)]
+    shipped = version(card.ships_with) if card.ships_with else ""
+    return _hash(_FORMAT, asked.entry.identity(), shipped, sorted(listing))
 
 
 def _home(root: Path) -> Path:
@@ -122,56 +136,84 @@ def _known(index: Path, state: str | None) -> str | None:
     return found["folder"] if state is not None and found.get("state") == state else None
 
 
-def _build(
-    entry: Entry[Source],
-    options: Mapping[str, Any],
-    split: str,
-    size: int | None,
-    root: Path,
-    home: Path,
-    label: str,
-) -> str:
+def _build(asked: _Asked, home: Path) -> str:
     """Decode a split into a folder named by its content; returns the folder's name."""
-    raw = read(entry, options, split, root)
-    with tempfile.TemporaryDirectory(dir=home, prefix=".building-") as aside:
+    raw = read(asked.entry, asked.options, asked.split, asked.root)
+    with tempfile.TemporaryDirectory(dir=home, prefix=".building-") as aside, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # of pictures that it opens all the same
         try:
-            identity = _write(
-                decoding(raw, size, f"{entry.name} {split}", entry.card.channels), raw, Path(aside) / "whole"
-            )
+            chunks = decoding(raw, asked.size, asked.what, asked.entry.card.channels)
+            identity = _write(chunks, raw, Path(aside))
         except OSError as problem:
             raise DataProblem(f"the cache in {home} cannot be written: {problem.strerror or problem}") from None
-        folder = home / f"{label}-{identity}"
+        folder = home / f"{asked.label}-{identity}"
         if not _usable(folder):
             shutil.rmtree(folder, ignore_errors=True)
             (Path(aside) / "whole").rename(folder)
-    expected = entry.card.images.get(split, len(raw.labels))
-    if len(raw.labels) != expected:
-        say(f"warning: {entry.name} {split} has {len(raw.labels):,} images here, {expected:,} as released")
+    _warn(asked, _open(folder))
     return folder.name
 
 
-def _write(chunks: Iterator[list[Image]], raw: Raw, folder: Path) -> str:
-    """Write the arrays of a split; returns a hash of everything that is written."""
-    folder.mkdir()
-    content, images = hashlib.sha256(), []
-    shape: tuple[int, ...] = ()
-    with (folder / "images.bin").open("wb") as target:
+def _warn(asked: _Asked, made: Decoded) -> None:
+    """Say what somebody may not know of the data."""
+    here = len(made.labels)
+    expected = asked.entry.card.images.get(asked.split, here)
+    if here != expected:
+        say(f"warning: {asked.what} has {here:,} images here, {expected:,} as released")
+    found = compared(asked.entry.name, asked.split, made.keys, made.labels)
+    if found and found.right < here:
+        tell = f"attnbench data check {asked.entry.name} names the others"
+        say(f"warning: {found.right:,} of the {here:,} images of {asked.what} are official ones; {tell}")
+    if made.left_out:
+        say(f"{asked.what}: {counted(made.left_out)}")
+
+
+def _write(chunks: Iterator[list[Image]], raw: Raw, aside: Path) -> str:
+    """Write the arrays of a split into the folder `whole`, ordered by content; returns a hash of all that is in it."""
+    images, shape = list[Image](), tuple[int, ...]()
+    with (aside / "unordered.bin").open("wb") as target:
         for chunk in chunks:
-            values = np.stack([image.values for image in chunk]).tobytes()
+            target.write(np.stack([image.values for image in chunk]).tobytes())
+            shape = chunk[0].values.shape
+            images += [dataclasses.replace(image, values=image.sums) for image in chunk]
+    arrays = {
+        "labels": np.asarray(raw.labels, np.int64),
+        "keys": np.array([image.key for image in images], "V16"),
+        "pixels": np.array([image.pixels for image in images], "V16"),
+        "sums": np.array([image.values for image in images]),
+    }
+    order, folder = by_content(arrays["keys"], arrays["labels"]), aside / "whole"
+    folder.mkdir()
+    content = _reorder(aside / "unordered.bin", folder / "images.bin", shape, order)
+    content.update(arrays["labels"][order].tobytes())
+    for name, values in arrays.items():
+        np.save(folder / f"{name}.npy", values[order])
+    about = {"shape": [len(order), *shape], "names": list(raw.names), "left_out": list(raw.left_out)}
+    about |= {"files": [_named(raw.images, place) for place in order.tolist()]}
+    _write_json(folder / "about.json", {**about, "fingerprint": content.hexdigest()})
+    return _hash(content.hexdigest(), arrays["keys"][order].tobytes(), about)
+
+
+def _named(images: np.ndarray | Sequence[Path], place: int) -> str:
+    """A file by its own and its folder's name; an image of an array by its number."""
+    return str(place) if isinstance(images, np.ndarray) else str(Path(*Path(images[place]).parts[-2:]))
+
+
+def by_content(keys: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The order of images in a data set: int64 N, by key (V16 N), then by label (int64 N)."""
+    halves = np.frombuffer(keys.tobytes(), ">u8").reshape(len(keys), 2)
+    return np.lexsort((labels, halves[:, 1], halves[:, 0]))
+
+
+def _reorder(source: Path, goal: Path, shape: tuple[int, ...], order: np.ndarray) -> Any:
+    """Write the images of a file in another order; returns the SHA-256 of what is written, still open."""
+    images, content = np.memmap(source, np.uint8, "r", shape=(len(order), *shape)), hashlib.sha256()
+    with goal.open("wb") as target:
+        for start in range(0, len(order), CHUNK):
+            values = images[order[start : start + CHUNK]].tobytes()
             target.write(values)
             content.update(values)
-            shape = chunk[0].values.shape
-            images += [(image.key, image.pixels, image.sums) for image in chunk]
-    content.update(np.asarray(raw.labels, np.int64).tobytes())
-    keys, pixels, sums = zip(*images, strict=True)
-    np.save(folder / "labels.npy", np.asarray(raw.labels, np.int64))
-    np.save(folder / "keys.npy", np.array(keys, "V16"))
-    np.save(folder / "pixels.npy", np.array(pixels, "V16"))
-    np.save(folder / "sums.npy", np.array(sums, np.int64))
-    files = [] if isinstance(raw.images, np.ndarray) else [str(Path(*Path(file).parts[-2:])) for file in raw.images]
-    about = {"shape": [len(images), *shape], "names": list(raw.names), "files": files}
-    _write_json(folder / "about.json", {**about, "fingerprint": content.hexdigest()})
-    return _hash(content.hexdigest(), keys, about)
+    return content
 
 
 def _usable(folder: Path) -> bool:
@@ -192,7 +234,8 @@ def _open(folder: Path) -> Decoded:
         return Decoded(
             images=np.memmap(folder / "images.bin", np.uint8, "r", shape=shape),
             names=tuple(about["names"]),
-            files=tuple(about["files"]) or tuple(map(str, range(shape[0]))),
+            files=tuple(about["files"]),
+            left_out=tuple(about["left_out"]),
             fingerprint=about["fingerprint"],
             **arrays,
         )

@@ -1,8 +1,14 @@
-"""From a data set's own files to uint8 images of one size, each with its hashes."""
+"""From a data set's own files to uint8 images of one size, each with its hashes.
+
+An image's key says what it is, whatever container it came in: the hash of its pixels (shape and RGB or grey values)
+where it is an array or its file is lossless (PNG, BMP, lossless WebP ...), and the hash of the file where that is JPEG,
+lossy WebP or the like, so that a decoder that rounds otherwise moves nothing.
+"""
 
 import hashlib
 import io
 import os
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,10 +19,12 @@ import numpy as np
 
 from attnbench.catalogue.cards import Source
 from attnbench.catalogue.registry import Entry
-from attnbench.data import Raw
+from attnbench.data import Raw, folders, pixels
 from attnbench.errors import DataProblem
 
 CHUNK = 512
+NAMED = 10
+"""So many broken files are named; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,7 @@ class Image:
     values: np.ndarray
     """uint8 H W C."""
     key: bytes
-    """Hash of the image as released (the file, or the array): 16 bytes."""
+    """What the image is, whatever file it comes from: 16 bytes."""
     pixels: bytes
     """Hash of the decoded image before resizing: 16 bytes."""
 
@@ -43,8 +51,9 @@ def read(entry: Entry[Source], options: Mapping[str, Any], split: str, root: Pat
     Raises:
         DataProblem: files it cannot read, or something that is no images with labels.
     """
+    folder = folders.instead(entry.name, entry.card, root)
     try:
-        raw = Raw(*entry.load()(root, split, **options))
+        raw = folders.stand_in(folder, entry.card, split) if folder else Raw(*entry.load()(root, split, **options))
     except (RuntimeError, OSError, EOFError, ValueError, AssertionError, LookupError, TypeError) as problem:
         reason = str(problem).split(" You can use download")[0] or type(problem).__name__
         instead = (
@@ -57,73 +66,107 @@ def read(entry: Entry[Source], options: Mapping[str, Any], split: str, root: Pat
     if isinstance(images, np.ndarray) and not _is_pictures(images):
         shape = " ".join(map(str, images.shape))
         raise DataProblem(f"{entry.name} gives {images.dtype} images of shape {shape}; uint8 N H W C is expected")
-    return raw
+    return raw._replace(names=entry.card.names or raw.names)
 
 
 def decoding(raw: Raw, size: int | None, what: str, channels: int = 3) -> Iterator[list[Image]]:
     """The images of a split in chunks, decoded on all cores and resized to `size` pixels; None keeps their own size.
 
     Raises:
-        DataProblem: an image that cannot be read, or images of unequal sizes.
+        DataProblem: images that cannot be read (all are named), or images of unequal sizes.
     """
     from rich.progress import track
 
     load = _from_array(size) if isinstance(raw.images, np.ndarray) else _from_file(channels, size)
     starts = range(0, len(raw.images), CHUNK)
-    shapes: set[tuple[int, ...]] = set()
+    shapes, broken = set[tuple[int, ...]](), list[_Broken]()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in track(starts, f"decoding {what}", transient=True, disable=len(starts) < 8):
-            chunk = list(pool.map(load, raw.images[start : start + CHUNK]))
+            loaded = list(pool.map(load, raw.images[start : start + CHUNK]))
+            broken += [each for each in loaded if isinstance(each, _Broken)]
+            chunk = [each for each in loaded if isinstance(each, Image)]
             shapes |= {image.values.shape for image in chunk}
-            if len(shapes) > 1 or chunk[0].values.shape[0] != chunk[0].values.shape[1]:
+            if not broken and (len(shapes) > 1 or chunk[0].values.shape[0] != chunk[0].values.shape[1]):
                 seen = ", ".join(f"{width}x{height}" for height, width, _ in sorted(shapes)[:3])
-                raise DataProblem(f"{what}: the images are not all square and of one size ({seen}); give image_size")
-            yield chunk
+                raise DataProblem(
+                    f"{what}: the images are not all square and of one size ({seen}); give image_size, "
+                    f"as in --image-size {_near(shapes)}"
+                )
+            if not broken:
+                yield chunk
+    if broken:
+        raise DataProblem(_named(broken))
+
+
+@dataclass(frozen=True)
+class _Broken:
+    """A file that is no readable image, and why."""
+
+    file: Path
+    reason: str
+
+
+def _named(broken: list[_Broken]) -> str:
+    """All broken files in one line, the first ones by name."""
+    if len(broken) == 1:
+        return f"{broken[0].file} is no readable image: {broken[0].reason}"
+    named = "; ".join(f"{each.file} ({each.reason})" for each in broken[:NAMED])
+    more = f"; and {len(broken) - NAMED:,} more" if len(broken) > NAMED else ""
+    return f"{len(broken):,} files are no readable images: {named}{more}"
+
+
+def _near(shapes: set[tuple[int, ...]]) -> int:
+    """A size to propose: the shorter side of the smallest image, within what a run takes."""
+    return min(max(min(min(shape[:2]) for shape in shapes), 4), 224)
 
 
 def _is_pictures(images: np.ndarray) -> bool:
     return images.dtype == np.uint8 and (images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3)))
 
 
-def _from_file(channels: int, size: int | None) -> Callable[[Path], Image]:
+def _from_file(channels: int, size: int | None) -> Callable[[Path], Image | _Broken]:
     from PIL import Image as Pillow
     from PIL import UnidentifiedImageError
 
-    def load(file: Path) -> Image:
+    def load(file: Path) -> Image | _Broken:
         try:
             content = file.read_bytes()
             with Pillow.open(io.BytesIO(content)) as picture:
-                image = picture.convert("L" if channels == 1 else "RGB")
-        except (OSError, SyntaxError, ValueError, TypeError, Pillow.DecompressionBombError) as problem:
-            reason = "of no known format" if isinstance(problem, UnidentifiedImageError) else problem
-            raise DataProblem(f"{file} is no readable image: {reason}") from None
-        return _resized(image, size, hashlib.sha256(content).digest()[:16])
+                values = pixels.decoded(picture, channels)
+                exact = pixels.exact(picture, content)
+        except UnidentifiedImageError:
+            return _Broken(file, "it is empty" if not content else "of no known format")
+        except Pillow.DecompressionBombError as problem:
+            return _Broken(file, f"it is too large: {problem}")
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+            TypeError,
+            LookupError,
+            EOFError,
+            MemoryError,
+            struct.error,
+        ) as problem:
+            return _Broken(file, str(problem) or type(problem).__name__)
+        return _resized(values, size, None if exact else hashlib.sha256(content).digest()[:16])
 
     return load
 
 
 def _from_array(size: int | None) -> Callable[[np.ndarray], Image]:
     def load(values: np.ndarray) -> Image:
-        values = np.ascontiguousarray(values if values.ndim == 3 else values[..., None])
-        key = _hash(values)
-        if size in (None, values.shape[0]) and values.shape[0] == values.shape[1]:
-            return Image(values, key, key)
-        from PIL import Image as Pillow
-
-        return _resized(Pillow.fromarray(values[..., 0] if values.shape[2] == 1 else values), size, key)
+        return _resized(np.ascontiguousarray(values if values.ndim == 3 else values[..., None]), size)
 
     return load
 
 
-def _resized(image: Any, size: int | None, key: bytes) -> Image:
-    from PIL.Image import Resampling
+def _resized(values: np.ndarray, size: int | None, key: bytes | None = None) -> Image:
+    """An image of `size` pixels; its key is that of its pixels unless it has another."""
+    own = hashlib.sha256(repr(values.shape).encode() + values.tobytes()).digest()[:16]
+    if size is not None and values.shape[:2] != (size, size):
+        from PIL import Image as Pillow
 
-    pixels = _hash(np.asarray(image))
-    if size is not None and image.size != (size, size):
-        image = image.resize((size, size), Resampling.BILINEAR)
-    values = np.asarray(image)
-    return Image(values if values.ndim == 3 else values[..., None], key, pixels)
-
-
-def _hash(values: np.ndarray) -> bytes:
-    return hashlib.sha256(repr(values.shape).encode() + values.tobytes()).digest()[:16]
+        picture = Pillow.fromarray(values[..., 0] if values.shape[2] == 1 else values)
+        values = np.asarray(picture.resize((size, size), Pillow.Resampling.BILINEAR)).reshape(size, size, -1)
+    return Image(values, key or own, own)

@@ -13,10 +13,14 @@ DIGITS = Source(
     classes=10,
     image_size=8,
     channels=1,
+    names=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
     splits=("all",),
     images={"all": 1797},
+    digests={"all": "80f409d2bfc3da24a35ae0621c9ea615"},
     augment="none",
+    ships_with="scikit-learn",
     note="No official split here: 20 % of each class are the test split, chosen by the images' content.",
+    version=2,
 )
 
 
@@ -27,4 +31,4 @@ def digits(root: Path, split: str) -> Raw:
 
     bunch = load_digits()
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
-    return Raw(images[..., None], bunch.target, [str(name) for name in bunch.target_names])
+    return Raw(images[..., None], bunch.target)

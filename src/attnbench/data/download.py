@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from attnbench.catalogue.cards import Source
+from attnbench.data.folders import places
 from attnbench.errors import DataProblem
 from attnbench.files import replacing
 
@@ -43,7 +44,7 @@ def get(name: str, card: Source, root: Path) -> None:
         except (OSError, HTTPException) as problem:
             raise DataProblem(
                 f"{name} needs {root / content}, and {url} could not be had ({_reason(problem)}); "
-                f"put {file.name} (md5 {md5}) into {folder}/ and try again"
+                f"put {file.name} (md5 {md5}) into {folder}/, or the images into {root / places(name, card)}"
             ) from None
     if missing(card, root):
         raise DataProblem(f"{name}: the official files do not hold {', '.join(missing(card, root))}")

@@ -4,14 +4,20 @@ from pathlib import Path
 
 from attnbench.data import Raw, Source, dataset
 
+# fmt: off
 EUROSAT = Source(
     title="EuroSAT (RGB)",
     url="https://github.com/phelber/EuroSAT",
     licence="MIT; Copernicus Sentinel data terms",
     classes=10,
+    names=(
+        "AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial", "Pasture", "PermanentCrop",
+        "Residential", "River", "SeaLake",
+    ),
     image_size=64,
     splits=("all",),
     images={"all": 27000},
+    digests={"all": "eeb9985d840b1fd91711344bf5c51506"},
     files=(
         (
             "https://huggingface.co/datasets/torchgeo/eurosat/resolve/c877bcd43f099cd0196738f714544e355477f3fd/EuroSAT.zip",
@@ -21,7 +27,9 @@ EUROSAT = Source(
     folder="eurosat",
     reads=("eurosat/2750",),
     note="No official split: 20 % of each class are the test split, chosen by the files' content.",
+    version=2,
 )
+# fmt: on
 
 
 @dataset("EuroSAT", EUROSAT)
@@ -31,4 +39,5 @@ def eurosat(root: Path, split: str) -> Raw:
 
     reader = Reader(root)
     files, labels = zip(*reader.samples, strict=True)
-    return Raw([Path(file) for file in files], labels, reader.classes)
+    numbers = [EUROSAT.names.index(reader.classes[label]) for label in labels]  # where a class's folder is missing
+    return Raw([Path(file) for file in files], numbers)

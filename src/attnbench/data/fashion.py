@@ -4,11 +4,15 @@ from pathlib import Path
 
 from attnbench.data import Raw, Source, dataset
 
+# fmt: off
 FASHION = Source(
     title="Fashion-MNIST",
     url="https://github.com/zalandoresearch/fashion-mnist",
     licence="MIT",
     classes=10,
+    names=(
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    ),
     image_size=28,
     channels=1,
     images={"train": 60000, "test": 10000},
@@ -37,7 +41,9 @@ FASHION = Source(
         "FashionMNIST/raw/t10k-images-idx3-ubyte",
         "FashionMNIST/raw/t10k-labels-idx1-ubyte",
     ),
+    version=2,
 )
+# fmt: on
 
 
 @dataset("FashionMNIST", FASHION)
@@ -46,4 +52,4 @@ def fashion_mnist(root: Path, split: str) -> Raw:
     from torchvision.datasets import FashionMNIST as Reader
 
     reader = Reader(root, train=split == "train")
-    return Raw(reader.data.numpy()[..., None], reader.targets.numpy(), reader.classes)
+    return Raw(reader.data.numpy()[..., None], reader.targets.numpy())

@@ -1,39 +1,52 @@
 """Any folder of images with one folder a class."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from attnbench.data import Raw, Source, dataset
+from attnbench.data.folders import Folder
 from attnbench.errors import DataProblem
 
 FOLDER = Source(
     title="A folder of images",
     splits=("train", "test"),
+    folders={"train": "path", "test": "test"},
     note='imagefolder(path="mine/train", test="mine/test"), relative to the data folder; without test, '
-    "20 % of each class are the test split, chosen by the files' content.",
+    "20 % of each class are the test split, chosen by the images' content.",
+    version=2,
 )
 
 
 @dataset("imagefolder", FOLDER)
 def imagefolder(root: Path, split: str, path: str = "", test: str = "") -> Raw:
     """Colour images in one folder a class; what they are is for you to say."""
-    from torchvision.datasets import ImageFolder as Reader
-
     if not path:
         raise DataProblem('imagefolder needs to know which: imagefolder(path="mine/train", test="mine/test")')
-    folder = root / (test if split == "test" else path)
-    reader = _open(Reader, folder)
-    if test and split == "test":
-        expected = _open(Reader, root / path).classes
-        if reader.classes != expected:
-            odd = sorted(set(reader.classes) ^ set(expected))
-            raise DataProblem(f"{folder} has other classes than {root / path}: {', '.join(odd[:5])}")
-    files, labels = zip(*reader.samples, strict=True)
-    return Raw([Path(file) for file in files], labels, reader.classes)
+    train = Folder.of(root / Path(path).expanduser())
+    labels = {name: number for number, name in enumerate(train.classes)}
+    if split != "test":
+        _learnable(train.path, train.classes, least=2)
+        return train.raw(labels)
+    own = Folder.of(root / Path(test).expanduser())
+    if odd := sorted(set(own.classes) ^ set(train.classes)):
+        raise DataProblem(f"{own.path} has other classes than {train.path}: {', '.join(odd[:5])}")
+    _learnable(own.path, own.classes, least=1)
+    return own.raw(labels)
 
 
-def _open(reader: type, folder: Path) -> Any:
-    try:
-        return reader(folder)
-    except (FileNotFoundError, NotADirectoryError) as problem:
-        raise DataProblem(f"{folder}: {problem}; one folder a class is expected") from None
+def _learnable(folder: Path, classes: Mapping[str, tuple[Path, ...]], least: int) -> None:
+    """Refuse classes that nothing can be learned from."""
+    if not any(classes.values()):
+        names = ", ".join(list(classes)[:5])
+        raise DataProblem(f"{folder} holds no images in its folders ({names}); one folder a class is expected")
+    if few := [name for name, files in classes.items() if len(files) < least]:
+        more = f" (and {len(few) - 1:,} more classes)" if len(few) > 1 else ""
+        raise DataProblem(
+            f"{folder / few[0]}{more} has {len(classes[few[0]])} images; a class needs at least {least}: "
+            "add images, or remove the folder"
+        )
+    if len(classes) < 2:
+        (name,) = classes
+        raise DataProblem(
+            f"{folder} has one class folder only, {name}; at least two classes are needed, one folder each"
+        )

@@ -81,10 +81,10 @@ def load_splits(spec: RunSpec, data_dir: str | Path) -> Splits:
     card, size = spec.resolved.dataset.card, spec.resolved.image_size
 
     def source(part: str) -> Decoded:
-        return decoded(spec.dataset, part, size, data_dir)
+        return decoded(spec.resolved.dataset, part, size, data_dir)
 
     val: Split | None = None
-    if _uncut(spec, card.splits):
+    if _uncut(spec):
         train, test = _cut(source("all" if card.splits == ("all",) else "train"), None, TEST_SHARE, "test")
     else:
         train, test = _whole("train", source("train")), _whole("test", source("test"))
@@ -172,12 +172,11 @@ def _sortable(hashes: np.ndarray) -> np.ndarray:
     return np.frombuffer(hashes.tobytes(), ">u8").reshape(len(hashes), -1)[:, 0]
 
 
-def _uncut(spec: RunSpec, splits: tuple[str, ...]) -> bool:
+def _uncut(spec: RunSpec) -> bool:
     """Whether there is no test split, so that ours is cut from the rest."""
-    if splits == ("all",):
-        return True
     dataset = spec.resolved.dataset
-    return dataset.entry.name == "imagefolder" and not dataset.options.get("test")
+    folder = dataset.card.folders.get("test")
+    return dataset.card.splits == ("all",) or (folder is not None and not dataset.options.get(folder))
 
 
 def _whole(name: str, source: Decoded) -> Split:
