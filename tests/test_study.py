@@ -254,6 +254,58 @@ def test_a_file_that_is_no_study_is_refused(content, said):
     assert all(line.startswith(str(FILE)) for line in found)
 
 
+AMBIGUOUS = {
+    "010": "write 10 or",
+    "-010": "write -10 or",
+    "007": "write 7 or",
+    "08": "write 8 or",
+    "1_000": "write 1000 or",
+    "0o17": 'write "0o17" in quotes',
+    "0b11": 'write "0b11" in quotes',
+    "1:30": 'write "1:30" in quotes',
+    "yes": "write true or",
+    "No": "write false or",
+    "ON": "write true or",
+    "off": "write false or",
+    "2026-01-02": "in quotes",
+}
+"""Plain words that YAML 1.1 and YAML 1.2 read differently, and what is advised."""
+
+
+@pytest.mark.parametrize(("word", "advice"), AMBIGUOUS.items(), ids=AMBIGUOUS)
+@pytest.mark.parametrize("place", ["base: {dataset: digits, epochs: %s}", "grid: {epochs: [1, %s]}", "%s: 3"])
+def test_a_word_that_yaml_versions_read_differently_is_refused_with_its_line_and_what_to_write(word, advice, place):
+    (said,) = mistakes("name: s\n\n" + place % word)
+    assert said.startswith(f"{FILE}:3: {word} is read differently by YAML 1.1 and YAML 1.2; ")
+    assert advice in said
+
+
+@pytest.mark.parametrize("word", ["010", "yes", "1:30", "2026-01-02", "null", "1"])
+def test_a_word_in_quotes_is_a_text(word):
+    assert load(f"name: '{word}'\nbase: {{dataset: digits}}\n").name == word
+
+
+@pytest.mark.parametrize(
+    ("number", "value"), [("10", 10), ("+10", 10), ("0", 0), ("0x1F", 31), ("-0", 0)], ids=lambda value: str(value)
+)
+def test_integers_are_those_of_yaml_1_2(number, value):
+    assert load(f"name: s\nbase: {{dataset: digits}}\nseeds: [{number}]\n").seed_list == [value]
+
+
+def test_a_file_in_another_encoding_is_refused_with_the_line_of_its_first_odd_byte_and_what_to_do():
+    (latin,) = mistakes(HEAD.encode() + "# größer\n".encode("latin-1"))
+    assert latin == f"{FILE}:3: byte 0xf6 in this line is not UTF-8 (Latin-1?); save the file as UTF-8"
+    (wide,) = mistakes(HEAD.encode("utf-16"))
+    assert wide == f"{FILE}:1: this file is UTF-16; save it as UTF-8"
+    assert load(b"\xef\xbb\xbf" + HEAD.replace("\n", "\r\n").encode()).name == "s"
+
+
+def test_aliases_that_unfold_without_end_are_refused_at_once():
+    layers = "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 12))
+    (said,) = mistakes(f"x0: &x0 [1]\n{layers}")
+    assert "more than 100,000 values" in said
+
+
 def test_a_file_that_cannot_be_opened_is_refused(tmp_path):
     for path, said in ((tmp_path / "none.yaml", "no such file"), (tmp_path, "directory")):
         with pytest.raises(BadStudy, match=said):

@@ -65,13 +65,13 @@ def _prepare(asked: Any) -> None:
 
 
 def _estimate(asked: Any) -> None:
-    """Print seconds per run, measured on a few steps: a JSON list in the order of the specs."""
+    """Print CPU seconds per run, measured on a few steps: a JSON list in the order of the specs."""
     torch.set_num_threads(asked["runtime"]["threads"] or os.cpu_count() or 1)
     print(json.dumps([_seconds(RunSpec.of(fields)) for fields in asked["specs"]]))
 
 
 def _seconds(spec: RunSpec) -> float | None:
-    """Seconds of a run: a few training steps at its image size, times its images; None if their number is unknown."""
+    """CPU seconds of a run: a few training steps at its image size, times its images; None if their number is unknown."""
     card, size = spec.resolved.dataset.card, spec.resolved.image_size
     images = card.images
     if size is None or not images:
@@ -82,7 +82,8 @@ def _seconds(spec: RunSpec) -> float | None:
     train, test = min(train, spec.train_limit or train), min(test, spec.test_limit or test)
     model: Any = network_of(spec, card.classes, card.channels, size)
     per_image = _step_seconds(model.to(memory_format=torch.channels_last), spec.batch_size, card.channels, size)
-    epochs = sum((training_side(spec, epoch, size) / size) ** 2 for epoch in range(spec.epochs))
+    small = round(spec.progressive * spec.epochs)
+    epochs = small * (training_side(spec, 0, size) / size) ** 2 + spec.epochs - small
     return per_image * (train * epochs + test * (1 + (spec.tta == "flip")) / 3)
 
 
@@ -95,9 +96,9 @@ def _step_seconds(model: torch.nn.Module, batch_size: int, channels: int, size: 
     labels = torch.zeros(batch, dtype=torch.int64)
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()
         F.cross_entropy(model(images), labels).backward()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.process_time() - began)
     return min(seconds) / batch
 
 

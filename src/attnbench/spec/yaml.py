@@ -1,10 +1,11 @@
 """YAML with the line of everything in it, so that a mistake can be pointed at."""
 
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -46,14 +47,7 @@ def load(file: Path, keys: Iterable[str]) -> Marked:
     Raises:
         BadStudy: it cannot be read, or holds something else.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise BadStudy([f"{file}: no such file"]) from None
-    except OSError as problem:
-        raise BadStudy([f"{file}: {problem.strerror}"]) from None
-    except UnicodeDecodeError:
-        raise BadStudy([f"{file}: this is no text file; a study is YAML"]) from None
+    text = _text(file)
     try:
         found = _marked(file, text)
     except yaml.MarkedYAMLError as problem:
@@ -69,13 +63,49 @@ def load(file: Path, keys: Iterable[str]) -> Marked:
     return found
 
 
+def _text(file: Path) -> str:
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        raise BadStudy([f"{file}: no such file"]) from None
+    except OSError as problem:
+        raise BadStudy([f"{file}: {problem.strerror}"]) from None
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as problem:
+        line, byte = content[: problem.start].count(b"\n") + 1, content[problem.start]
+        if content[:2] in (BOM_UTF16_LE, BOM_UTF16_BE):
+            what = f"{file}:1: this file is UTF-16; save it as UTF-8"
+        elif b"\0" in content:
+            what = f"{file}: this is no text file; a study is YAML"
+        else:
+            what = f"{file}:{line}: byte 0x{byte:02x} in this line is not UTF-8 (Latin-1?); save the file as UTF-8"
+        raise BadStudy([what]) from None
+
+
 class _Loader(yaml.SafeLoader):
-    """Plain YAML, with `1e-3` a number, as in YAML 1.2."""
+    """Plain values as in the core schema of YAML 1.2; PyYAML's own are those of YAML 1.1."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+"), list("-+0123456789.")
-)
+_TAG = "tag:yaml.org,2002:"
+_CORE = {
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    "float": (
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+0123456789."),
+    ),
+}
+"""What a plain scalar is, by the YAML 1.2 specification (10.3.2), with the characters that it may begin with."""
+for _name, (_pattern, _first) in _CORE.items():
+    _Loader.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), _first)
+_OLD = yaml.resolver.Resolver()
+_TRUTHS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+MOST_VALUES = 100_000
+"""Values in a file, aliases written out: far more than a study has, few enough to be read at once."""
 
 
 def _marked(file: Path, text: str) -> Marked | None:
@@ -92,6 +122,8 @@ def _marked(file: Path, text: str) -> Marked | None:
 def _value(loader: _Loader, node: yaml.Node, place: KeyPath, found: Marked) -> Any:
     """The node as plain values; lines and doubled keys are noted in `found`."""
     found.lines[place] = node.start_mark.line + 1
+    if len(found.lines) > MOST_VALUES:
+        raise yaml.MarkedYAMLError(problem=f"more than {MOST_VALUES:,} values", problem_mark=node.start_mark)
     if isinstance(node, yaml.SequenceNode):
         return [_value(loader, item, (*place, number), found) for number, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
@@ -110,7 +142,27 @@ def _value(loader: _Loader, node: yaml.Node, place: KeyPath, found: Marked) -> A
 
 
 def _scalar(loader: _Loader, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.ScalarNode) and (what := _ambiguous(node)):
+        raise yaml.MarkedYAMLError(problem=what, problem_mark=node.start_mark)
     try:
         return loader.construct_object(node, deep=True)
     except ValueError as problem:
         raise yaml.MarkedYAMLError(problem=str(problem), problem_mark=node.start_mark) from None
+
+
+def _ambiguous(node: yaml.ScalarNode) -> str:
+    """What is wrong with a value that YAML 1.1 and YAML 1.2 read differently (`010` is 8 in one and 10 in the other)."""
+    text, tag = str(node.value), node.tag.removeprefix(_TAG)
+    zeros = tag == "int" and re.fullmatch(r"[-+]?0[0-9]+", text)
+    old = _OLD.resolve(yaml.ScalarNode, text, (True, False)).removeprefix(_TAG)
+    known = node.style is None and tag in ("str", *_CORE)
+    if not zeros and (not known or old == tag or (tag == "float" and old == "str")):
+        return ""
+    plain = text.replace("_", "")
+    if text.lower() in _TRUTHS:
+        instead = f"{_TRUTHS[text.lower()]} or "
+    elif re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?", plain):
+        instead = f"{plain if '.' in plain else int(plain)} or "
+    else:
+        instead = ""
+    return f'{text} is read differently by YAML 1.1 and YAML 1.2; write {instead}"{text}" in quotes for a text'
