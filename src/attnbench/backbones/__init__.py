@@ -1,4 +1,4 @@
-"""What a backbone's file may import from us: its card's type, its decorator, and the nearest known name."""
+"""The backbones, one file for each family; from here such a file imports its card and its decorator."""
 
 from collections.abc import Callable
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""The command line: signatures and help only; each verb imports its work inside."""
+"""The verbs of the command line: signatures and help; each imports its work inside."""
 
 import contextlib
 import sys

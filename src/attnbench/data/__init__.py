@@ -1,4 +1,4 @@
-"""What a data set's file may import from us: its card's type and the decorator that registers it."""
+"""The data sets, one file each, and how images become splits and batches; from here such a file imports its card."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a mechanism's file may import from us: its card's type, its decorator, and how another mechanism is built."""
+"""The mechanisms, one file each; from here such a file imports its card, its decorator, and other mechanisms."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar

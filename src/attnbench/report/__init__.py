@@ -1,4 +1,4 @@
-"""A comparison as files that people and programs read."""
+"""What is shown: a comparison as a page, tables and figures."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
