@@ -19,7 +19,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
@@ -61,6 +63,12 @@ def moved(compute: Callable[[], Sequence[Tensor]]) -> list[float]:
         gaps = (float((one - other).abs().max()) for one, other in zip(found, exact, strict=True))
         largest = [max(pair) for pair in zip(gaps, largest, strict=True)]  # nan stays: no bound at all
     return largest
+
+
+def clear(logits: ArrayLike) -> np.ndarray:
+    """The images (N) whose first class leads (N K) by more than rounding can change, in half precision too."""
+    first, second = np.sort(np.asarray(logits, np.float64), 1)[:, :-3:-1].T
+    return first - second > 0.01 * np.maximum(1, np.abs(first))
 
 
 def allowed(compute: Callable[[], Sequence[Tensor]], *inputs: Tensor) -> list[float]:

@@ -173,8 +173,8 @@ def test_computes_what_torchvision_computes_with_its_weights(reference, witness)
     ours = bare(reference, 1000)
     given = zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True)
     ours.load_state_dict({key: value.reshape(own.shape) for (key, own), value in given}, assign=True)
-    x = images(1, 3, 64, 64)
-    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-4)
+    x = images(1, 3, 64, 64).double()
+    torch.testing.assert_close(ours.double()(x), theirs.double()(x), rtol=1e-9, atol=1e-9)
 
 
 def _by_hand(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -191,7 +191,7 @@ def _by_hand(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("reference", ["preact_resnet20", "wrn(depth=16, widen=2)"])
 def test_a_preactivated_network_is_the_formula_written_by_hand(reference):
-    model, x = network(reference, classes=5).eval(), images(2, 3, 32, 32)
+    model, x = network(reference, classes=5).double().eval(), images(2, 3, 32, 32).double()
     torch.testing.assert_close(model(x), _by_hand(model, x))
 
 

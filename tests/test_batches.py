@@ -253,13 +253,14 @@ def test_the_first_epochs_of_a_progressive_run_have_three_quarters_of_the_side(s
 
 
 def test_small_images_are_the_augmented_ones_made_smaller(batches):
+    """To 1.1 grey levels: rows and columns are each rounded to a whole level, by weights of 14 bits."""
     fields = {"normalise": "0 / 1", "augment": "flip"}
     small, whole = batches(epochs=2, progressive=0.5, **fields), batches(epochs=2, **fields)
     for (_, x, labels), (_, y, expected) in zip(small.epoch(0), whole.epoch(0), strict=True):
         assert torch.equal(labels, expected)
         assert x.is_contiguous(memory_format=torch.channels_last)
         exact = F.interpolate(y.double(), (6, 6), mode="bilinear", antialias=True)
-        torch.testing.assert_close(x.double(), exact, rtol=0, atol=1.01 / 255)  # a grey level for rounding
+        torch.testing.assert_close(x.double(), exact, rtol=0, atol=1.1 / 255)
     for size in (7, 64):
         assert shrunk(noise(2, size), 5).shape == (2, 5, 5, 3)
 

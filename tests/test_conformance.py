@@ -104,14 +104,11 @@ def test_a_sound_module_of_somebody_elses_passes(promise):
 )
 def test_compiles_as_one_graph(name):
     """Forward and backward, as captured by torch.compile without a break; the graph is run by torch itself."""
-    module = Subject(name).redrawn()
-    compiled, x = (
-        torch.compile(copy.deepcopy(module), backend="aot_eager", fullgraph=True),
-        torch.randn(2, CHANNELS, 8, 8),
-    )
+    module, x = Subject(name).redrawn().double(), torch.randn(2, CHANNELS, 8, 8, dtype=torch.float64)
+    compiled = torch.compile(copy.deepcopy(module), backend="aot_eager", fullgraph=True)
     one, two = x.clone().requires_grad_(), x.clone().requires_grad_()
     plain, graph = module(one), compiled(two)
-    torch.testing.assert_close(graph, plain, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(graph, plain, rtol=1e-9, atol=1e-9)
     plain.square().mean().backward()
     graph.square().mean().backward()
-    torch.testing.assert_close(two.grad, one.grad, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(two.grad, one.grad, rtol=1e-9, atol=1e-9)

@@ -73,15 +73,15 @@ def test_a_pretrained_classifier_stays_where_the_classes_are_as_many(library, tr
 
 @EACH
 def test_pretrained_a_grey_image_gives_what_its_three_equal_channels_gave(library, trained):
-    colour, grey = (network(FROM[library].format(TINY[library]), in_channels=n).eval() for n in (3, 1))
-    x = images(1, 1, 64, 64)
+    colour, grey = (network(FROM[library].format(TINY[library]), in_channels=n).double().eval() for n in (3, 1))
+    x = images(1, 1, 64, 64).double()
     torch.testing.assert_close(grey(x), colour(x.expand(1, 3, 64, 64)))
 
 
 @pytest.mark.parametrize("library", ["torchvision"])
 def test_pretrained_more_channels_that_are_equal_give_what_three_gave(library, trained):
-    three, five = (network(FROM[library].format(TINY[library]), in_channels=n).eval() for n in (3, 5))
-    x = images(1, 1, 64, 64)
+    three, five = (network(FROM[library].format(TINY[library]), in_channels=n).double().eval() for n in (3, 5))
+    x = images(1, 1, 64, 64).double()
     torch.testing.assert_close(five(x.expand(1, 5, 64, 64)), three(x.expand(1, 3, 64, 64)))
 
 

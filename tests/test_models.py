@@ -64,8 +64,8 @@ def test_has_torchvisions_keys_and_computes_what_torchvision_computes(name):
     shapes = [{key: value.shape for key, value in model.state_dict().items()} for model in (ours, theirs)]
     assert shapes[0] == shapes[1]
     ours.load_state_dict(theirs.state_dict())
-    x = images(2, 3, 64, 64)
-    assert torch.equal(ours(x), theirs(x))
+    x = images(2, 3, 64, 64).double()
+    torch.testing.assert_close(ours.double()(x), theirs.double()(x), rtol=1e-9, atol=1e-9)
 
 
 class _ByHand(nn.Module):
@@ -87,9 +87,9 @@ class _ByHand(nn.Module):
 @pytest.mark.parametrize("attention", ["se", SE])
 @pytest.mark.parametrize("place", ["layer1.0", "layer2.0", "layer3.2"])
 def test_a_grafted_block_is_the_block_written_by_hand(attention, place):
-    block = network("resnet20", attention, classes=10).get_submodule(place)
-    x = images(4, block.conv1.in_channels, 8, 8)
-    assert torch.equal(block.eval()(x), _ByHand(block)(x))
+    block = network("resnet20", attention, classes=10).get_submodule(place).double().eval()
+    x = images(4, block.conv1.in_channels, 8, 8).double()
+    torch.testing.assert_close(block(x), _ByHand(block)(x), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("backbone", [SMALL, CLASSIC])

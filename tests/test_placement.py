@@ -56,8 +56,8 @@ def by_hand(block: nn.Module, x: torch.Tensor, scale: float, site: str) -> torch
 
 @pytest.mark.parametrize("site", ["block", "pre", "post", "identity", "conv"])
 def test_a_factor_at_each_site_does_what_it_does_by_hand(site):
-    plain, scaled = built("none").eval(), built("constant(value=0.3)", site=site).eval()
-    x = torch.randn(2, 4, 8, 8)
+    plain, scaled = built("none").double().eval(), built("constant(value=0.3)", site=site).double().eval()
+    x = torch.randn(2, 4, 8, 8, dtype=torch.float64)
     for number in range(3):
         expected = by_hand(plain.layer1[number], x, 0.3, site)
         torch.testing.assert_close(scaled.layer1[number](x), expected)
@@ -122,9 +122,9 @@ def test_the_users_stages_go_before_the_papers():
 def test_with_init_identity_the_network_starts_as_the_plain_one_and_still_learns(attention):
     if attention == "none":
         return
-    plain, model = built("none"), built(attention, init="identity")
-    x = images()
-    assert torch.equal(plain.eval()(x), model.eval()(x))
+    plain, model = built("none").double(), built(attention, init="identity").double()
+    x = images().double()
+    torch.testing.assert_close(plain.eval()(x), model.eval()(x), rtol=1e-9, atol=1e-9)
     model.train()(x).square().sum().backward()
     moved = [
         any(p.grad is not None and p.grad.abs().sum() > 0 for part in site[1:] for p in part.parameters())
@@ -136,7 +136,7 @@ def test_with_init_identity_the_network_starts_as_the_plain_one_and_still_learns
 
 def test_what_starts_as_nothing_moves_towards_the_mechanism():
     inner = nn.Sequential(nn.Conv2d(4, 4, 1))
-    eased, x = ZeroInitialisedResidual(inner), torch.randn(2, 4, 3, 3)
+    eased, x = ZeroInitialisedResidual(inner).double(), torch.randn(2, 4, 3, 3, dtype=torch.float64)
     assert torch.equal(eased(x), x)
     nn.init.ones_(eased.strength)
     torch.testing.assert_close(eased(x), inner(x))
@@ -173,7 +173,8 @@ def test_a_run_says_beforehand_what_its_place_cannot_be():
 
 @pytest.mark.parametrize("backbone", ['torchvision(name="resnet18")', 'timm(name="resnet18")', "mobilenet_v2", "vgg"])
 def test_any_network_stays_as_it_was_when_a_gate_starts_as_nothing(backbone):
-    plain = network(backbone, "none", classes=4, image_size=64).eval()
-    model = network(backbone, "cbam", classes=4, image_size=64, init="identity").eval()
+    plain = network(backbone, "none", classes=4, image_size=64).double().eval()
+    model = network(backbone, "cbam", classes=4, image_size=64, init="identity").double().eval()
     assert len(grafted(model)) >= 8
-    assert torch.equal(plain(images(64)), model(images(64)))
+    x = images(64).double()
+    torch.testing.assert_close(plain(x), model(x), rtol=1e-9, atol=1e-9)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from rounding import allowed
+from rounding import allowed, clear
 
 GENERATOR = torch.Generator().manual_seed(0)
 TERMS = torch.randn(4096, generator=GENERATOR)
@@ -38,3 +38,7 @@ def test_a_variance_in_one_pass_is_seen_to_lose_digits_far_from_zero(far, kept):
 def test_where_nothing_is_rounded_nothing_is_allowed():
     x = TERMS.double().view(2, 32, 64)
     assert allowed(lambda: [x.amax((1, 2)), x.movedim(0, 1)], x) == [0.0, 0.0]
+
+
+def test_a_class_that_leads_by_less_than_half_precision_keeps_is_not_clear():
+    assert clear([[0.0, 1.0, 0.5], [0.0, 8.0, 8.01], [-3.0, -3.001, -9.0]]).tolist() == [True, False, False]
