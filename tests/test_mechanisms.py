@@ -1,15 +1,18 @@
 """How a mechanism is asked for: options and their mistakes, controls, and somebody's own classes."""
 
+import copy
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 import attnbench
 from attnbench import build_attention
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference
+from attnbench.seeding import seeded
 
 
 def images(*shape: int, seed: int = 1) -> torch.Tensor:
@@ -19,6 +22,51 @@ def images(*shape: int, seed: int = 1) -> torch.Tensor:
 def test_the_spatial_gate_of_the_released_cbam_starts_at_one_half():
     module, x = build_attention('cbam(variant="official")', 32), images(2, 32, 6, 6)
     assert torch.equal(module.sa(x, torch.ones(2, 32, 1, 1)), torch.full((2, 1, 6, 6), 0.5))
+
+
+@pytest.mark.parametrize("name", ["lka", "lsk", "lska"])
+def test_a_factor_without_bounds_starts_as_its_released_network_draws_it(name):
+    with seeded(0, "first weights"):
+        module, x = build_attention(name, 64), images(4, 64, 24, 24)
+    assert 1 < module.gate(x).std() < 6  # with torch's own first weights 0.13 to 0.17
+
+
+def test_an_external_memorys_values_start_as_its_keys():
+    module = build_attention("external", 32)
+    assert torch.equal(module.values.weight, module.keys.weight.transpose(0, 1))
+    assert module.values.weight.data_ptr() != module.keys.weight.data_ptr()
+
+
+@pytest.mark.parametrize("name", ["emau", "involution"])
+def test_first_weights_have_the_variance_of_the_released_class(name):
+    with seeded(0, "first weights"):
+        module = build_attention(name, 64)
+    for conv in module.modules():
+        if isinstance(conv, torch.nn.Conv2d):
+            assert float(conv.weight.detach().std()) == pytest.approx((2 / conv.out_channels) ** 0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_gradient_checkpointing_changes_neither_gradients_nor_moving_averages(reentrant):
+    plain = build_attention("emau", 16).train()
+    saving, start, found = copy.deepcopy(plain), plain.bases.clone(), []
+    for module, call in ((plain, plain), (saving, lambda x: checkpoint(saving, x, use_reentrant=reentrant))):
+        for step in range(3):
+            x = images(2, 16, 6, 6, seed=step).requires_grad_()
+            call(x).square().mean().backward()
+        found.append((x.grad, module.bases))
+    torch.testing.assert_close(found[1], found[0])
+    assert not torch.equal(plain.bases, start)
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in ATTENTION if entry.builtin])
+def test_a_card_says_where_a_batch_of_one_image_cannot_be_trained(name):
+    said, refused = "batch of one image is refused" in ATTENTION.find(name).card.clamping, ""
+    try:
+        build_attention(name, 32).train()(images(1, 32, 8, 8))
+    except ValueError as problem:
+        refused = str(problem)
+    assert said or not refused
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,9 @@ def amax(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     return found if keepdim else found.squeeze(axes)
 
 
-def deviation(x: Tensor, epsilon: float) -> Tensor:
-    """sqrt(variance + epsilon) of each map, B C 1 1, the variance being over its H W positions."""
-    found: Tensor = _Deviation.apply(x, epsilon) if runs(x) else _deviation(x, epsilon)
+def deviation(x: Tensor, epsilon: float, less: int = 0) -> Tensor:
+    """sqrt(variance + epsilon) of each map, B C 1 1, the variance being over its H W positions, or one `less`."""
+    found: Tensor = _Deviation.apply(x, epsilon, less) if runs(x) else _deviation(x, epsilon, less)
     return found
 
 
@@ -148,19 +148,19 @@ class _Maximum(torch.autograd.Function):
 
 class _Deviation(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, epsilon: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, epsilon: float, less: int) -> Tensor:
         centre = mean(x, (2, 3), keepdim=True)
-        found = (mean((x - centre).square_(), (2, 3), keepdim=True) + epsilon).sqrt_()
+        found = _root((x - centre).square_(), epsilon, less)
         ctx.save_for_backward(x, centre, found)
-        ctx.epsilon = epsilon
+        ctx.epsilon, ctx.less = epsilon, less
         return found
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, centre, found = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return *slopes(lambda x: _deviation(x, ctx.epsilon), grad, x), None
-        return (x - centre).mul_(grad / (found * x.shape[2] * x.shape[3])), None
+            return *slopes(lambda x: _deviation(x, ctx.epsilon, ctx.less), grad, x), None, None
+        return (x - centre).mul_(grad / (found * max(1, x.shape[2] * x.shape[3] - ctx.less))), None, None
 
 
 class _Gated(torch.autograd.Function):
@@ -202,9 +202,13 @@ class _Planes(torch.autograd.Function):
         return steep * gate, _summed_to(torch.mul(steep, x, out=y), gate)
 
 
-def _deviation(x: Tensor, epsilon: float) -> Tensor:
-    centred = x - mean(x, (2, 3), keepdim=True)
-    return (mean(centred.square(), (2, 3), keepdim=True) + epsilon).sqrt()
+def _deviation(x: Tensor, epsilon: float, less: int) -> Tensor:
+    return _root((x - mean(x, (2, 3), keepdim=True)).square(), epsilon, less)
+
+
+def _root(squares: Tensor, epsilon: float, less: int) -> Tensor:
+    variance = wide(squares).sum((2, 3), keepdim=True) / max(1, squares.shape[2] * squares.shape[3] - less)
+    return narrow((variance + epsilon).sqrt(), squares)
 
 
 def _planes(x: Tensor, gate: Tensor) -> Tensor:

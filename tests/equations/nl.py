@@ -5,10 +5,10 @@ from torch import nn
 
 from equations.numeric import Array, batch_norm, conv
 
-CASES = ["nl", 'nl(mode="gaussian")', 'nl(mode="dot", reduction=4)']
+CASES = ["nl", 'nl(mode="gaussian")', 'nl(mode="dot", reduction=4)', 'nl(variant="official")']
 
 
-def written(w: dict[str, Array], x: Array, mode: str, **_: object) -> Array:
+def written(w: dict[str, Array], x: Array, mode: str, variant: str, **_: object) -> Array:
     def part(name: str) -> Array:
         return conv(x, w[f"{name}.weight"], w[f"{name}.bias"]) if f"{name}.weight" in w else x
 
@@ -20,6 +20,7 @@ def written(w: dict[str, Array], x: Array, mode: str, **_: object) -> Array:
         if mode == "dot":
             f = f / (height * width)
         else:
+            f = f / np.sqrt(g.shape[1]) if variant == "official" else f  # as released
             f = np.exp(f - f.max((1, 2), keepdims=True))  # eq. 2, 3
             f = f / f.sum((1, 2), keepdims=True)
         y[:, :, i, j] = np.einsum("bhw,bchw->bc", f, g)  # eq. 1

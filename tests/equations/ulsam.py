@@ -10,7 +10,8 @@ CASES = ["ulsam", "ulsam(groups=8)", 'ulsam(variant="official")']
 def written(w: dict[str, Array], x: Array, groups: int, variant: str, **_: object) -> Array:
     official = variant == "official"  # as released
     (height, width), parts = x.shape[2:], np.split(np.arange(x.shape[1]), groups)
-    f = relu(batch_norm(x, w, "depthwise.0")) if official else x * w["depthwise.weight"].reshape(-1, 1, 1)
+    f = x * w["depthwise.0.weight" if official else "depthwise.weight"].reshape(-1, 1, 1)
+    f = relu(batch_norm(f, w, "depthwise.1")) if official else f
     padded = np.pad(f, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
     f = np.max([padded[:, :, i : i + height, j : j + width] for i, j in np.ndindex(3, 3)], axis=0)
     points = w["point.weight"].reshape(groups, -1)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from attnbench.catalogue.cards import Paper
 from attnbench.catalogue.formula import Size, promised
+from attnbench.catalogue.refs import Ref
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference
 from attnbench.mechanisms import build_attention
@@ -148,8 +149,9 @@ def _every_parameter_learns(subject: Subject) -> Iterator[str]:
         return  # a card speaks of the defaults: with other options fewer parameters may rest
     if busy := learned & inert:
         yield f"its card calls {', '.join(sorted(busy))} inert, which learn"
+    anywhere = {path for choice in _choices(subject) for path, _ in choice.build().named_parameters()}
     for pattern in (*subject.card.inert, *subject.card.no_decay):
-        if not any(fnmatch(path, pattern) for path in paths):
+        if not any(fnmatch(path, pattern) for path in anywhere):
             yield f"its card names {pattern}, which is no parameter"
 
 
@@ -248,6 +250,14 @@ def _has_its_gradient(subject: Subject) -> Iterator[str]:
     x = _images(2, 8, 4, 3).double().requires_grad_()
     if not torch.autograd.gradcheck(module, (x,), atol=1e-4, rtol=1e-3, raise_exception=False, fast_mode=True):
         yield "its gradient is not that of its output (finite differences in float64)"
+
+
+def _choices(subject: Subject) -> Iterator[Subject]:
+    """The mechanism at its defaults, and with each choice that its options offer."""
+    entry = ATTENTION.resolve(subject.reference)[0]
+    yield subject
+    for option, values in entry.choices.items():
+        yield from (Subject(str(Ref(entry.name, ((option, value),)))) for value in values)
 
 
 def _images(*shape: int, seed: int = 1) -> Tensor:

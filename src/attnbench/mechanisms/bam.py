@@ -30,7 +30,8 @@ PAPER = Paper(
     deviations="The paper adds both branches before the sigmoid and has a batch norm behind each of them; the released "
     'code multiplies them and has none there (variant="official"). Both have the batch norms and ReLUs of the released '
     "code between the convolutions, of which the equations say nothing.",
-    clamping="At least one hidden channel.",
+    clamping="At least one hidden channel. "
+    "A batch of one image is refused in training, by the batch norm behind the pooling.",
 )
 
 

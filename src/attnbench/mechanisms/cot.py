@@ -21,7 +21,8 @@ PAPER = Paper(
     deviations="Norms, activations and the fusion by split attention are those of the released code; the equations add "
     "both contexts.",
     clamping="Every `shared` channels share their local weights, or as many as divide the channels; at least 32 hidden "
-    "channels in the fusion.",
+    "channels in the fusion. "
+    "A batch of one image is refused in training, by the batch norm behind the pooling.",
 )
 
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from attnbench.maps import laid_out, narrow, runs, wide
 from attnbench.mechanisms import Paper, attention
+from attnbench.mechanisms.lka import draw_by_outputs
 
 PAPER = Paper(
     title="Expectation-Maximization Attention Networks for Semantic Segmentation",
@@ -18,7 +19,9 @@ PAPER = Paper(
     parameters="C * C + C + C * C + 2 * C",
     deviations="The bases that an image starts from are a buffer, a moving average of those found in training, as "
     "released. The released code finds bases and shares without a gradient, so that its first convolution "
-    "never learns; here the steps are differentiated.",
+    "never learns; here the steps are differentiated. First weights are those of its class (XiaLiPKU/EMANet at "
+    "f09ffac, network.py): normal, of variance 2 over the outputs. The average moves at the end of a backward pass.",
+    version=2,
 )
 
 
@@ -37,6 +40,7 @@ class EMAttention(nn.Module):
         self.register_buffer("bases", start)
         self.into = nn.Conv2d(channels, channels, 1)
         self.out = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
+        draw_by_outputs(self, biases=False)
 
     def forward(self, x: Tensor) -> Tensor:
         features = wide(self.into(x)).flatten(2)  # B C N

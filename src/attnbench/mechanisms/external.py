@@ -1,9 +1,11 @@
 """External attention: positions attend to a small memory that all images share."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnbench.mechanisms import Paper, attention
+from attnbench.mechanisms.lka import draw_by_outputs
 
 PAPER = Paper(
     title="Beyond Self-Attention: External Attention Using Two Linear Layers for Visual Tasks",
@@ -14,7 +16,10 @@ PAPER = Paper(
     parameters="C * C + C + 2 * C * memory + C * C + 2 * C",
     inert={"query.bias": "a softmax over positions does not see what it adds to all of them"},
     deviations="The block of the released code: a convolution before, a convolution with batch norm behind, a residual "
-    "connection and a ReLU around the two layers of the equations.",
+    "connection and a ReLU around the two layers of the equations. First weights are those of its class "
+    "(MenghaoGuo/EANet at 59c03cb, model_torch.py): normal, of variance 2 over the outputs, the values the keys "
+    "transposed. There both share one storage until the module is moved to a device; here they learn apart.",
+    version=2,
 )
 
 
@@ -30,6 +35,10 @@ class ExternalAttention(nn.Module):
         self.keys = nn.Conv2d(channels, memory, 1, bias=False)
         self.values = nn.Conv2d(memory, channels, 1, bias=False)
         self.out = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
+        draw_by_outputs(self, biases=False)
+        with torch.no_grad():
+            nn.init.normal_(self.keys.weight, std=(2 / channels) ** 0.5)
+            self.values.weight.copy_(self.keys.weight.transpose(0, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         similar = self.keys(self.query(x))  # B S H W

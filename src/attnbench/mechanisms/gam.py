@@ -17,8 +17,8 @@ PAPER = Paper(
         "spatial.0.bias": "a constant in front of a batch norm",
         "spatial.3.bias": "a constant in front of a batch norm",
     },
-    deviations="Most copies in circulation have no sigmoid behind the channel MLP; the paper's figure 2 has one, and "
-    "here.",
+    deviations="Of the copies in circulation most have no sigmoid behind the channel MLP; at least one has it, as the "
+    "paper's figure 2 does and as here.",
     clamping="At least one hidden channel.",
 )
 

@@ -29,7 +29,8 @@ PAPER = Paper(
     "gathering convolution, biases in the MLP alone, and, with the MLP, a ReLU in front of it. Windows at the border "
     "are averaged over the positions that exist.",
     clamping="At least one hidden channel. A global convolution is as large as the map that the module was built for; "
-    "maps of another size are averaged to it.",
+    "maps of another size are averaged to it. With a convolution of global extent a batch of one image is refused in "
+    "training, by the batch norm behind it.",
 )
 
 

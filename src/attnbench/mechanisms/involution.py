@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from attnbench.maps import laid_out
 from attnbench.mechanisms import Paper, attention, divisor, reduced
+from attnbench.mechanisms.lka import draw_by_outputs
 
 PAPER = Paper(
     title="Involution: Inverting the Inherence of Convolution for Visual Recognition",
@@ -17,7 +18,10 @@ PAPER = Paper(
     paper_site="conv",
     parameters="C*h + 2*h + h * kernel**2 * g + kernel**2 * g",
     where={"h": "reduced(C, reduction)", "g": "divisor(C, reduced(C, group_channels))"},
+    deviations="First weights are those of the released class (d-li14/involution at 21c3158, involution_naive.py, by "
+    "mmcv's ConvModule): normal, of variance 2 over the outputs, and a bias of 0.",
     clamping="At least one group and one hidden channel.",
+    version=2,
 )
 
 
@@ -33,6 +37,7 @@ class Involution(nn.Module):
         self.kernel, self.groups = kernel, divisor(channels, reduced(channels, group_channels))
         self.reduce = nn.Sequential(nn.Conv2d(channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU())
         self.span = nn.Conv2d(hidden, kernel**2 * self.groups, 1)
+        draw_by_outputs(self)
 
     def forward(self, x: Tensor) -> Tensor:
         positions = x.shape[2] * x.shape[3]

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from attnbench.maps import amax, mean
 from attnbench.mechanisms import Paper, attention, reduced
+from attnbench.mechanisms.lka import draw_by_outputs
 
 PAPER = Paper(
     title="Large Selective Kernel Network for Remote Sensing Object Detection",
@@ -14,8 +15,12 @@ PAPER = Paper(
     url="https://arxiv.org/abs/2303.09030",
     parameters="25 * C + C + 49 * C + C + 2 * (C*h + h) + 49 * 4 + 2 + h*C + C",
     where={"h": "reduced(C, 2)"},
-    deviations="The attention alone, without the projections and the GELU around it. The factor has no bound.",
+    deviations="The attention alone, without the projections and the GELU around it. The factor has no bound. "
+    "First weights are those of the network's own loop (zcablii/LSKNet at cbe06ca, "
+    "mmrotate/models/backbones/lsknet.py), as in large kernel attention: "
+    "with torch's, which the class leaves, the factor is nearly 0.",
     clamping="At least one inner channel.",
+    version=2,
 )
 
 
@@ -31,6 +36,7 @@ class LargeSelectiveKernel(nn.Module):
         self.from_local, self.from_wide = nn.Conv2d(channels, inner, 1), nn.Conv2d(channels, inner, 1)
         self.select = nn.Conv2d(2, 2, 7, padding=3)
         self.mix = nn.Conv2d(inner, channels, 1)
+        draw_by_outputs(self)
 
     def gate(self, x: Tensor) -> Tensor:
         """The factor, B C H W, without bounds."""

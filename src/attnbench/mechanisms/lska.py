@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from attnbench.mechanisms import Paper, attention
+from attnbench.mechanisms.lka import draw_by_outputs
 
 PAPER = Paper(
     title="Large Separable Kernel Attention: Rethinking the Large Kernel Attention Design in CNN",
@@ -12,7 +13,10 @@ PAPER = Paper(
     url="https://arxiv.org/abs/2309.01439",
     parameters="2 * (5 * C + C) + 2 * (7 * C + C) + C * C + C",
     deviations="Kernels of 5 and of 7 with dilation 3, as in large kernel attention (the paper's size 23). The "
-    "factor has no bound.",
+    "factor has no bound. First weights are those of the network's own loop "
+    "(StevenLauHKHK/Large-Separable-Kernel-Attention at bb2a8d2, models/van.py), as in large kernel attention: with "
+    "torch's, which the class leaves, the factor is nearly 0.",
+    version=2,
 )
 
 
@@ -31,6 +35,7 @@ class LargeSeparableKernel(nn.Module):
             nn.Conv2d(channels, channels, (7, 1), padding=(9, 0), groups=channels, dilation=3),
         )
         self.mix = nn.Conv2d(channels, channels, 1)
+        draw_by_outputs(self)
 
     def gate(self, x: Tensor) -> Tensor:
         """The factor, B C H W, without bounds."""

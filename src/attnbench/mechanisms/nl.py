@@ -22,8 +22,9 @@ PAPER = Paper(
         "out.bias": "a constant in front of a batch norm",
         "key.bias": "adds the same to the similarities of a position to all others, which a softmax does not see",
     },
-    deviations="The released code divides similarities by the square root of the inner width, and takes keys and "
-    "values from a 2x2 max pooling; the equations do neither.",
+    deviations="The released code divides similarities in front of a softmax by the square root of the inner width "
+    '(variant="official"), and takes keys and values from a 2x2 max pooling, which is left out. The equations do '
+    "neither.",
     clamping="At least one inner channel.",
 )
 
@@ -33,11 +34,15 @@ class NonLocal(nn.Module):
     """Add to each position all positions' features, weighed by their similarity to it (eq. 1-6)."""
 
     def __init__(
-        self, channels: int, reduction: int = 2, mode: Literal["embedded", "gaussian", "dot"] = "embedded"
+        self,
+        channels: int,
+        reduction: int = 2,
+        mode: Literal["embedded", "gaussian", "dot"] = "embedded",
+        variant: Literal["paper", "official"] = "paper",
     ) -> None:
         super().__init__()
         inner = reduced(channels, reduction)
-        self.mode = mode
+        self.mode, self.scale = mode, inner**-0.5 if variant == "official" else 1.0
         self.query = nn.Identity() if mode == "gaussian" else nn.Conv2d(channels, inner, 1)
         self.key = nn.Identity() if mode == "gaussian" else nn.Conv2d(channels, inner, 1)
         self.value = nn.Conv2d(channels, inner, 1)
@@ -48,6 +53,6 @@ class NonLocal(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = (part(x).flatten(2) for part in (self.query, self.key, self.value))  # B C N
         similar = query.transpose(1, 2) @ key  # B N N
-        weights = similar / similar.shape[-1] if self.mode == "dot" else similar.softmax(-1)
+        weights = similar / similar.shape[-1] if self.mode == "dot" else (similar * self.scale).softmax(-1)
         mixed = value @ weights.transpose(1, 2)  # B C N
         return x + self.norm(self.out(mixed.reshape(*mixed.shape[:2], *x.shape[2:])))

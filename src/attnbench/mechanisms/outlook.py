@@ -21,8 +21,8 @@ PAPER = Paper(
     where={"heads": "divisor(C, max(1, C // head_channels))"},
     deviations="Algorithm 1 ends with the windows added up. The released code divides the logits by the root of a "
     'head\'s channels and has a linear layer at the end (variant="official"). Its networks have a window at every '
-    "second pixel (stride=2), whose weights are made from the average of 2x2 pixels; its own branch for stride 1, "
-    "which they do not use, takes the weights of the pixel that is summed to and so computes something else.",
+    "second pixel (stride=2), whose weights are made from the average of 2x2 pixels; at stride 1 the same lines "
+    "compute what is computed here.",
     clamping="At least one head; wider heads where they would not be equal.",
 )
 

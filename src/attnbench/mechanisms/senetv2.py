@@ -15,7 +15,8 @@ PAPER = Paper(
     gate=(0.0, 1.0),
     parameters="branches * C * h + branches * h * C",
     where={"h": "reduced(C, reduction)"},
-    deviations="As many authors' squeeze-and-excitation, no layer has a bias.",
+    deviations="As equation 4 has it. The author's layer has a bias in each branch and in the last layer, and adds its "
+    "input to what it gates.",
     clamping="At least one hidden channel in each branch.",
 )
 

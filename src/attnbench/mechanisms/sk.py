@@ -17,7 +17,8 @@ PAPER = Paper(
     parameters="branches * (9 * C * C // g + 2 * C) + C*d + 2*d + branches * C * d",
     where={"g": "divisor(C, groups)", "d": "reduced(C, reduction, least)"},
     deviations="The 5x5 and larger kernels are 3x3 kernels with dilation, as section 3.1 says.",
-    clamping="At least `least` hidden channels; as many equal groups as the channels allow, at most `groups`.",
+    clamping="At least `least` hidden channels; as many equal groups as the channels allow, at most `groups`. "
+    "A batch of one image is refused in training, by the batch norm behind the pooling.",
 )
 
 

@@ -16,6 +16,7 @@ PAPER = Paper(
     gate=(0.0, 1.0),
     parameters="21 * C * h + h + h * C + C",
     where={"h": "reduced(C, reduction)"},
+    deviations="The two layers have biases, as fully connected layers have; those of the released code have none.",
     clamping="At least one hidden channel. On maps below 4x4 the windows overlap.",
 )
 

@@ -23,7 +23,8 @@ PAPER = Paper(
     inert={"attention.0.bias": "a constant in front of a batch norm"},
     deviations="Equation 2 of the paper is a softmax over the splits (a sigmoid at radix 1); biases in the two layers "
     "behind the pooling and the batch norm between them are those of the released code.",
-    clamping="At least `least` hidden channels. Where the splits do not divide the channels, each of them sees all.",
+    clamping="At least `least` hidden channels. Where the splits do not divide the channels, each of them sees all. "
+    "A batch of one image is refused in training, by the batch norm behind the pooling.",
 )
 
 

@@ -14,7 +14,8 @@ PAPER = Paper(
     url="https://arxiv.org/abs/2010.03045",
     gate=(0.0, 1.0),
     parameters="3 * (2 * kernel**2 + 2)",
-    deviations="As in the paper, and unlike in CBAM's released code, the batch norms start at weight 1.",
+    deviations="The batch norms start at weight 1, as in the released class. The released ResNet sets that of the "
+    "third gate, over positions, to 0, so that this gate starts at 1/2 everywhere.",
 )
 
 

@@ -13,12 +13,14 @@ PAPER = Paper(
     venue="WACV",
     year=2020,
     url="https://arxiv.org/abs/2006.15102",
-    parameters="2 * C + (C + 2 * g) * (variant == 'official')",
+    parameters="2 * C + (2 * C + 2 * g) * (variant == 'official')",
     where={"g": "divisor(C, groups)"},
+    inert={"depthwise.0.weight": "a batch norm behind it takes away all but its sign (official)"},
     deviations="The equations have no more than the two convolutions. The released code has a batch norm, of momentum "
-    '0.9, and a ReLU behind both (variant="official"). There a batch norm takes away what a depthwise 1x1 convolution '
-    "does, whose weights so never learn, and the biases of both; these, of no effect, are left out here.",
+    '0.9, and a ReLU behind both (variant="official"). Of a weight of the depthwise 1x1 convolution the batch norm '
+    "behind it keeps the sign alone; the biases of both convolutions, which the norms take away, are left out.",
     clamping="As many subspaces as the channels allow, at most `groups`.",
+    version=2,
 )
 
 
@@ -29,9 +31,8 @@ class SubspaceAttention(nn.Module):
     def __init__(self, channels: int, groups: int = 4, variant: Literal["paper", "official"] = "paper") -> None:
         super().__init__()
         groups, official = divisor(channels, groups), variant == "official"
-        self.depthwise = (
-            _normed(channels) if official else nn.Conv2d(channels, channels, 1, groups=channels, bias=False)
-        )
+        depthwise = nn.Conv2d(channels, channels, 1, groups=channels, bias=False)
+        self.depthwise = nn.Sequential(depthwise, *_normed(channels)) if official else depthwise
         self.point = nn.Conv2d(channels, groups, 1, groups=groups, bias=False)
         self.behind = _normed(groups) if official else nn.Identity()
 
