@@ -21,10 +21,11 @@ def run_verb(flags: Any) -> Callable[..., int]:
             recipe: Preset that the other flags start from: classic, standard or fast.
         """
         from attnbench.store.runs import Store
+        from attnbench.training.done import pending
         from attnbench.training.run import run as train
 
         asked = RunSpec(**vars(spec))
-        if Store(runtime.store).done(asked.id):
+        if not pending([asked], Store(runtime.store), runtime.data_dir):
             print(f"run {asked.id} is done already")
         record = train(asked, runtime, recipe)
         print(f"test accuracy {record.accuracy:.2f} %  ({record.test['images']:,} images)  {record.folder}/")
@@ -51,6 +52,8 @@ def study(file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run:
     sweep = Sweep(plan.runs(), runtime, plan.recipe, plan.name)
     pending = sweep.pending()
     print(f"{plan.name}: {len(sweep.specs)} runs, {len(sweep.specs) - len(pending)} done, {len(pending)} left")
+    if again := sum(sweep.store.done(spec.id) for spec in pending):
+        print(f"{again} of these were done on other images than are in {runtime.data_dir}/ now, and are done again")
     for design in designs(plan) if pending else []:
         print("\n  ".join(design_lines(design)))
     if dry_run:

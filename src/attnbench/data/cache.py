@@ -31,7 +31,7 @@ from attnbench.data.official import compared
 from attnbench.errors import DataProblem
 from attnbench.files import replacing
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Decoded:
     left_out: tuple[str, ...]
     """Endings of the files that are no images, one each."""
     fingerprint: str
-    """Hash of images and labels."""
+    """Hash of the images' keys and labels and of the size that they are decoded to."""
 
 
 @dataclass(frozen=True)
@@ -100,17 +100,28 @@ def decoded(dataset: Choice[Source], split: str, size: int | None, data_dir: str
     return _open(home / known)
 
 
-def _state(asked: _Asked) -> str | None:
-    """A cheap digest of the files as they lie there: names, sizes, times; None where only reading can tell."""
+def there(dataset: Choice[Source], data_dir: str | Path) -> bool:
+    """Whether a data set's files are in the data folder, as far as its card says where they would be."""
+    asked = _Asked(dataset.entry, dataset.options, "", None, Path(data_dir).expanduser())
+    return all(path.exists() for path in _watched(asked))
+
+
+def _watched(asked: _Asked) -> list[Path]:
+    """The files and folders that a data set is read from, as far as its card says which."""
     card = asked.entry.card
     given = [str(asked.options[name]) for name in card.folders.values() if name in asked.options]
-    folders = [asked.root / Path(path).expanduser() for path in given]
     own = instead(asked.entry.name, card, asked.root)
-    folders += [own] if own else [asked.root / path for path in card.reads]
-    if not folders and not asked.entry.builtin:
+    official = [own] if own else [asked.root / path for path in card.reads]
+    return official + [asked.root / Path(path).expanduser() for path in given]
+
+
+def _state(asked: _Asked) -> str | None:
+    """A cheap digest of the files as they lie there: names, sizes, times; None where only reading can tell."""
+    watched, ships_with = _watched(asked), asked.entry.card.ships_with
+    if not watched and not asked.entry.builtin:
         return None
-    listing = [(path, stat.st_size, stat.st_mtime_ns) for folder in folders for path, stat in files_below(folder)]
-    shipped = version(card.ships_with) if card.ships_with else ""
+    listing = [(path, stat.st_size, stat.st_mtime_ns) for folder in watched for path, stat in files_below(folder)]
+    shipped = version(ships_with) if ships_with else ""
     return _hash(_FORMAT, asked.entry.identity(), shipped, sorted(listing))
 
 
@@ -184,14 +195,15 @@ def _write(chunks: Iterator[list[Image]], raw: Raw, aside: Path) -> str:
     }
     order, folder = by_content(arrays["keys"], arrays["labels"]), aside / "whole"
     folder.mkdir()
-    content = _reorder(aside / "unordered.bin", folder / "images.bin", shape, order)
-    content.update(arrays["labels"][order].tobytes())
+    pixels = _reorder(aside / "unordered.bin", folder / "images.bin", shape, order)
     for name, values in arrays.items():
         np.save(folder / f"{name}.npy", values[order])
     about = {"shape": [len(order), *shape], "names": list(raw.names), "left_out": list(raw.left_out)}
     about |= {"files": [_named(raw.images, place) for place in order.tolist()]}
-    _write_json(folder / "about.json", {**about, "fingerprint": content.hexdigest()})
-    return _hash(content.hexdigest(), arrays["keys"][order].tobytes(), about)
+    content = repr(shape).encode() + arrays["keys"][order].tobytes() + arrays["labels"][order].tobytes()
+    about |= {"fingerprint": hashlib.sha256(content).hexdigest()}
+    _write_json(folder / "about.json", about)
+    return _hash(pixels, about)
 
 
 def _named(images: np.ndarray | Sequence[Path], place: int) -> str:
@@ -205,15 +217,15 @@ def by_content(keys: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.lexsort((labels, halves[:, 1], halves[:, 0]))
 
 
-def _reorder(source: Path, goal: Path, shape: tuple[int, ...], order: np.ndarray) -> Any:
-    """Write the images of a file in another order; returns the SHA-256 of what is written, still open."""
+def _reorder(source: Path, goal: Path, shape: tuple[int, ...], order: np.ndarray) -> str:
+    """Write the images of a file in another order; returns a hash of what is written."""
     images, content = np.memmap(source, np.uint8, "r", shape=(len(order), *shape)), hashlib.sha256()
     with goal.open("wb") as target:
         for start in range(0, len(order), CHUNK):
             values = images[order[start : start + CHUNK]].tobytes()
             target.write(values)
             content.update(values)
-    return content
+    return content.hexdigest()
 
 
 def _usable(folder: Path) -> bool:

@@ -61,7 +61,7 @@ class Splits:
 
     @property
     def data_fingerprint(self) -> str:
-        """Hash of all images and labels, whichever are used."""
+        """Hash of all images (by their keys) and labels, whichever are used."""
         parts = [split.source.fingerprint for split in (self.train, self.val, self.test) if split]
         return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 

@@ -254,7 +254,7 @@ def _has_its_gradient(subject: Subject) -> Iterator[str]:
 
 def _choices(subject: Subject) -> Iterator[Subject]:
     """The mechanism at its defaults, and with each choice that its options offer."""
-    entry = ATTENTION.resolve(subject.reference)[0]
+    entry = ATTENTION.resolve(subject.reference).entry
     yield subject
     for option, values in entry.choices.items():
         yield from (Subject(str(Ref(entry.name, ((option, value),)))) for value in values)

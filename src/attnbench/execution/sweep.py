@@ -21,6 +21,7 @@ from attnbench.errors import AttnbenchError, BadSpec, Diverged
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store.mlflow import View, mirrored
 from attnbench.store.runs import RunRecord, Store
+from attnbench.training.done import pending
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Sweep:
         return Store(self.runtime.store)
 
     def pending(self) -> list[RunSpec]:
-        """The runs without a record, in order."""
-        return [spec for spec in self.specs if not self.store.done(spec.id)]
+        """The runs that are not done on the images as they lie there now, in order."""
+        return pending(self.specs, self.store, self.runtime.data_dir)
 
     def describe(self, spec: RunSpec) -> str:
         """A run in a few words: what it is always called by, and what else varies in this sweep."""
@@ -74,34 +75,32 @@ def execute(sweep: Sweep, jobs: int = 1, retries: int = 0) -> list[Failure]:
         raise BadSpec(
             {"jobs": f"{jobs} must be at least 1"} if jobs < 1 else {"retries": f"{retries} must be at least 0"}
         )
-    pending = sweep.pending()
-    if not pending:
+    left = sweep.pending()
+    if not left:
         return []
-    _ask("prepare", {"specs": [dataclasses.asdict(spec) for spec in pending]}, sweep.runtime)
-    with mirrored(sweep.store, [spec.id for spec in pending], enabled=sweep.runtime.tracker == "mlflow"):
-        return _fan_out(sweep, pending, jobs, retries)
+    _ask("prepare", {"specs": [dataclasses.asdict(spec) for spec in left]}, sweep.runtime)
+    with mirrored(sweep.store, [spec.id for spec in left], enabled=sweep.runtime.tracker == "mlflow"):
+        return _fan_out(sweep, left, jobs, retries)
 
 
 def estimate(sweep: Sweep) -> float | None:
     """Hours of one process for the pending runs: from done runs like them, else from a few measured steps."""
-    pending = sweep.pending()
+    left = sweep.pending()
     known = _known_seconds(sweep.store.records())
-    unknown = {
-        _cell(dataclasses.asdict(spec)): spec for spec in pending if _cell(dataclasses.asdict(spec)) not in known
-    }
+    unknown = {_cell(dataclasses.asdict(spec)): spec for spec in left if _cell(dataclasses.asdict(spec)) not in known}
     if unknown:
         specs = [dataclasses.asdict(spec) for spec in unknown.values()]
         measured = json.loads(_ask("estimate", {"specs": specs}, sweep.runtime))
         known |= dict(zip(unknown, measured, strict=True))
-    seconds = [known[_cell(dataclasses.asdict(spec))] for spec in pending]
+    seconds = [known[_cell(dataclasses.asdict(spec))] for spec in left]
     return None if None in seconds else sum(value for value in seconds if value is not None) / 3600
 
 
-def _fan_out(sweep: Sweep, pending: list[RunSpec], jobs: int, retries: int) -> list[Failure]:
+def _fan_out(sweep: Sweep, left: list[RunSpec], jobs: int, retries: int) -> list[Failure]:
     workers = WorkerPool(sweep, retries)
     failures = []
-    with ThreadPoolExecutor(jobs) as pool, _display(sweep, len(pending)) as display:
-        futures = {pool.submit(workers.train, spec): spec for spec in pending}
+    with ThreadPoolExecutor(jobs) as pool, _display(sweep, len(left)) as display:
+        futures = {pool.submit(workers.train, spec): spec for spec in left}
         waiting: set[Future[str | None]] = set(futures)
         try:
             while waiting:

@@ -143,6 +143,8 @@ class Runtime:
             found["device"] = f"{self.device!r} is not one of 'auto', 'cpu', 'cuda', 'cuda:N'"
         if found:
             raise BadSpec(found)
+        for name in ("store", "data_dir"):  # a shell leaves the ~ of --store=~/runs as it is
+            object.__setattr__(self, name, os.path.expanduser(getattr(self, name)))  # noqa: PTH111
 
 
 def canonical(spec: RunSpec) -> dict[str, object]:

@@ -86,7 +86,7 @@ def _text(file: Path) -> str:
 class _Loader(yaml.SafeLoader):
     """Plain values as in the core schema of YAML 1.2; PyYAML's own are those of YAML 1.1."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # type: ignore[misc]
 
 
 _TAG = "tag:yaml.org,2002:"
@@ -151,7 +151,7 @@ def _scalar(loader: _Loader, node: yaml.Node) -> Any:
 
 
 def _ambiguous(node: yaml.ScalarNode) -> str:
-    """What is wrong with a value that YAML 1.1 and YAML 1.2 read differently (`010` is 8 in one and 10 in the other)."""
+    """What is wrong with a value that YAML 1.1 and 1.2 read differently (`010` is 8 in one and 10 in the other)."""
     text, tag = str(node.value), node.tag.removeprefix(_TAG)
     zeros = tag == "int" and re.fullmatch(r"[-+]?0[0-9]+", text)
     old = _OLD.resolve(yaml.ScalarNode, text, (True, False)).removeprefix(_TAG)

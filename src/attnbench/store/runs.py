@@ -103,7 +103,7 @@ class Store:
     """A folder of runs, `STORE/<id>/` each."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
 
     @classmethod
     def default(cls) -> "Store":
@@ -180,6 +180,11 @@ class Store:
         with held:
             yield
 
+    def set_aside(self, record: RunRecord) -> Path:
+        """Rename the record of a run that is to be done again on other images; returns its new place."""
+        file = self.folder(record.id) / "record.json"
+        return file.replace(file.with_name(f"record-of-{record.data_fingerprint}.json"))
+
     def begin(self, run: str) -> None:
         """Make the run's folder; the record of an earlier failure goes, and what a crash left half written."""
         folder = self.folder(run)
@@ -191,8 +196,12 @@ class Store:
         """Write the record last and in one step, so that a crash leaves no half-finished run."""
         self.write(record.id, "record.json", record.to_json())
         if record.done:
-            for checkpoint in self._checkpoints(record.id):
-                checkpoint.unlink(missing_ok=True)
+            self.drop_checkpoints(record.id)
+
+    def drop_checkpoints(self, run: str) -> None:
+        """Remove the states that an unfinished run could go on from."""
+        for checkpoint in self._checkpoints(run):
+            checkpoint.unlink(missing_ok=True)
 
     def write(self, run: str, name: str, text: str) -> None:
         """Write a file of a run in one step."""

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
+from attnbench.console import say
 from attnbench.data.batches import Batches
 from attnbench.data.splits import Splits, constants, load_splits
 from attnbench.errors import AttnbenchError, Diverged, StoreProblem
@@ -26,6 +27,7 @@ from attnbench.store import predictions as predictions_file
 from attnbench.store.environment import environment
 from attnbench.store.mlflow import View, mirrored
 from attnbench.store.runs import RunRecord, Store
+from attnbench.training.done import finished
 from attnbench.training.loop import Pause, Predicted, State, predict, stoppable, training
 from attnbench.training.numerics import choose_device, numerics
 
@@ -49,7 +51,8 @@ def run(
     view: View | None = None,
     log: Log | None = None,
 ) -> RunRecord:
-    """Train, test once at the end, and store the record; an interrupted run carries on, a done one is not repeated.
+    """Train, test once at the end, and store the record; an interrupted run carries on, a done one is not repeated,
+    unless the images in the data folder are others by now.
 
     Args:
         recipe: the recipe's name, kept as a label.
@@ -64,8 +67,7 @@ def run(
     store = Store(runtime.store)
     log = log or (print_epoch if runtime.tracker != "none" else lambda _spec, _point: None)
     with store.lock(spec.id):
-        found = store.record(spec.id)
-        if found is not None and found.done:
+        if found := finished(spec, store, runtime.data_dir):
             _view(store, spec, view)
             return found
         with mirrored(store, [spec.id], enabled=runtime.tracker == "mlflow"), _marked(store, spec, recipe):
@@ -83,12 +85,13 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
         val = Batches(splits.val, spec, norm, device) if splits.val and _wants_val(spec) else None
         model = network_of(spec, splits.classes, splits.channels, splits.image_size)
         state = State.fresh(spec, model, train.steps(), device)
-        resumed = _resume(store, spec, state, bits)
+        mark: dict[str, Any] = {"numerics": bits, "images": splits.split_fingerprint}
+        mark |= {"resumed": _resume(store, spec, state, mark)}
         clock.lap("prepare")
         compiled: Any = torch.compile(state.model) if runtime.compile else None
         with stoppable(state):
             for pause in training(spec, state, train, val, runtime.checkpoint_minutes, compiled):
-                _keep(store, spec, pause, bits, resumed, log)
+                _keep(store, spec, pause, mark, log)
         clock.lap("train")
         selected = _select(spec, state)
         store.log(spec.id, "test", reading="final evaluation", images=len(splits.test))
@@ -107,7 +110,7 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
         numerics=bits,
         cost=cost(state.model, (splits.channels, splits.image_size, splits.image_size)),
         timings=clock.laps | {"train": sum(point["seconds"] for point in state.curves)},  # of all that took part
-        resumed=resumed,
+        resumed=mark["resumed"],
     )
     store.log(spec.id, "done", final_test_accuracy=record.accuracy)
     store.save(record)
@@ -203,14 +206,14 @@ def _select(spec: RunSpec, state: State) -> dict[str, Any]:
     return {"rule": "best-val", "epoch": state.best["epoch"], "val_accuracy": state.best["accuracy"]}
 
 
-def _keep(store: Store, spec: RunSpec, pause: Pause, bits: dict[str, Any], resumed: int, log: Log) -> None:
+def _keep(store: Store, spec: RunSpec, pause: Pause, mark: dict[str, Any], log: Log) -> None:
     """Checkpoint first, journal second: the journal can be mended from the checkpoint, not the other way.
 
     Raises:
         KeyboardInterrupt: somebody asked training to stop; the same run goes on from here.
     """
     state = pause.state
-    store.checkpoint(spec.id, {**state.to_dict(), "numerics": bits, "resumed": resumed})
+    store.checkpoint(spec.id, {**state.to_dict(), **mark})
     if pause.kind == "epoch":
         store.log(spec.id, "epoch", **state.curves[-1])
         log(spec, state.curves[-1])
@@ -218,9 +221,13 @@ def _keep(store: Store, spec: RunSpec, pause: Pause, bits: dict[str, Any], resum
         raise KeyboardInterrupt(f"stopped at epoch {state.epoch + 1}, step {state.step}")
 
 
-def _resume(store: Store, spec: RunSpec, state: State, numerics: dict[str, Any]) -> int:
+def _resume(store: Store, spec: RunSpec, state: State, mark: dict[str, Any]) -> int:
     """Take up the newest checkpoint, if there is one; returns how often that has been done with this run."""
-    saved = store.latest(spec.id)
+    saved, numerics = store.latest(spec.id), mark["numerics"]
+    if saved is not None and saved.get("images", mark["images"]) != mark["images"]:
+        say(f"run {spec.id} was begun on other images than are there now: it starts anew")
+        store.drop_checkpoints(spec.id)
+        saved = None
     if saved is None:
         store.mend_journal(spec.id, [])
         store.log(spec.id, "start", spec=dataclasses.asdict(spec), numerics=numerics)
