@@ -25,7 +25,7 @@ from attnbench.console import say
 from attnbench.data import Raw, download
 from attnbench.data.decode import Image, decoding, read
 from attnbench.errors import DataProblem
-from attnbench.files import replacing
+from attnbench.files import replacing, user_cache
 
 _FORMAT = 1
 
@@ -102,7 +102,7 @@ def _files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 def _home(root: Path) -> Path:
     """`.cache` in the data folder, or the user's cache folder where that cannot be written."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnbench"
+    cache = user_cache()
     for home in (root / ".cache", cache):
         try:
             home.mkdir(parents=True, exist_ok=True)
