@@ -6,12 +6,15 @@ mlflow ui
 
 import argparse
 import contextlib
+import os
+import re
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from attnbench.catalogue.registry import ATTENTION, DATASETS
-from attnbench.errors import AttnbenchError
+from attnbench.errors import AttnbenchError, StoreProblem
 from attnbench.files import replacing
 from attnbench.spec.run import RunSpec, Runtime
 
@@ -63,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     add("--experiment_name", default="Visual Attention Benchmark")
     add("--seed", type=int, default=0, help="repetition number")
     add("--device", default="auto", help="auto, cpu or cuda")
-    add("--data_dir", default="./data")
+    add("--data_dir", default=os.environ.get("ATTNBENCH_DATA_DIR", "./data"))
     add("--image_size", type=int, help="another side than the classic 32 (CIFAR) or 224 pixels")
     add("--train_limit", type=int, help="at most so many training images (another run)")
     add("--test_limit", type=int, help="at most so many test images (another run)")
@@ -79,7 +82,7 @@ def experiment(asked: argparse.Namespace) -> None:
     spec = classic_spec(asked)
     runtime = Runtime(device=asked.device, threads=0, data_dir=asked.data_dir, tracker="none")
     store = Store(runtime.store)
-    weights = Path("saved_models") / f"{asked.dataset}_{asked.attention_type}_model.pth"
+    weights = weights_file(asked.dataset, asked.attention_type)
     params = {name: str(getattr(asked, name)) for name in PARAMS}
     view = View(asked.experiment_name, params, artifacts=[str(weights.resolve())], metrics=list(METRICS))
     if (done := store.record(spec.id)) is not None and done.done:
@@ -92,12 +95,26 @@ def experiment(asked: argparse.Namespace) -> None:
     print(f"FINAL TEST ACCURACY: {record.accuracy:.2f}%")
 
 
+def weights_file(dataset: str, attention: str) -> Path:
+    """Where the weights go, with what no file name can hold replaced; its folder is made before anything is trained.
+
+    Raises:
+        StoreProblem: the folder cannot be written.
+    """
+    file = Path("saved_models") / (re.sub(r'[/\\:*?"<>|\s]+', "-", f"{dataset}_{attention}")[:200] + "_model.pth")
+    try:
+        file.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=file.parent):
+            return file
+    except OSError as problem:
+        raise StoreProblem(f"{file.parent}/ cannot be written: {problem.strerror or problem}") from None
+
+
 def save_classic(source: Path, target: Path) -> None:
     """Write a run's weights as a state dict with the classic class's key names."""
     import torch
     from safetensors.torch import load_file
 
-    target.parent.mkdir(exist_ok=True)
     with replacing(target, "wb") as file:
         torch.save({classic_key(name): value for name, value in load_file(source).items()}, file)
 

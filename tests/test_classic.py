@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import HANG, ROOT, patient
+from PIL import Image
 from torch import Tensor, nn
 
 import attnbench
@@ -275,6 +277,33 @@ def test_the_same_command_again_does_not_train_again(quietly, trained, monkeypat
     quietly("se")
     assert capsys.readouterr().out.splitlines()[-3:] == first.stdout.splitlines()
     assert saved.read_bytes() == before
+
+
+def test_a_folder_of_images_is_trained_and_its_weights_have_a_name_without_slashes(quietly):
+    draws = np.random.default_rng(0)
+    for label in ("a", "b"):
+        Path("mine/train", label).mkdir(parents=True)
+        for number in range(12):
+            Image.fromarray(draws.integers(0, 256, (8, 8, 3), np.uint8)).save(f"mine/train/{label}/{number}.png")
+    where = Path("mine/train").resolve()
+    quietly("none", "--epochs=1", "--dataset", f'imagefolder(path="{where}")')
+    (saved,) = Path("saved_models").iterdir()
+    assert saved.name.startswith("imagefolder(path=")
+    assert saved.name.endswith("train-)_none_model.pth")
+
+
+def test_weights_that_could_not_be_saved_are_refused_before_training(quietly, monkeypatch, capsys):
+    monkeypatch.setattr(runner, "training", lambda *_: pytest.fail("trained"))
+    Path("saved_models").write_text("in the way")
+    with pytest.raises(SystemExit) as ended:
+        quietly("none")
+    assert ended.value.code == 2
+    assert "saved_models/ cannot be written" in capsys.readouterr().err
+
+
+def test_the_environment_names_the_data_folder(script, monkeypatch):
+    monkeypatch.setenv("ATTNBENCH_DATA_DIR", "elsewhere")
+    assert script.parser().parse_args(["--dataset", "digits"]).data_dir == "elsewhere"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -221,6 +222,10 @@ MISTAKES = {
     "data without name": ("data get", "attnbench data list"),
     "data of a wrong name": ("data get CIFAR11", "did you mean 'CIFAR10'?"),
     "show": ("show resnet2", "did you mean 'resnet20'?"),
+    "show of a wrong option": ("show se(reductio=8)", "has no option 'reductio'; its options: reduction, variant; did"),
+    "show of a backbone's wrong option": ("show resnet18(stemm=1)", "did you mean 'stem'?"),
+    "show of no module": ("show nowhere:Gate", "no module 'nowhere'"),
+    "no port": ("ui --port 70000", "between 1 and 65535"),
 }
 
 
@@ -260,6 +265,19 @@ def test_cuda_where_there_is_none_is_refused_before_anything_is_read(mistake, mo
 )
 def test_what_the_parser_refuses_it_explains_in_its_box(mistake, line, helps):
     assert helps in mistake(*line.split())
+
+
+def test_the_id_of_a_study_is_an_unknown_field(mistake):
+    Path("study.yaml").write_text("name: s\nid: 3\nbase: {dataset: digits}\n")
+    assert mistake("study", "study.yaml").startswith("attnbench: study.yaml:2: id: unknown field 'id'")
+
+
+def test_a_port_that_is_taken_is_told_with_another_one(mistake):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        complaint = mistake("ui", "--port", str(port))
+    assert complaint.startswith(f"attnbench: port {port} cannot be used (")
+    assert "try attnbench ui --port " in complaint
 
 
 def test_a_report_on_an_empty_folder_says_that_no_run_is_done(mistake):

@@ -1,6 +1,7 @@
 """check, same, profile: what they say of our mechanisms, of somebody's own, and of what is asked wrongly."""
 
 import csv
+import dataclasses
 import itertools
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from attnbench import RunSpec, Store, cli, network
 from attnbench.errors import AttnbenchError, BadReference
 from attnbench.examine.bench import BenchSettings
 from attnbench.examine.matching import match
-from attnbench.examine.profiling import FEWEST_ROUNDS, profile
+from attnbench.examine.profiling import FEWEST_ROUNDS, begun, profile, profile_row, write_csv
 from attnbench.examine.sameness import same
 from attnbench.networks.cost import activation_bytes, cost, peak_memory
 from attnbench.networks.network import network_of
@@ -80,6 +81,12 @@ def test_same_proves_two_mechanisms_and_counts_what_is_equal(said):
     assert code == 0
     assert f"{len(list(plain.modules()))} modules of the backbone with {values:,} initial values" in text
     assert "se and cbam differ in the mechanism only" in text
+
+
+def test_a_mechanism_whose_name_looks_like_an_id_or_is_a_folder_is_a_mechanism(said, tmp_path):
+    (tmp_path / "eca").mkdir()
+    code, text = said("same", "ceca", "eca", "--backbone", SMALL)
+    assert (code, "ceca and eca differ in the mechanism only" in text) == (0, True), text
 
 
 def test_same_sees_another_seed_another_recipe_and_another_value():
@@ -173,6 +180,41 @@ def test_profile_writes_a_table_a_figure_and_its_numbers(said, tmp_path: Path):
     assert f"| se | x{float(rows['se']['parameters_ratio']):.3f} |" in table
     assert "batch 2" in table
     assert (folder / "profile.svg").read_text().startswith("<svg")
+
+
+def test_an_interrupted_profile_goes_on_and_a_whole_one_is_measured_anew(said, tmp_path, monkeypatch):
+    asked = ["--backbone", SMALL, "--batch-size", 2, "--image-size", 16, "--rounds", 6]
+
+    def stopped(attentions, bench, rounds):
+        measured.append(list(attentions))
+        for number, each in enumerate(profile(attentions, bench, rounds)):
+            yield each
+            if number == 0 and len(measured) == 1:
+                raise KeyboardInterrupt
+
+    measured: list[list[str]] = []
+    monkeypatch.setattr("attnbench.examine.profiling.profile", stopped)
+    assert said("profile", "se", "eca", *asked)[0] == 130
+    (folder,) = (tmp_path / "profiles").iterdir()
+    first = (folder / "profile.unfinished.csv").read_text().splitlines()
+    code, text = said("profile", "se", "eca", *asked)
+    assert code == 0, text
+    assert "(measured before)" in text
+    rows = (folder / "profile.csv").read_text().splitlines()
+    assert rows[:2] == first
+    assert rows[2].startswith("eca,")
+    assert said("profile", "se", *asked)[0] == 0
+    assert measured == [["se", "eca"], ["eca"], ["se"]]
+
+
+def test_what_an_interrupted_profile_measured_on_another_bench_is_not_taken(tmp_path):
+    bench = BenchSettings(backbone=SMALL, batch_size=2, image_size=16)
+    rows = [profile_row(each, bench, 6) for each in profile(["se"], bench, 6)]
+    write_csv(rows, tmp_path / "p.csv")
+    assert [row["attention"] for row in begun(tmp_path / "p.csv", ["eca", "se"], bench, 6)] == ["se"]
+    assert begun(tmp_path / "p.csv", ["eca"], bench, 6) == []
+    assert begun(tmp_path / "p.csv", ["se"], bench, 7) == []
+    assert begun(tmp_path / "p.csv", ["se"], dataclasses.replace(bench, batch_size=4), 6) == []
 
 
 @pytest.mark.parametrize(

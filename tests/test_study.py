@@ -273,11 +273,23 @@ AMBIGUOUS = {
 
 
 @pytest.mark.parametrize(("word", "advice"), AMBIGUOUS.items(), ids=AMBIGUOUS)
-@pytest.mark.parametrize("place", ["base: {dataset: digits, epochs: %s}", "grid: {epochs: [1, %s]}", "%s: 3"])
-def test_a_word_that_yaml_versions_read_differently_is_refused_with_its_line_and_what_to_write(word, advice, place):
-    (said,) = mistakes("name: s\n\n" + place % word)
-    assert said.startswith(f"{FILE}:3: {word} is read differently by YAML 1.1 and YAML 1.2; ")
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("base: {dataset: digits, epochs: %s}", "base.epochs"), ("grid: {epochs: [1, %s]}", "grid.epochs[1]")],
+)
+def test_a_word_that_yaml_versions_read_differently_is_refused_with_its_line_and_what_to_write(
+    word, advice, text, place
+):
+    (said,) = [said for said in mistakes("name: s\n\n" + text % word) if place in said]
+    assert said.startswith(f"{FILE}:3: {place}: {word} is read differently by YAML 1.1 and YAML 1.2; ")
     assert advice in said
+
+
+def test_all_such_words_are_named_beside_other_mistakes():
+    found = mistakes("name: 010\nbase: {dataset: digits, epochs: 0}\nyes: 1\nmargin: 1_0\n")
+    assert [said.split(": ")[:2] for said in found] == [
+        [f"{FILE}:1", "name"], [f"{FILE}:2", "base.epochs"], [f"{FILE}:3", "yes"], [f"{FILE}:4", "margin"],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("word", ["010", "yes", "1:30", "2026-01-02", "null", "1"])

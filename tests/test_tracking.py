@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from conftest import HANG, TINY, patient, wait_for
 
+from attnbench.errors import AttnbenchError
 from attnbench.spec.run import RunSpec
 from attnbench.store.runs import RunRecord, Store
 
@@ -217,6 +218,58 @@ def test_an_epoch_is_one_batch(copied, monkeypatch):
         store.log(spec.id, "epoch", epoch=epoch, **dict.fromkeys(METRICS, 0.5))
         mirror.deliver(spec.id)
     assert batches == [0, 4, 4, 4]  # the params, then each epoch
+
+
+@pytest.fixture
+def begun(monkeypatch) -> tuple[Any, str]:
+    """A mirror that is open on a database in this folder, and a run with one epoch."""
+    from attnbench.store.mlflow import Mirror, View
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd()}/mlflow.db")
+    store, spec = Store("runs"), RunSpec(**TINY)
+    store.begin(spec.id)
+    store.write(spec.id, View.FILE, View.of(spec).to_json())
+    store.log(spec.id, "epoch", epoch=1, **dict.fromkeys(METRICS, 0.5))
+    mirror = Mirror(store)
+    mirror.open()
+    return mirror, spec.id
+
+
+def test_params_that_did_not_arrive_with_the_run_are_sent_later(begun, monkeypatch):
+    from mlflow import MlflowClient
+
+    mirror, run = begun
+    with monkeypatch.context() as broken:
+        broken.setattr(MlflowClient, "log_batch", lambda *_, **__: pytest.fail("planted"))
+        with pytest.raises(pytest.fail.Exception):
+            mirror.deliver(run)
+    assert shown()[run].data.params == {}
+    mirror.deliver(run)
+    assert shown()[run].data.params["backbone"] == TINY["backbone"]
+    assert points()[run, "train_loss"]
+
+
+def test_a_deleted_experiment_is_told_with_the_command_that_restores_it(begun, attnbench):
+    mirror, run = begun
+    there = client()
+    key = there.create_experiment("attnbench")
+    there.delete_experiment(key)
+    with pytest.raises(AttnbenchError) as told:
+        mirror.deliver(run)
+    (advice,) = re.findall(r"restore it with mlflow (experiments restore .*)", str(told.value))
+    done = subprocess.run([sys.executable, "-m", "mlflow", *advice.split()], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    mirror.deliver(run)
+    assert run in shown()
+
+
+def test_a_file_that_is_no_database_is_not_taken_for_an_old_file_store(monkeypatch):
+    from attnbench.store.mlflow import Mirror
+
+    Path("mlflow.db").write_text("version https://git-lfs.github.com/spec/v1\n" * 40)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd()}/mlflow.db")
+    with pytest.raises(Exception, match="not a database"):
+        Mirror(Store("runs")).open()
 
 
 # --- processes ----------------------------------------------------------------------------------------------------

@@ -2,9 +2,18 @@
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+
+
+def user_cache() -> Path:
+    """The user's cache folder of ours, which may not be there yet; a temporary one for a user without a home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnbench"
+    except RuntimeError:  # neither HOME nor a known user id
+        return Path(tempfile.gettempdir()) / f"attnbench-{os.getuid()}"
 
 
 @contextlib.contextmanager

@@ -213,7 +213,7 @@ class Registry(Generic[Card]):
         where = f"{self.what} {entry.name!r}"
         if key not in entry.defaults:
             known = ", ".join(entry.defaults) or "none"
-            raise BadReference(f"{where} has no option {key!r}; its options: {known}")
+            raise BadReference(f"{where} has no option {key!r}; its options: {known}{nearest(key, entry.defaults)}")
         default = entry.defaults[key]
         value = getattr(entry.card, "synonyms", {}).get(key, {}).get(value, value)
         if key in _nested(entry) and isinstance(value, str):

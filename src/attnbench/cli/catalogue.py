@@ -1,6 +1,5 @@
 """Verbs on what can be asked for: list, show, data."""
 
-import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -76,23 +75,24 @@ def show(name: Positional[str]) -> int:
     Args:
         name: Its name, with options if you like: "ge(extent=2)".
     """
-    from attnbench.catalogue.refs import nearest
+    from attnbench.catalogue.refs import nearest, parse
     from attnbench.catalogue.registry import ATTENTION, BACKBONES, DATASETS
     from attnbench.errors import BadReference
 
-    known: list[str] = []
+    asked = parse(name)
     registries: tuple[Any, ...] = (ATTENTION, BACKBONES, DATASETS)
-    for registry in registries:
-        known += [entry.name for entry in registry]
-        with contextlib.suppress(BadReference):
-            entry = registry.resolve(name).entry
-            for field, value in entry.about().items():
-                if value not in ("", {}, (), None):
-                    print(f"{field:12} {value}")
-            if registry is ATTENTION:
-                _show_cost(name, entry)
-            return 0
-    raise BadReference(f"nothing is called {name!r}{nearest(name, known)}")
+    known = {entry.name: registry for registry in reversed(registries) for entry in registry}
+    by_name = {each.lower(): registry for each, registry in known.items()}
+    registry = ATTENTION if asked.is_object else by_name.get(asked.name.lower())
+    if registry is None:
+        raise BadReference(f"nothing is called {asked.name!r}{nearest(asked.name, known)}")
+    entry = registry.resolve(name).entry
+    for field, value in entry.about().items():
+        if value not in ("", {}, (), None):
+            print(f"{field:12} {value}")
+    if registry is ATTENTION:
+        _show_cost(name, entry)
+    return 0
 
 
 def _show_cost(name: str, entry: Any) -> None:

@@ -48,14 +48,18 @@ def same(
         backbone: Backbone of mechanisms given by name.
         site: Where mechanisms given by name go.
     """
+    from attnbench.catalogue.registry import ATTENTION
     from attnbench.examine.sameness import same as proven
     from attnbench.spec.run import RunSpec
     from attnbench.store.runs import Store
 
     home = Store(store) if store else Store.default()
 
+    names = {entry.name.lower() for entry in ATTENTION}
+
     def meant(asked: str) -> RunSpec:
-        if re.fullmatch(r"[0-9a-f]{4,12}", asked) or Path(asked).is_dir():
+        looks = re.fullmatch(r"[0-9a-f]{4,12}", asked) or (Path(asked) / "record.json").is_file()
+        if looks and asked.lower() not in names:  # ceca is a mechanism, though it could be an id
             return RunSpec.of(home.holding(asked).find(asked).spec)
         return RunSpec(dataset=dataset, backbone=backbone, attention=asked, site=site)
 
@@ -91,18 +95,24 @@ def profile(
         out: Folder of the CSV file, the table and the figure.
     """
     from attnbench.catalogue.registry import ATTENTION
+    from attnbench.examine.profiling import begun, profile_row, write_csv
     from attnbench.examine.profiling import profile as profiles
-    from attnbench.examine.profiling import profile_row, write_csv
     from attnbench.report.costs import line, write
 
     if match is not None:
         return _matched(of, match, bench)
     names = attention or tuple(entry.name for entry in ATTENTION if entry.builtin)
-    folder, rows = out / re.sub(r"\W+", "-", bench.backbone).strip("-"), []
-    for measured in profiles(names, bench, rounds):
-        rows.append(profile_row(measured, bench))
+    folder = out / re.sub(r"\W+", "-", bench.backbone).strip("-")
+    partial = folder / "profile.unfinished.csv"  # an interrupted profile goes on from here
+    rows = begun(partial, names, bench, rounds)
+    for row in rows:
+        print(f"{line(row)}  (measured before)")
+    left = [name for name in names if name not in {row["attention"] for row in rows}]
+    for measured in profiles(left, bench, rounds):
+        rows.append(profile_row(measured, bench, rounds))
         print(line(rows[-1]), flush=True)
-        write_csv(rows, folder / "profile.csv")  # each time: an interrupted profile has lost nothing
+        write_csv(rows, partial)
+    partial.replace(folder / "profile.csv")
     written = write(folder)
     print(f"written: {', '.join(map(str, written))}")
     return 0

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tyro.conf import Positional
 
 from attnbench.cli.flags import DataFlag, StoreFlag
-from attnbench.errors import StoreProblem
+from attnbench.errors import AttnbenchError, StoreProblem
 from attnbench.spec.run import Runtime
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def ui(port: int = 5000) -> int:
     Args:
         port: Port of the server.
     """
+    _check_port(port)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
     process = subprocess.Popen(command, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"})
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
@@ -127,6 +129,25 @@ def ui(port: int = 5000) -> int:
         process.terminate()
         process.wait()
         return 0
+
+
+def _check_port(port: int) -> None:
+    """Refuse a port that is taken, before MLflow is started.
+
+    Raises:
+        AttnbenchError: another program listens there, or there is no such port.
+    """
+    if not 0 < port < 65536:
+        raise AttnbenchError(f"--port {port} must be between 1 and 65535")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as problem:
+            instead = port + 1 if port < 65535 else 5001
+            raise AttnbenchError(
+                f"port {port} cannot be used ({problem.strerror}); try attnbench ui --port {instead}"
+            ) from None
 
 
 def _runtime(**given: str | None) -> Runtime:

@@ -8,7 +8,6 @@ remembers which state of the files (sizes and times) has which content, so that 
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import warnings
@@ -29,7 +28,7 @@ from attnbench.data.decode import CHUNK, Image, decoding, read
 from attnbench.data.folders import counted, files_below, instead
 from attnbench.data.official import compared
 from attnbench.errors import DataProblem
-from attnbench.files import replacing
+from attnbench.files import replacing, user_cache
 
 _FORMAT = 3
 
@@ -127,7 +126,7 @@ def _state(asked: _Asked) -> str | None:
 
 def _home(root: Path) -> Path:
     """`.cache` in the data folder, or the user's cache folder where that cannot be written."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnbench"
+    cache = user_cache()
     for home in (root / ".cache", cache):
         try:
             home.mkdir(parents=True, exist_ok=True)

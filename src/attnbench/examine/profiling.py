@@ -107,14 +107,31 @@ def bench_network(bench: BenchSettings, attention: str) -> nn.Module:
     return model.to(memory_format=torch.channels_last)
 
 
-def profile_row(each: Profile, bench: BenchSettings) -> dict[str, Any]:
+def profile_row(each: Profile, bench: BenchSettings, rounds: int) -> dict[str, Any]:
     """A profile as a flat row: times in seconds, memory in bytes, and what it was measured on."""
     found: dict[str, Any] = {"attention": each.attention, **vars(each.counts)}
     found |= {f"{name}_ratio": value for name, value in each.ratios.items()}
     for name in ("forward", "training"):
         found |= {f"{name}_{key}": value for key, value in vars(getattr(each, name)).items()}
-    about = {**dataclasses.asdict(bench), "image_size": bench.side, "torch": str(torch.__version__)}
-    return {**found, **{name: value for name, value in about.items() if value is not None}}
+    return {**found, **_about(bench, rounds)}
+
+
+def begun(file: Path, attentions: Sequence[str], bench: BenchSettings, rounds: int) -> list[dict[str, Any]]:
+    """The rows that an interrupted profile left, where it measured the same on the same bench; else none."""
+    try:
+        with file.open(newline="", encoding="utf-8") as source:
+            rows: list[dict[str, Any]] = list(csv.DictReader(source))
+    except (OSError, ValueError):
+        return []
+    wanted = {name: str(value) for name, value in _about(bench, rounds).items()}
+    same = all(row.get(name) == value for row in rows for name, value in wanted.items())
+    return [row for row in rows if row["attention"] in attentions] if same else []
+
+
+def _about(bench: BenchSettings, rounds: int) -> dict[str, Any]:
+    """What a profile is measured on."""
+    about = {**dataclasses.asdict(bench), "image_size": bench.side, "rounds": rounds, "torch": str(torch.__version__)}
+    return {name: value for name, value in about.items() if value is not None}
 
 
 def write_csv(rows: Sequence[dict[str, Any]], file: Path) -> None:

@@ -71,7 +71,7 @@ def _estimate(asked: Any) -> None:
 
 
 def _seconds(spec: RunSpec) -> float | None:
-    """CPU seconds of a run: a few training steps, times its images; None if their number is unknown."""
+    """CPU seconds of a run, by a few training steps at its image size; None if the number of images is unknown."""
     card, size = spec.resolved.dataset.card, spec.resolved.image_size
     images = card.images
     if size is None or not images:

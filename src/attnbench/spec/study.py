@@ -56,9 +56,10 @@ class Study:
             BadStudy: one line for each mistake, with its line in the file.
         """
         marked = load(Path(file), field_docs(cls))
-        found = _mistakes(marked.values)
-        if found or marked.twice:
-            lines = [(line, f"{dotted(place)}: appears twice") for place, line in marked.twice]
+        wrong = {place for place, _, _ in marked.wrong}
+        found = [mistake for mistake in _mistakes(marked.values) if (mistake.at or mistake.place) not in wrong]
+        if found or marked.wrong:
+            lines = [(line, f"{dotted(place)}: {what}") for place, line, what in marked.wrong]
             lines += [(marked.line(mistake.at or mistake.place), str(mistake)) for mistake in found]
             raise BadStudy(f"{file}:{line}: {what}" for line, what in sorted(lines, key=lambda pair: pair[0]))
         return cls(**marked.values)

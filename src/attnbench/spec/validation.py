@@ -13,7 +13,7 @@ def violations(cls: type, values: Mapping[str, Any]) -> list[tuple[tuple[str | i
     from pydantic import ValidationError
 
     try:
-        _adapter(cls).validate_python({name: value for name, value in values.items() if name != "id"})
+        _adapter(cls).validate_python(dict(values))
     except ValidationError as problem:
         known = [field.name for field in dataclasses.fields(cls)]
         return [(error["loc"], _sentence(error, known)) for error in problem.errors(include_url=False)]

@@ -5,7 +5,7 @@ from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -23,8 +23,8 @@ class Marked:
     values: dict[str, Any]
     lines: dict[KeyPath, int]
     """The line of every key and element."""
-    twice: list[tuple[KeyPath, int]] = field(default_factory=list)
-    """Keys that stand once more in their mapping, with the line; the first value counts."""
+    wrong: list[tuple[KeyPath, int, str]] = field(default_factory=list)
+    """Keys that appear twice (the first value counts) and words of two meanings (kept as text): place, line, what."""
 
     def line(self, place: KeyPath) -> int:
         """The line of a place, or of the nearest thing around it."""
@@ -86,9 +86,8 @@ def _text(file: Path) -> str:
 class _Loader(yaml.SafeLoader):
     """Plain values as in the core schema of YAML 1.2; PyYAML's own are those of YAML 1.1."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # type: ignore[misc]
 
-
+_Loader.yaml_implicit_resolvers = {}
 _TAG = "tag:yaml.org,2002:"
 _CORE = {
     "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -120,30 +119,31 @@ def _marked(file: Path, text: str) -> Marked | None:
 
 
 def _value(loader: _Loader, node: yaml.Node, place: KeyPath, found: Marked) -> Any:
-    """The node as plain values; lines and doubled keys are noted in `found`."""
+    """The node as plain values; lines, and what is wrong, are noted in `found`."""
     found.lines[place] = node.start_mark.line + 1
     if len(found.lines) > MOST_VALUES:
         raise yaml.MarkedYAMLError(problem=f"more than {MOST_VALUES:,} values", problem_mark=node.start_mark)
     if isinstance(node, yaml.SequenceNode):
         return [_value(loader, item, (*place, number), found) for number, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
-        return _scalar(loader, node)
+        return _scalar(loader, node, place, found)
     values: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        key = _scalar(loader, key_node)
+        key = _scalar(loader, key_node, (*place, str(key_node.value)), found)
         if not isinstance(key, str):
             raise yaml.MarkedYAMLError(problem=f"{key!r} is no name", problem_mark=key_node.start_mark)
         if key in values:
-            found.twice.append(((*place, key), key_node.start_mark.line + 1))
+            found.wrong.append(((*place, key), key_node.start_mark.line + 1, "appears twice"))
             continue
         values[key] = _value(loader, value_node, (*place, key), found)
         found.lines[(*place, key)] = key_node.start_mark.line + 1
     return values
 
 
-def _scalar(loader: _Loader, node: yaml.Node) -> Any:
+def _scalar(loader: _Loader, node: yaml.Node, place: KeyPath, found: Marked) -> Any:
     if isinstance(node, yaml.ScalarNode) and (what := _ambiguous(node)):
-        raise yaml.MarkedYAMLError(problem=what, problem_mark=node.start_mark)
+        found.wrong.append((place, node.start_mark.line + 1, what))
+        return str(node.value)
     try:
         return loader.construct_object(node, deep=True)
     except ValueError as problem:
@@ -151,7 +151,7 @@ def _scalar(loader: _Loader, node: yaml.Node) -> Any:
 
 
 def _ambiguous(node: yaml.ScalarNode) -> str:
-    """What is wrong with a value that YAML 1.1 and 1.2 read differently (`010` is 8 in one and 10 in the other)."""
+    """What to write in place of a value that YAML versions read differently: `010` is 8 in 1.1 and 10 in 1.2."""
     text, tag = str(node.value), node.tag.removeprefix(_TAG)
     zeros = tag == "int" and re.fullmatch(r"[-+]?0[0-9]+", text)
     old = _OLD.resolve(yaml.ScalarNode, text, (True, False)).removeprefix(_TAG)

@@ -2,21 +2,18 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from filelock import FileLock
-
 from attnbench.console import say
 from attnbench.errors import AttnbenchError
 from attnbench.spec.run import RunSpec
+from attnbench.store.locks import sending_lock, tracking_lock
 from attnbench.store.runs import Store
 
 if TYPE_CHECKING:
@@ -83,11 +80,11 @@ class Mirror:
             uri = mlflow.get_tracking_uri()
             if uri.startswith("sqlite:") and not Path(uri.removeprefix("sqlite:///")).exists():
                 say(f"MLflow makes its database {uri} (once, 5-10 s)")
-            with _locked(uri):
+            with tracking_lock(uri):
                 client = MlflowClient()
                 client.search_experiments(max_results=1)
         except MlflowException as problem:
-            if "mlruns" in str(problem) or "file" in str(problem).lower():
+            if "migrate-filestore" in str(problem):
                 raise AttnbenchError(
                     "MLflow no longer reads the old ./mlruns file store here; to keep its runs: "
                     "mlflow migrate-filestore --source ./mlruns --target sqlite:///mlflow.db, then move ./mlruns away"
@@ -102,7 +99,7 @@ class Mirror:
             return
         assert self._client is not None
         view = self._view(run)
-        with _locked(self.store.path.resolve(), run):
+        with sending_lock(self.store.path.resolve(), run):
             key, sent = self._find(run, view)
             points = [
                 line for line in self.store.journal(run) if line["event"] == "epoch" and line["epoch"] not in sent
@@ -137,20 +134,21 @@ class Mirror:
         assert self._client is not None
         experiment = self._experiment(view.experiment)
         known = self._client.search_runs([experiment], f"tags.run_key = '{run}'", max_results=1)
+        there: set[str] = set()
         if known:
-            key = known[0].info.run_id
-            history = self._client.get_metric_history(key, "train_loss")
-            self._runs[run] = key, {int(metric.step) for metric in history}
+            key, there = known[0].info.run_id, set(known[0].data.params)
+            sent = {int(metric.step) for metric in self._client.get_metric_history(key, "train_loss")}
         else:
             name = "-".join(view.params.get(part, "") for part in ("dataset", "attention", "attention_type", "seed"))
             tags = {**view.tags, "run_key": run, "mlflow.runName": name.strip("-").replace("--", "-")}
             began = int(1000 * self.store.journal(run)[0].get("time", 0))
-            made = self._client.create_run(experiment, start_time=began or None, tags=tags)
-            from mlflow.entities import Param
+            key, sent = self._client.create_run(experiment, start_time=began or None, tags=tags).info.run_id, set()
+        from mlflow.entities import Param
 
-            params = [Param(name, value[:6000]) for name, value in view.params.items()]
-            self._client.log_batch(made.info.run_id, params=params)
-            self._runs[run] = made.info.run_id, set()
+        params = [Param(name, value[:6000]) for name, value in view.params.items() if name not in there]
+        if params:  # also where a call that made the run could not send them
+            self._client.log_batch(key, params=params)
+        self._runs[run] = key, sent
         return self._runs[run]
 
     def _experiment(self, name: str) -> str:
@@ -158,6 +156,11 @@ class Mirror:
 
         assert self._client is not None
         known = self._client.get_experiment_by_name(name)
+        if known and known.lifecycle_stage == "deleted":
+            raise AttnbenchError(
+                f"the experiment {name!r} was deleted in MLflow; restore it with "
+                f"mlflow experiments restore --experiment-id {known.experiment_id}"
+            )
         if known:
             return str(known.experiment_id)
         try:
@@ -222,7 +225,8 @@ def mirrored(store: Store, runs: Iterable[str], enabled: bool = True) -> Iterato
         if late:
             reason = trouble[-1] if trouble else "no answer in time"
             reason = "as said above" if reason == mirror.refusal else reason
-            say(f"MLflow: {len(late)} of {len(runs)} runs did not fully arrive ({reason}); `attnbench sync` sends them")
+            share = f"{len(late)} of {len(runs)} runs"
+            say(f"MLflow: {share} did not fully arrive ({reason}); `attnbench sync` sends them once that is mended")
 
 
 def sync(store: Store) -> tuple[int, int]:
@@ -273,12 +277,6 @@ def _follow(mirror: Mirror, runs: list[str], over: threading.Event, trouble: lis
 
 def _first_line(problem: Exception) -> str:
     return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:300]
-
-
-def _locked(*what: object) -> FileLock:
-    """A lock for everybody on this machine who is about to touch the same thing."""
-    digest = hashlib.sha256(repr(list(map(str, what))).encode()).hexdigest()[:12]
-    return FileLock(Path(tempfile.gettempdir()) / f"attnbench-mlflow-{digest}.lock")
 
 
 def _hush() -> None:
