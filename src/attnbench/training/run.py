@@ -28,7 +28,7 @@ from attnbench.store.environment import environment
 from attnbench.store.mlflow import View, mirrored
 from attnbench.store.runs import RunRecord, Store
 from attnbench.training.loop import Pause, State, predictions, stoppable, training
-from attnbench.training.numerics import choose_device, numerics
+from attnbench.training.numerics import choose_device, differences, numerics
 
 Log = Callable[[RunSpec, dict[str, float]], None]
 
@@ -232,8 +232,7 @@ def _resume(store: Store, spec: RunSpec, state: State, numerics: dict[str, Any])
         store.log(spec.id, "start", spec=dataclasses.asdict(spec), numerics=numerics)
         return 0
     if saved["numerics"] != numerics:
-        changed = [key for key in numerics if saved["numerics"].get(key) != numerics[key]]
-        was = ", ".join(f"{key} {saved['numerics'].get(key)} (now {numerics[key]})" for key in changed)
+        was = differences(saved["numerics"], numerics)
         raise StoreProblem(
             f"run {spec.id} was begun with {was}; go on with the same, or delete {store.folder(spec.id)}/ to start anew"
         )
