@@ -18,9 +18,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)
 	$(BIN)/attnbench study $(QUICK) --jobs $(JOBS)
-	$(BIN)/attnbench report $(QUICK)
 	@$(BIN)/attnbench compare "constant(value=0)" none --study $(QUICK) --expect worse || \
 	  { echo; echo "SOMETHING IS BROKEN: a network whose residual branches are multiplied by 0 must come out worse."; exit 1; }
+	$(BIN)/attnbench report $(QUICK) --compare-with results/quick
 	@echo
 	@echo "The report: reports/quick/index.html"
 	@echo "The runs in MLflow: $(BIN)/attnbench ui, then open http://127.0.0.1:5000"

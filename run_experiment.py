@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     add("--experiment_name", default="Visual Attention Benchmark")
     add("--seed", type=int, default=0, help="repetition number")
     add("--device", default="auto", help="auto, cpu or cuda")
+    add("--numerics", choices=["native", "portable"], help="portable: the same bits on every CPU with AVX2; slower")
     add("--data_dir", default=os.environ.get("ATTNBENCH_DATA_DIR", "./data"))
     add("--image_size", type=int, help="another side than the classic 32 (CIFAR) or 224 pixels")
     add("--train_limit", type=int, help="at most so many training images (another run)")
@@ -80,7 +81,7 @@ def experiment(asked: argparse.Namespace) -> None:
     from attnbench.training.run import run
 
     spec = classic_spec(asked)
-    runtime = Runtime(device=asked.device, threads=0, data_dir=asked.data_dir, tracker="none")
+    runtime = Runtime(device=asked.device, threads=0, data_dir=asked.data_dir, tracker="none", numerics=asked.numerics)
     store = Store(runtime.store)
     weights = weights_file(asked.dataset, asked.attention_type)
     params = {name: str(getattr(asked, name)) for name in PARAMS}

@@ -157,7 +157,13 @@ def test_the_flags_and_their_defaults_are_the_classic_ones(script):
         "--weight_decay": 1e-4,
     }
     classic |= {"--experiment_name": "Visual Attention Benchmark", "--data_dir": "./data", "--seed": 0}
-    classic |= {"--device": "auto", "--image_size": None, "--train_limit": None, "--test_limit": None}
+    classic |= {
+        "--device": "auto",
+        "--numerics": None,
+        "--image_size": None,
+        "--train_limit": None,
+        "--test_limit": None,
+    }
     assert {flag: flags[flag] for flag in classic} == classic
     assert flags.keys() - classic.keys() == {"--dataset", "-h", "--help"}
     assert [a.option_strings for a in script.parser()._actions if a.required] == [["--dataset"]]

@@ -19,6 +19,7 @@ from conftest import HANG, TINY, wait_for
 import attnbench
 from attnbench import RunSpec, Runtime, Store
 from attnbench.errors import StoreProblem
+from attnbench.spec.portable import lacking
 from attnbench.store.runs import RunRecord
 from attnbench.training import run as runner
 
@@ -249,6 +250,14 @@ def test_a_checkpoint_of_other_numerics_is_refused_and_stays(data_dir, command, 
     assert "threads 2 (now 1)" in refused.stderr
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
     assert run(data_dir, threads=2).resumed == 1
+
+
+@pytest.mark.skipif(bool(lacking()), reason=f"portable numerics need AVX2: {lacking()}")
+def test_a_checkpoint_of_native_numerics_is_not_gone_on_with_in_portable_ones(command, interrupted):
+    interrupted(15)
+    refused = subprocess.run([*command, "--numerics=portable"], capture_output=True, text=True, timeout=60)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert "begun with native numerics (now portable; --numerics native goes on)" in refused.stderr
 
 
 def test_two_processes_asked_for_one_run_train_it_once(command, undisturbed):

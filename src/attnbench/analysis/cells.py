@@ -174,5 +174,6 @@ def _mixed(title: str, records: list[RunRecord]) -> list[str]:
 
 
 def _differing(numerics: list[dict[str, object]]) -> str:
-    names = [name for name in numerics[0] if len({repr(one.get(name)) for one in numerics}) > 1]
+    known = dict.fromkeys(name for one in numerics for name in one)
+    names = [name for name in known if len({repr(one.get(name)) for one in numerics}) > 1]
     return f" ({', '.join(names)})" if names else ""

@@ -19,20 +19,28 @@ if TYPE_CHECKING:
     from attnbench.analysis.comparison import Comparison
 
 
-def report(source: Positional[Path], store: StoreFlag = None, out: Path | None = None) -> int:
+def report(
+    source: Positional[Path], store: StoreFlag = None, out: Path | None = None, compare_with: Path | None = None
+) -> int:
     """Write and print the comparison of a study, or of all runs in a folder.
 
     Args:
         source: A study file, or a folder of runs.
         out: Folder of the report (default: reports/NAME).
+        compare_with: A folder with records of the same runs: say whether they are identical, or how far apart.
     """
-    from attnbench.report import markdown, write
+    from attnbench.report import agreement, markdown, write
+    from attnbench.store.runs import Store
 
     comparison, slug = _compared(source, store)
+    if compare_with is not None and not compare_with.is_dir():
+        raise StoreProblem(f"--compare-with {compare_with}: no such folder")
     folder = out or Path("reports") / slug
     files = write(comparison, folder)
     print(markdown(comparison))
     print(f"written: {files[0]} and {len(files) - 1} files beside it")
+    if compare_with is not None:
+        print(agreement(comparison, Store(compare_with).records(), f"{compare_with}/"))
     return 0
 
 

@@ -1,13 +1,16 @@
 """Verbs that train: run, study."""
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
 from attnbench.cli.flags import RuntimeFlags
+from attnbench.console import say
+from attnbench.spec.portable import lacking
 from attnbench.spec.run import RunSpec
 
 
@@ -49,6 +52,7 @@ def study(file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run:
     from attnbench.spec.study import Study
 
     plan = Study.load(file)
+    runtime = dataclasses.replace(runtime, numerics=runtime.numerics or _possible(plan.numerics, file))
     sweep = Sweep(plan.runs(), runtime, plan.recipe, plan.name)
     pending = sweep.pending()
     print(f"{plan.name}: {len(sweep.specs)} runs, {len(sweep.specs) - len(pending)} done, {len(pending)} left")
@@ -72,3 +76,11 @@ def study(file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run:
     done = len(sweep.specs) - len(sweep.pending())
     print(f"{plan.name}: {done} of {len(sweep.specs)} runs are done in {runtime.store}/")
     return 1 if failures else 0
+
+
+def _possible(numerics: Literal["native", "portable"], file: Path) -> Literal["native", "portable"]:
+    """What a study's file asks for, where this machine has it; a flag that asks is refused instead."""
+    if numerics == "native" or not (why := lacking()):
+        return numerics
+    say(f"{file}: no portable numerics here ({why}): runs take this machine's own, and digits may differ")
+    return "native"

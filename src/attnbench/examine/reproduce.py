@@ -45,6 +45,7 @@ def reproduce(run: str, runtime: Runtime) -> Reproduction:
             device="cpu" if stored.numerics["device"] == "cpu" else "cuda",
             threads=stored.numerics["threads"],
             compile=stored.numerics["compile"],
+            numerics="portable" if stored.numerics.get("portable") else "native",
             store=aside,
             data_dir=runtime.data_dir,
             tracker="none",

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from attnbench.errors import AttnbenchError, BadSpec, Diverged
+from attnbench.spec.portable import pins
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store.mlflow import View, mirrored
 from attnbench.store.runs import RunRecord, Store
@@ -223,7 +224,7 @@ def _start(job: str, asked: Mapping[str, object], runtime: Runtime) -> subproces
         stdout=subprocess.PIPE if job == "estimate" else subprocess.DEVNULL if job == "train" else None,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+        env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **pins(runtime.numerics)},
         start_new_session=True,
     )
     assert process.stdin is not None

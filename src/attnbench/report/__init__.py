@@ -6,13 +6,14 @@ from pathlib import Path
 
 from attnbench.analysis.comparison import Comparison
 from attnbench.errors import StoreProblem
+from attnbench.report.agreement import agreement
 from attnbench.report.evidence import Quality, quality
 from attnbench.report.figures import Figure, figures
 from attnbench.report.latex import bibliography, table
 from attnbench.report.page import page
 from attnbench.report.tables import markdown, write_csv
 
-__all__ = ["html", "markdown", "write"]
+__all__ = ["agreement", "html", "markdown", "write"]
 
 
 def html(comparison: Comparison) -> str:

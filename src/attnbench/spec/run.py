@@ -126,6 +126,8 @@ class Runtime:
     """CPU threads of a run; 0 for all cores. Other numbers give other bits."""
     compile: bool = False
     """Compile the network with torch.compile; pays off for long runs only."""
+    numerics: Literal["native", "portable"] | None = None
+    """portable: the same bits on every CPU with AVX2, but slower; native: this machine's own; None: as a study says."""
     store: str = dataclasses.field(default_factory=lambda: os.environ.get("ATTNBENCH_STORE", "runs"))
     """Folder of runs."""
     data_dir: str = dataclasses.field(default_factory=lambda: os.environ.get("ATTNBENCH_DATA_DIR", "data"))
@@ -141,6 +143,10 @@ class Runtime:
             found["threads"] = f"{self.threads} must be at least 0"
         if self.device.split(":")[0] not in ("auto", "cpu", "cuda"):
             found["device"] = f"{self.device!r} is not one of 'auto', 'cpu', 'cuda', 'cuda:N'"
+        if self.numerics == "portable" and self.device.startswith("cuda"):
+            found["device"] = f"{self.device!r} has no portable numerics, which are a CPU's; give numerics 'native'"
+        if self.numerics == "portable" and self.compile:
+            found["compile"] = "compiled code takes this processor's own instructions; give numerics 'native'"
         if found:
             raise BadSpec(found)
         for name in ("store", "data_dir"):  # a shell leaves the ~ of --store=~/runs as it is

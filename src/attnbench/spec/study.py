@@ -42,6 +42,8 @@ class Study:
     """Equivalence margin in percentage points."""
     pairing: Literal["independent", "paired"] = "independent"
     """How the analysis treats equal seeds, declared beforehand."""
+    numerics: Literal["native", "portable"] = "native"
+    """portable: the same bits on every CPU with AVX2, but slower; native: each machine's own."""
 
     def __post_init__(self) -> None:
         found = _mistakes(vars(self))

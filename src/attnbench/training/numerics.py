@@ -1,24 +1,29 @@
-"""What can change bits besides the spec: device, threads, layout, versions."""
+"""What can change bits besides the spec: device, instructions, threads, layout, versions."""
 
 import contextlib
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
 from attnbench.errors import BadSpec
+from attnbench.spec.portable import WORDS
 from attnbench.spec.run import RunSpec, Runtime
+from attnbench.training.instructions import PORTABLE, hold_to_portable, instructions
 
 
 def choose_device(runtime: Runtime) -> torch.device:
-    """The device that was asked for; a GPU, if there is one, for `auto`.
+    """The device that was asked for; for `auto` a GPU, if there is one, and the CPU where numerics are portable.
 
     Raises:
-        BadSpec: CUDA where torch sees none.
+        BadSpec: CUDA where torch sees none; portable numerics that cannot be had, or no longer in this process.
     """
     wanted = runtime.device
+    if runtime.numerics == "portable":
+        hold_to_portable()
+        return torch.device("cpu")
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if wanted.startswith("cuda") and not torch.cuda.is_available():
@@ -40,7 +45,8 @@ def numerics(spec: RunSpec, runtime: Runtime, device: torch.device) -> Iterator[
     try:
         yield {
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            **instructions(),
+            "portable": instructions() == PORTABLE and device.type == "cpu" and not runtime.compile,
             "threads": threads,
             "compile": runtime.compile,
             "layout": "channels_last",
@@ -52,6 +58,19 @@ def numerics(spec: RunSpec, runtime: Runtime, device: torch.device) -> Iterator[
         torch.use_deterministic_algorithms(before[1])
         if device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What changed between the numerics of two runs, in words: `threads 2 (now 1)`."""
+    changed = [name for name in now if before.get(name) != now[name]]
+    words = []
+    if "portable" in changed and before.get("portable"):
+        words = ["portable numerics (now native; --numerics portable goes on)"]
+    elif "portable" in changed and now["portable"]:
+        words = ["native numerics (now portable; --numerics native goes on)"]
+    told = {"portable", *WORDS} if words else {"portable"}
+    rest = [name for name in changed if name not in told]
+    return ", ".join(words + [f"{WORDS.get(name, name)} {before.get(name)} (now {now[name]})" for name in rest])
 
 
 def keep_pages() -> None:

@@ -29,7 +29,7 @@ from attnbench.store.mlflow import View, mirrored
 from attnbench.store.runs import RunRecord, Store
 from attnbench.training.done import finished
 from attnbench.training.loop import Pause, Predicted, State, predict, stoppable, training
-from attnbench.training.numerics import choose_device, numerics
+from attnbench.training.numerics import choose_device, differences, numerics
 
 Log = Callable[[RunSpec, dict[str, float]], None]
 
@@ -233,8 +233,7 @@ def _resume(store: Store, spec: RunSpec, state: State, mark: dict[str, Any]) -> 
         store.log(spec.id, "start", spec=dataclasses.asdict(spec), numerics=numerics)
         return 0
     if saved["numerics"] != numerics:
-        changed = [key for key in numerics if saved["numerics"].get(key) != numerics[key]]
-        was = ", ".join(f"{key} {saved['numerics'].get(key)} (now {numerics[key]})" for key in changed)
+        was = differences(saved["numerics"], numerics)
         raise StoreProblem(
             f"run {spec.id} was begun with {was}; go on with the same, or delete {store.folder(spec.id)}/ to start anew"
         )
