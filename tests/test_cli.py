@@ -17,7 +17,7 @@ from attnbench.store.runs import RunRecord
 from attnbench.training import run as runner
 
 VERBS = ("run", "study", "report", "compare", "list", "show", "check", "same", "profile", "data", "evaluate")
-VERBS += ("reproduce", "sync", "ui")
+VERBS += ("predict", "reproduce", "sync", "ui")
 HEAVY = {"torch", "torchvision", "mlflow", "pandas", "scipy", "sklearn", "altair"}
 GIVEN: dict[str, Any] = {
     "dataset": "CIFAR100", "attention": "se(reduction=8)", "backbone": "resnet56", "site": "stage", "stages": (2, 3),

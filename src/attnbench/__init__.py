@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from attnbench.spec.run import RunSpec, Runtime
     from attnbench.spec.study import Study
     from attnbench.store.runs import Store
-    from attnbench.training.run import load, run
+    from attnbench.training.predictor import load, predict_files
+    from attnbench.training.run import run
 
 __version__ = "0.1.0"
 
@@ -25,7 +26,8 @@ _HOME = {
     "Study": "spec.study",
     "Store": "store.runs",
     "run": "training.run",
-    "load": "training.run",
+    "load": "training.predictor",
+    "predict_files": "training.predictor",
     "compare": "analysis.comparison",
     "network": "networks.network",
     "build_attention": "mechanisms",
@@ -45,6 +47,7 @@ __all__ = [
     "dataset",
     "load",
     "network",
+    "predict_files",
     "run",
 ]
 

@@ -10,7 +10,7 @@ import tyro
 from attnbench.cli.catalogue import data, list_, show
 from attnbench.cli.examining import check, profile, same
 from attnbench.cli.flags import run_flags
-from attnbench.cli.reading import compare, evaluate, report, reproduce, sync, ui
+from attnbench.cli.reading import compare, evaluate, predict, report, reproduce, sync, ui
 from attnbench.cli.training import run_verb, study
 from attnbench.errors import AttnbenchError
 
@@ -25,6 +25,7 @@ VERBS: dict[str, Callable[..., int]] = {
     "profile": profile,
     "data": data,
     "evaluate": evaluate,
+    "predict": predict,
     "reproduce": reproduce,
     "sync": sync,
     "ui": ui,

@@ -1,4 +1,4 @@
-"""Verbs on what is there already: report, compare, evaluate, reproduce, sync, ui."""
+"""Verbs on what is there already: report, compare, evaluate, predict, reproduce, sync, ui."""
 
 import dataclasses
 import os
@@ -95,6 +95,33 @@ def evaluate(
         f"test accuracy {found['accuracy']:.2f} % with {gate} gates at {found['sites']} sites, "
         f"{record.accuracy:.2f} % with its own ({gap:+.2f}, {found['images']:,} images)"
     )
+    return 0
+
+
+def predict(
+    run: Positional[str],
+    images: Positional[tuple[Path, ...]],
+    top: int = 3,
+    store: StoreFlag = None,
+    device: str = "auto",
+) -> int:
+    """Say what a trained run takes image files for, read and predicted as its test images were.
+
+    Args:
+        run: An id, the beginning of one, or a run's folder.
+        images: Image files; each gives one line with the most probable classes.
+        top: So many classes a line.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    from attnbench.training.predictor import predict_files
+
+    if not images or top < 1:
+        raise AttnbenchError("attnbench predict RUN IMAGE... needs an image file, and --top at least 1")
+    names, logits = predict_files(run, images, _runtime(store=store, device=device))
+    for file, shares in zip(images, logits.double().softmax(1), strict=True):
+        best = shares.topk(min(top, len(names)))
+        said = [f"{names[int(c)]} {100 * float(p):.2f} %" for p, c in zip(best.values, best.indices, strict=True)]
+        print(f"{file}  {'  '.join(said)}")
     return 0
 
 

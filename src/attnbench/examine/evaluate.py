@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from attnbench.data.batches import Batches
 from attnbench.data.splits import Split, load_splits
 from attnbench.errors import AttnbenchError, DataProblem
-from attnbench.networks.network import Predictor
 from attnbench.seeding import stream
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store import predictions as predictions_file
 from attnbench.store.runs import RunRecord, Store
 from attnbench.training.loop import predict
 from attnbench.training.numerics import choose_device, numerics
-from attnbench.training.run import load, test_scores
+from attnbench.training.predictor import load
+from attnbench.training.run import test_scores
 
 Gate = Literal["shuffled", "mean"]
 Swap = Callable[[Tensor], Tensor]
@@ -59,7 +59,7 @@ def _evaluated(store: Store, record: RunRecord, gate: Gate, runtime: Runtime) ->
         raise DataProblem(f"run {record.id} was tested on other images than those in {runtime.data_dir}/")
     order = np.random.default_rng(stream(spec.seed, "gate")).permutation(len(splits.test))
     test, train = _shuffled(splits.test, order), splits.train
-    model, constants = _network(record).to(device), record.input["normalise"]
+    model, constants = load(record).model.to(device), record.input["normalise"]
     sites = _gated(model, record)
     with numerics(spec, runtime, device) as bits:
         if gate == "mean":
@@ -75,12 +75,6 @@ def _evaluated(store: Store, record: RunRecord, gate: Gate, runtime: Runtime) ->
     predictions_file.write(Path(record.folder) / f"gate-{gate}.npz", predicted.logits.numpy(), predicted.labels.numpy())
     store.write(record.id, f"gate-{gate}.json", json.dumps(found, indent=1))
     return found
-
-
-def _network(record: RunRecord) -> nn.Module:
-    predictor = load(record)
-    assert isinstance(predictor, Predictor)
-    return predictor.model.to(memory_format=torch.channels_last)
 
 
 def _gated(model: nn.Module, record: RunRecord) -> list[nn.Module]:

@@ -3,8 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from attnbench.catalogue.cards import Backbone, Paper
 from attnbench.catalogue.places import Place, place, sites
@@ -76,24 +75,6 @@ def site_pattern(known: Mapping[str, str], site: str, backbone: str, hint: str =
     raise BadReference(
         f"site {site!r}: backbone {backbone!r} has the sites {names}{nearest(site, known)} (or pattern:REGEX)"
     )
-
-
-class Predictor(nn.Module):
-    """A trained network that takes images as they are: uint8 in 0..255 or float in 0..1, B C H W."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, model: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        super().__init__()
-        self.model = model
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
-        self.register_buffer("std", torch.tensor(std)[:, None, None])
-
-    def forward(self, images: Tensor) -> Tensor:
-        if images.dtype == torch.uint8:
-            images = images.float() / 255
-        return self.model((images - self.mean) / self.std)
 
 
 def _assembled(

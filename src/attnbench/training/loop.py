@@ -165,7 +165,7 @@ def predict(model: nn.Module, batches: Batches) -> Predicted:
     spec, size = batches.spec, batches.spec.batch_size
     logits: list[Tensor] = []
     model.eval()
-    with torch.inference_mode(), _autocast(spec, batches.device):
+    with torch.inference_mode(), autocast(spec, batches.device):
         while (done := sum(map(len, logits))) < len(batches.split):
             try:
                 for images, _ in batches.plain(size, done):
@@ -215,7 +215,7 @@ def _step(
 ) -> None:
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(spec, state.epoch, step, steps)
-    with _autocast(spec, images.device):
+    with autocast(spec, images.device):
         logits = forward(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=spec.label_smoothing)
     state.scaler.scale(loss).backward()
@@ -230,7 +230,7 @@ def _step(
         _check_losses(spec, state, steps)
 
 
-def _autocast(spec: RunSpec, device: torch.device) -> torch.amp.autocast_mode.autocast:
+def autocast(spec: RunSpec, device: torch.device) -> torch.amp.autocast_mode.autocast:
     """Half precision on CUDA; never on a CPU, where it is many times slower."""
     half = torch.float16 if spec.precision == "fp16" else torch.bfloat16
     return torch.autocast(device.type, dtype=half, enabled=device.type == "cuda" and spec.precision != "fp32")

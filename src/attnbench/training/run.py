@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import nn
 
 from attnbench.console import say
@@ -21,7 +20,7 @@ from attnbench.data.splits import Splits, constants, load_splits
 from attnbench.errors import AttnbenchError, Diverged, StoreProblem
 from attnbench.files import replacing
 from attnbench.networks.cost import cost
-from attnbench.networks.network import Predictor, network_of
+from attnbench.networks.network import network_of
 from attnbench.spec.run import RunSpec, Runtime, canonical
 from attnbench.store import predictions as predictions_file
 from attnbench.store.environment import environment
@@ -159,30 +158,6 @@ def _unfinished(spec: RunSpec, recipe: str) -> RunRecord:
         environment=environment(),
         cards=spec.resolved.cards(),
     )
-
-
-def load(run: str | Path | RunRecord, store: str | Path | None = None) -> nn.Module:
-    """A trained network that predicts: images B C H W, uint8 or float in 0..1, to logits B K.
-
-    Args:
-        run: a record, a run's id or the beginning of it, or a run's folder.
-        store: the folder of runs; None for the default.
-
-    Raises:
-        StoreProblem: no such run, or one without weights.
-    """
-    home = Store(store) if store else Store.default()
-    record = run if isinstance(run, RunRecord) else home.holding(run).find(run)
-    images = record.input
-    model = network_of(RunSpec.of(record.spec), images["classes"], images["channels"], images["image_size"])
-    file = Path(record.folder) / "weights.safetensors"
-    if not file.is_file():
-        raise StoreProblem(f"run {record.id} has no weights: {file} is not there")
-    try:
-        model.load_state_dict(load_file(file))
-    except (OSError, SafetensorError) as problem:
-        raise StoreProblem(f"{file} cannot be read ({problem}); delete the run's folder to train it again") from None
-    return Predictor(model, *map(tuple, images["normalise"])).eval()
 
 
 def weights_digest(weights: dict[str, torch.Tensor]) -> str:
