@@ -260,6 +260,10 @@ def floats(root, split):
     return np.full((4, 8, 8, 3), 0.5), np.arange(4) % 2
 def channels_first(root, split):
     return np.zeros((4, 3, 8, 8), np.uint8), np.arange(4) % 2
+def the_folders(root, split):
+    from PIL import Image
+    files = sorted((root / "mine").rglob("*.png"), reverse=True)
+    return np.stack([np.asarray(Image.open(file)) for file in files]), [file.parent.name == "dog" for file in files]
 def short(root, split):
     return np.zeros((4, 8, 8, 3), np.uint8), [0, 1]
 """
@@ -279,6 +283,12 @@ def test_a_users_own_function_is_a_data_set(own):
     assert (len(splits.train), len(splits.test), splits.classes) == (20, 10, 2)
     assert splits.train.source.images.shape == (20, 5, 5, 1)
     assert statistics(splits.train)[0] == (7.5 / 255,)
+
+
+def test_an_array_of_the_images_of_a_folder_is_the_same_data(own, mine):
+    array, folder = (load(name).train.source for name in (f"{own}:the_folders", FOLDER))
+    assert array.fingerprint == folder.fingerprint
+    np.testing.assert_array_equal(array.images, folder.images)
 
 
 @pytest.mark.parametrize("function", ["floats", "channels_first", "short"])
