@@ -13,6 +13,7 @@ from test_data import FOLDER, pictures
 from attnbench import RunSpec, Runtime, run
 from attnbench.data import cache
 from attnbench.execution.sweep import Sweep
+from attnbench.store.mlflow import sync
 from attnbench.store.runs import RunRecord, Store
 
 RUNTIME = Runtime(data_dir=".", store="runs", tracker="none")
@@ -47,10 +48,33 @@ def test_a_run_whose_images_changed_is_done_again_and_its_old_record_is_kept(cha
     (line,) = [line for line in capsys.readouterr().err.splitlines() if SPEC.id in line]
     assert "was done on other images than are there now and is done again" in line
     assert again.data_fingerprint != record.data_fingerprint
-    aside = Path("runs", SPEC.id, f"record-of-{record.data_fingerprint}.json")
+    aside = Path("runs", SPEC.id, "record-1.json")
     assert str(aside) in line
-    assert json.loads(aside.read_text())["test"] == record.test
+    assert RunRecord.from_json(aside.read_text()) == record
     assert [found.data_fingerprint for found in Store("runs").records()] == [again.data_fingerprint]
+
+
+def test_a_run_is_done_again_as_often_as_its_images_change_and_no_record_is_lost(record):
+    for _ in range(3):
+        swap()
+        run(SPEC, RUNTIME)
+    kept = [json.loads(Path("runs", SPEC.id, f"record-{n}.json").read_text())["data_fingerprint"] for n in (1, 2, 3)]
+    assert kept[0] == kept[2] == record.data_fingerprint != kept[1]
+
+
+def test_mlflow_shows_a_run_on_other_images_as_a_run_of_its_own(record, monkeypatch):
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{Path.cwd()}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    sync(Store("runs"))
+    swap()
+    again = run(SPEC, Runtime(data_dir=".", store="runs", tracker="mlflow"))
+    client = MlflowClient(tracking_uri=uri)
+    shown = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    losses = {run.data.tags["run_key"]: run.data.metrics["train_loss"] for run in shown}
+    assert losses == {SPEC.id: record.curves[-1]["train_loss"], f"{SPEC.id}-2": again.curves[-1]["train_loss"]}
 
 
 def test_a_run_whose_images_did_not_change_is_done_without_decoding_them(record, monkeypatch):

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import runpy
 import shutil
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SHARED
+from conftest import ROOT, SHARED
 from PIL import Image
 from test_download import READERS, cifar
 
@@ -56,7 +57,7 @@ def as_folder(root: Path, goal: Path, form: str = "PNG", names: tuple[str, ...] 
 @PLACES
 def test_official_files_and_a_lossless_folder_of_them_are_one_data_set(form, pickles):
     as_folder(pickles, Path("folder"), form[0], **form[1])
-    one, other = load(pickles), load(Path("folder"))
+    one, other = (load(root, val_fraction=0.25) for root in (pickles, Path("folder")))
     assert fingerprints(other) == fingerprints(one)
     assert other.train.source.names == one.train.source.names == NAMES
     np.testing.assert_array_equal(other.train.labels, one.train.labels)
@@ -260,6 +261,16 @@ def test_a_list_and_a_digest_go_together_and_have_as_many_images_as_were_release
 
 def test_the_lists_take_less_than_a_megabyte():
     assert 0 < sum(file.stat().st_size for file in official.HOME.glob("*.npz")) < 1_000_000
+
+
+def test_a_list_and_its_digest_are_made_again_from_the_data(monkeypatch, capsys):
+    shipped = official.HOME / "digits.npz"
+    monkeypatch.setattr(official, "HOME", Path("official").resolve())
+    monkeypatch.setattr("sys.argv", ["manifest.py", "digits"])
+    runpy.run_path(str(ROOT / "benchmarks/manifest.py"), run_name="__main__")
+    assert f'digests={{"all": "{DATASETS.find("digits").card.digests["all"]}"}},' in capsys.readouterr().out
+    with np.load(shipped) as kept, np.load("official/digits.npz") as made:
+        assert {name: kept[name].tolist() for name in kept} == {name: made[name].tolist() for name in made}
 
 
 def test_the_digits_are_the_official_ones(attnbench):

@@ -279,7 +279,7 @@ def test_a_dry_run_warns_of_a_design_that_can_never_decide(monkeypatch, capsys, 
 
 
 def test_a_study_that_is_done_has_no_design_any_more(attnbench, plan):
-    stored(records())
+    stored(records(data_fingerprint=""))  # of images that nothing is known of
     assert attnbench("study", plan, "--dry-run").stdout.splitlines()[0] == "plan: 15 runs, 15 done, 0 left"
     assert "design" not in attnbench("study", plan, "--dry-run").stdout
 

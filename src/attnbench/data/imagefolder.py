@@ -41,12 +41,16 @@ def _learnable(folder: Path, classes: Mapping[str, tuple[Path, ...]], least: int
         raise DataProblem(f"{folder} holds no images in its folders ({names}); one folder a class is expected")
     if few := [name for name, files in classes.items() if len(files) < least]:
         more = f" (and {len(few) - 1:,} more classes)" if len(few) > 1 else ""
+        here, needed = _images(len(classes[few[0]])), _images(least)
         raise DataProblem(
-            f"{folder / few[0]}{more} has {len(classes[few[0]])} images; a class needs at least {least}: "
-            "add images, or remove the folder"
+            f"{folder / few[0]}{more} has {here}; a class needs at least {needed}: add some, or remove the folder"
         )
     if len(classes) < 2:
         (name,) = classes
-        raise DataProblem(
-            f"{folder} has one class folder only, {name}; at least two classes are needed, one folder each"
-        )
+        inner = any(item.is_dir() for item in (folder / name).iterdir())
+        hint = f' (or did you mean path="{folder / name}"?)' if inner else ""
+        raise DataProblem(f"{folder} has one class folder only, {name}; at least two classes are needed{hint}")
+
+
+def _images(number: int) -> str:
+    return f"{number} image{'s' if number != 1 else ''}"

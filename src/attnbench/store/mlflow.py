@@ -60,7 +60,7 @@ class Mirror:
         self.store = store
         self.refusal = ""
         self._client: MlflowClient | None = None
-        self._seen: dict[str, tuple[int, bool, int]] = {}
+        self._seen: dict[str, tuple[str, int, bool, int]] = {}
         self._runs: dict[str, tuple[str, set[int]]] = {}
 
     def open(self) -> None:
@@ -94,7 +94,7 @@ class Mirror:
 
     def deliver(self, run: str) -> None:
         """Send what MLflow does not have yet of one run, and close the MLflow run when ours has ended."""
-        state = size, ended, _ = self._state(run)
+        state = _, size, ended, _ = self._state(run)
         if self._seen.get(run) == state or not size:
             return
         assert self._client is not None
@@ -112,35 +112,41 @@ class Mirror:
 
     def behind(self, runs: Iterable[str]) -> list[str]:
         """The runs of which something has not been sent."""
-        return [run for run in runs if self._state(run)[0] and self._seen.get(run) != self._state(run)]
+        return [run for run in runs if self._state(run)[1] and self._seen.get(run) != self._state(run)]
 
-    def _state(self, run: str) -> tuple[int, bool, int]:
-        """How long a run's journal is, whether the run has ended, and how many of its artifacts are there."""
+    def _state(self, run: str) -> tuple[str, int, bool, int]:
+        """The edition of a run, how long its journal is, whether it has ended, and how many artifacts are there."""
         folder = self.store.folder(run)
         try:
             size = (folder / "journal.jsonl").stat().st_size
             artifacts = self._view(run).artifacts
         except OSError:
-            return 0, False, 0
-        return size, (folder / "record.json").exists(), sum(Path(file).is_file() for file in artifacts)
+            return "", 0, False, 0
+        return (
+            self.store.edition(run),
+            size,
+            (folder / "record.json").exists(),
+            sum(Path(file).is_file() for file in artifacts),
+        )
 
     def _view(self, run: str) -> View:
         return View(**json.loads((self.store.folder(run) / View.FILE).read_text()))
 
     def _find(self, run: str, view: View) -> tuple[str, set[int]]:
         """The MLflow run of ours, made if need be, and the epochs it has."""
-        if run in self._runs:
-            return self._runs[run]
+        edition = self.store.edition(run)
+        if edition in self._runs:
+            return self._runs[edition]
         assert self._client is not None
         experiment = self._experiment(view.experiment)
-        known = self._client.search_runs([experiment], f"tags.run_key = '{run}'", max_results=1)
+        known = self._client.search_runs([experiment], f"tags.run_key = '{edition}'", max_results=1)
         there: set[str] = set()
         if known:
             key, there = known[0].info.run_id, set(known[0].data.params)
             sent = {int(metric.step) for metric in self._client.get_metric_history(key, "train_loss")}
         else:
             name = "-".join(view.params.get(part, "") for part in ("dataset", "attention", "attention_type", "seed"))
-            tags = {**view.tags, "run_key": run, "mlflow.runName": name.strip("-").replace("--", "-")}
+            tags = {**view.tags, "run_key": edition, "mlflow.runName": name.strip("-").replace("--", "-")}
             began = int(1000 * self.store.journal(run)[0].get("time", 0))
             key, sent = self._client.create_run(experiment, start_time=began or None, tags=tags).info.run_id, set()
         from mlflow.entities import Param
@@ -148,8 +154,8 @@ class Mirror:
         params = [Param(name, value[:6000]) for name, value in view.params.items() if name not in there]
         if params:  # also where a call that made the run could not send them
             self._client.log_batch(key, params=params)
-        self._runs[run] = key, sent
-        return self._runs[run]
+        self._runs[edition] = key, sent
+        return self._runs[edition]
 
     def _experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException

@@ -180,10 +180,20 @@ class Store:
         with held:
             yield
 
-    def set_aside(self, record: RunRecord) -> Path:
-        """Rename the record of a run that is to be done again on other images; returns its new place."""
-        file = self.folder(record.id) / "record.json"
-        return file.replace(file.with_name(f"record-of-{record.data_fingerprint}.json"))
+    def set_aside(self, run: str) -> Path:
+        """Rename the record and the journal of a run that is done again on other images; returns the record's place."""
+        folder, number = self.folder(run), len(self._set_aside(run)) + 1
+        with contextlib.suppress(FileNotFoundError):
+            (folder / "journal.jsonl").replace(folder / f"journal-{number}.jsonl")
+        return (folder / "record.json").replace(folder / f"record-{number}.json")
+
+    def edition(self, run: str) -> str:
+        """A run's id, with a number behind it from the second time on that it is done on other images."""
+        earlier = len(self._set_aside(run))
+        return f"{run}-{earlier + 1}" if earlier else run
+
+    def _set_aside(self, run: str) -> list[Path]:
+        return list(self.folder(run).glob("record-*.json"))
 
     def begin(self, run: str) -> None:
         """Make the run's folder; the record of an earlier failure goes, and what a crash left half written."""

@@ -40,7 +40,7 @@ def finished(spec: RunSpec, store: Store, data_dir: str | Path) -> RunRecord | N
         return None
     if not pending([spec], store, data_dir):
         return record
-    aside = store.set_aside(record)
+    aside = store.set_aside(spec.id)
     say(f"run {spec.id} was done on other images than are there now and is done again; its old record: {aside}")
     return None
 
