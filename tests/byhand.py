@@ -171,8 +171,13 @@ def sides(mean: float, half: float) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def median_seconds(arm: Arm) -> float:
-    return float(np.median([record["timings"]["train"] for record in arm.records]))
+def log_seconds(arm: Arm) -> np.ndarray:
+    """Of each run's CPU time in training."""
+    return np.log([sum(point["cpu_seconds"] for point in record["curves"]) for record in arm.records])
+
+
+def mean_seconds(arm: Arm) -> float:
+    return float(np.exp(log_seconds(arm).mean()))
 
 
 def steps(cell: dict[str, Arm]) -> list[tuple]:

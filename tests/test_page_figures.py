@@ -9,7 +9,7 @@ from byhand import (
     MONTE_CARLO,
     between,
     gap,
-    median_seconds,
+    mean_seconds,
     new_images,
     recalls,
     same,
@@ -101,7 +101,7 @@ def test_a_figure_in_words_says_its_numbers(shown):
         )
         shows(
             said["time"].replace(" s", ".00 s"),
-            *(n for arm in arms for n in (arm.accuracy.mean(), round(median_seconds(arm)))),
+            *(n for arm in arms for n in (arm.accuracy.mean(), round(mean_seconds(arm)))),
         )
         shows(said["calibration"], *(np.mean(scored(arm)[2]) for arm in arms))
         rows = shown.specs[f"{place:02d}-classes"]["datasets"]["rows"]

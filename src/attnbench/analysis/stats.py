@@ -87,6 +87,14 @@ def gap(values: Values, baseline: Values, pairing: Pairing = "independent") -> E
     return Estimate(mean, *_around(mean, error, freedom), min(len(one), len(two)))
 
 
+def prediction_half_width(values: Values) -> float:
+    """Half the width of Student's 95 % interval for one more value like these; nan below two."""
+    from scipy.stats import t
+
+    n = len(values)
+    return float(t.ppf(1 - ALPHA / 2, n - 1)) * standard_error(values) * math.sqrt(n + 1) if n > 1 else math.nan
+
+
 def standard_error(values: Values) -> float:
     """Standard error of a mean of independent values; nan below two."""
     sample = np.asarray(values, float)

@@ -11,6 +11,7 @@ from attnbench.examine.bench import BenchSettings
 
 if TYPE_CHECKING:
     from attnbench.examine.matching import Measure
+    from attnbench.spec.run import RunSpec
 
 
 def check(attention: Positional[str]) -> int:
@@ -48,20 +49,12 @@ def same(
         backbone: Backbone of mechanisms given by name.
         site: Where mechanisms given by name go.
     """
-    from attnbench.catalogue.registry import ATTENTION
     from attnbench.examine.sameness import same as proven
     from attnbench.spec.run import RunSpec
-    from attnbench.store.runs import Store
-
-    home = Store(store) if store else Store.default()
-
-    names = {entry.name.lower() for entry in ATTENTION}
 
     def meant(asked: str) -> RunSpec:
-        looks = re.fullmatch(r"[0-9a-f]{4,12}", asked) or (Path(asked) / "record.json").is_file()
-        if looks and asked.lower() not in names:  # ceca is a mechanism, though it could be an id
-            return RunSpec.of(home.holding(asked).find(asked).spec)
-        return RunSpec(dataset=dataset, backbone=backbone, attention=asked, site=site)
+        found = _stored(asked, store)
+        return found or RunSpec(dataset=dataset, backbone=backbone, attention=asked, site=site)
 
     found = proven(meant(one), meant(other))
     print(
@@ -75,6 +68,19 @@ def same(
     verdict = "differ in more than the mechanism" if found.differences else "differ in the mechanism only"
     print(f"{one} and {other} {verdict}")
     return int(bool(found.differences))
+
+
+def _stored(asked: str, store: str | None) -> "RunSpec | None":
+    """The spec of a stored run, by its id or folder; None for a mechanism, `ceca` too, though it could be an id."""
+    from attnbench.catalogue.registry import ATTENTION
+    from attnbench.spec.run import RunSpec
+    from attnbench.store.runs import Store
+
+    looks = re.fullmatch(r"[0-9a-f]{4,12}", asked) or (Path(asked) / "record.json").is_file()
+    if not looks or asked.lower() in {entry.name.lower() for entry in ATTENTION}:
+        return None
+    home = Store(store) if store else Store.default()
+    return RunSpec.of(home.holding(asked).find(asked).spec)
 
 
 def profile(

@@ -128,6 +128,8 @@ def predict(
 def reproduce(run: Positional[str], store: StoreFlag = None, data_dir: DataFlag = None) -> int:
     """Train a stored run again under its recorded numerics: identical, within tolerance, or different (exit code 1).
 
+    A tolerance comes from the spread of at least five runs of the same cell, and is never above 1 point.
+
     Args:
         run: An id, the beginning of one, or a run's folder.
     """

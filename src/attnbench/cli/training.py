@@ -65,7 +65,7 @@ def study(file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run:
             print(f"  {spec.id}  {sweep.describe(spec)}")
         hours = estimate(sweep) if pending else 0.0
         print(
-            f"about {hours / jobs:.2f} hours with --jobs {jobs}"
+            f"about {hours / jobs:.2f} hours with --jobs {jobs} on free cores: {hours:.2f} hours of CPU (or GPU) time"
             if hours is not None
             else "no estimate: image numbers unknown"
         )

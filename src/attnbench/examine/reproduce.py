@@ -1,34 +1,76 @@
 """Retrain a stored run under its recorded numerics and say whether it came out the same."""
 
-import statistics
+import itertools
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from attnbench.analysis.stats import prediction_half_width
 from attnbench.errors import AttnbenchError
 from attnbench.execution.sweep import Sweep, execute
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store.environment import environment
 from attnbench.store.runs import RunRecord, Store
 
+Verdict = Literal["identical", "within tolerance", "different"]
+FEWEST_PEERS = 5
+"""Runs of a cell below which its spread says too little for a tolerance."""
+MOST_POINTS = 1.0
+"""No tolerance is wider, in percentage points: by default two arms this near count as equivalent."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far from the stored run another training may come out, and how much the two must agree; from its cell."""
+
+    points: float
+    """Half the 95 % prediction interval of one more run (Student), at most MOST_POINTS."""
+    agreement: float | None
+    """Least share of test images, in percent, on which two seeds agree; None where predictions are missing."""
+    runs: int
+
+    @classmethod
+    def of(cls, stored: RunRecord, records: Iterable[RunRecord]) -> "Tolerance | None":
+        """By the done runs of the stored run's cell, itself among them; None below FEWEST_PEERS."""
+        peers = [record for record in records if record.done and _cell(record) == _cell(stored)]
+        if len(peers) < FEWEST_PEERS:
+            return None
+        half = prediction_half_width([record.accuracy for record in peers])
+        shares = [_agreement(one, two) for one, two in itertools.combinations(peers, 2)]
+        known = [share for share in shares if share is not None]
+        return cls(min(half, MOST_POINTS), min(known) if len(known) == len(shares) else None, len(peers))
+
+    def __str__(self) -> str:
+        least = f", {self.agreement:.1f} % agreement" if self.agreement is not None else ""
+        return (
+            f"{self.points:.4f} points{least}, from the {self.runs} runs of this cell: the 95 % prediction interval of "
+            f"one more run, at most {MOST_POINTS:g} point, and the least agreement of two seeds"
+        )
+
 
 @dataclass(frozen=True)
 class Reproduction:
     """What a second training of a run gave, beside the first."""
 
-    verdict: Literal["identical", "within tolerance", "different"]
+    verdict: Verdict
     stored: RunRecord
     again: RunRecord
-    tolerance: float | None
-    """Percentage points: twice the standard deviation over the seeds of the same cell; None below three seeds."""
+    tolerance: Tolerance | None
+    """None where the cell has too few runs: then nothing but the same bits is a reproduction."""
+    agreement: float | None
+    """Share of test images, in percent, for which both say the same class; None where predictions are missing."""
     changed: tuple[str, ...]
     """What is not as it was: numerics, environment, data, code."""
 
     def __str__(self) -> str:
         stored, now = self.stored.accuracy, self.again.accuracy
-        known = "none, below three seeds" if self.tolerance is None else f"{self.tolerance:.4f}"
-        first = f"{self.verdict}: {stored:.4f} % stored, {now:.4f} % now ({now - stored:+.4f}; tolerance {known})"
-        return "\n".join([first, *(f"changed: {what}" for what in self.changed)])
+        agreed = f"; the same class for {self.agreement:.1f} % of the test images" if self.agreement is not None else ""
+        few = f"none: it needs {FEWEST_PEERS} done runs of this cell in the store"
+        lines = [f"{self.verdict}: {stored:.4f} % stored, {now:.4f} % now ({now - stored:+.4f}{agreed})"]
+        if self.verdict != "identical":
+            lines.append(f"tolerance: {self.tolerance or few}")
+        return "\n".join([*lines, *(f"changed: {what}" for what in self.changed)])
 
 
 def reproduce(run: str, runtime: Runtime) -> Reproduction:
@@ -54,30 +96,35 @@ def reproduce(run: str, runtime: Runtime) -> Reproduction:
         if failures:
             raise AttnbenchError(f"run {stored.id} could not be trained again: {failures[0].reason}")
         again = Store(aside).records()[0]
-    tolerance = _tolerance(stored, store.records())
-    return Reproduction(_verdict(stored, again, tolerance), stored, again, tolerance, tuple(_changes(stored, again)))
+        agreement = _agreement(stored, again)  # while its files are there
+    tolerance = Tolerance.of(stored, store.records())
+    verdict = _verdict(stored, again, tolerance, agreement)
+    return Reproduction(verdict, stored, again, tolerance, agreement, tuple(_changes(stored, again)))
 
 
-def _verdict(
-    stored: RunRecord, again: RunRecord, tolerance: float | None
-) -> Literal["identical", "within tolerance", "different"]:
+def _verdict(stored: RunRecord, again: RunRecord, tolerance: Tolerance | None, agreement: float | None) -> Verdict:
     if stored.weights_sha256 == again.weights_sha256 and stored.accuracy == again.accuracy:
         return "identical"
     same_data = stored.split_fingerprint == again.split_fingerprint
     elsewhere = stored.numerics != again.numerics
-    if elsewhere and same_data and tolerance is not None and abs(stored.accuracy - again.accuracy) <= tolerance:
-        return "within tolerance"
-    return "different"
+    if not elsewhere or not same_data or tolerance is None:
+        return "different"
+    near = abs(stored.accuracy - again.accuracy) <= tolerance.points
+    agreed = tolerance.agreement is None or agreement is None or agreement >= tolerance.agreement
+    return "within tolerance" if near and agreed else "different"
 
 
-def _tolerance(stored: RunRecord, records: list[RunRecord]) -> float | None:
-    """Twice the standard deviation over the seeds of the same cell."""
+def _agreement(one: RunRecord, two: RunRecord) -> float | None:
+    """Share of test images, in percent, for which two runs say the same class."""
+    if one.predictions is None or two.predictions is None:
+        return None
+    first, second = one.predictions.predicted, two.predictions.predicted
+    return 100 * float((first == second).mean()) if len(first) == len(second) else None
 
-    def cell(record: RunRecord) -> dict[str, Any]:
-        return {**record.canonical, "seed": None}
 
-    peers = [record.accuracy for record in records if record.done and cell(record) == cell(stored)]
-    return 2 * statistics.stdev(peers) if len(peers) >= 3 else None
+def _cell(record: RunRecord) -> dict[str, Any]:
+    """Everything but the seed, and the images."""
+    return {**record.canonical, "seed": None, "data": record.data_fingerprint, "split": record.split_fingerprint}
 
 
 def _changes(stored: RunRecord, again: RunRecord) -> list[str]:

@@ -85,7 +85,7 @@ def execute(sweep: Sweep, jobs: int = 1, retries: int = 0) -> list[Failure]:
 
 
 def estimate(sweep: Sweep) -> float | None:
-    """Hours of one process for the pending runs: from done runs like them, else from a few measured steps."""
+    """Hours of one process for the pending runs (CPU time on a CPU): by done runs like them, else by a few steps."""
     left = sweep.pending()
     known = _known_seconds(sweep.store.records())
     unknown = {_cell(dataclasses.asdict(spec)): spec for spec in left if _cell(dataclasses.asdict(spec)) not in known}
@@ -267,11 +267,12 @@ def _close(process: subprocess.Popen[str]) -> None:
 
 
 def _known_seconds(records: list[RunRecord]) -> dict[str, float | None]:
-    """Median seconds of done runs, by everything but the seed."""
+    """Median seconds of done runs, by everything but the seed; preparation and test at the load of the training."""
     by_cell: dict[str, list[float]] = {}
     for record in records:
         if record.done:
-            by_cell.setdefault(_cell(record.spec), []).append(sum(record.timings.values()))
+            share = sum(record.timings.values()) / record.wall_seconds if record.wall_seconds > 0 else 1.0
+            by_cell.setdefault(_cell(record.spec), []).append(record.train_seconds * share)
     return {cell: statistics.median(seconds) for cell, seconds in by_cell.items()}
 
 

@@ -83,9 +83,9 @@ def lines(rows: Rows, order: list[str], title: str) -> Spec:
     return _styled(alt.layer(*([band] if len(order) <= MOST_BANDS else []), middle, dots), 230, rows=rows)
 
 
-def front(rows: Rows, order: list[str]) -> Spec:
+def front(rows: Rows, order: list[str], title: str) -> Spec:
     """`accuracy` (with `low`, `high`) against `seconds`, and a line through those that are `front`."""
-    x = alt.X("seconds:Q", title="measured training time (s)", scale=alt.Scale(zero=False, padding=12))
+    x = alt.X("seconds:Q", title=title, scale=alt.Scale(zero=False, padding=12))
     scale = alt.Scale(zero=False, padding=8)
     base = _ROWS.encode(x=x, color=_colour("arm", order), tooltip=_tooltip(rows))
     best = alt.Chart(alt.NamedData("front")).mark_line(opacity=0.6, strokeDash=[2, 3])

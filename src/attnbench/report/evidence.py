@@ -1,4 +1,4 @@
-"""What stands behind a verdict, as plain rows: calibration, classes, cost, curves, and what the controls say."""
+"""What stands behind a verdict, as plain rows: calibration, classes, curves, and what the controls say."""
 
 import itertools
 import statistics
@@ -35,23 +35,6 @@ class Quality:
     """S x K, percent."""
     reliability: np.ndarray
     """3 x 15, summed over seeds: images in a bin of confidence, their confidence, how many were right."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What an arm costs; ratios are to the baseline."""
-
-    arm: str
-    parameters: int
-    macs: int
-    seconds: float
-    """Median over seeds of the measured training time."""
-    parameters_ratio: float
-    macs_ratio: float
-    seconds_ratio: float
-    accuracy: float
-    on_front: bool
-    """Whether no other arm is at least as accurate in less time."""
 
 
 @dataclass(frozen=True)
@@ -106,33 +89,6 @@ def reliability_rows(found: Iterable[Quality]) -> list[dict[str, Any]]:
         for place in range(BINS)
         if each.reliability[0, place]
     ]
-
-
-def costs(cell: Cell) -> list[Cost]:
-    """Parameters, multiply-accumulates and measured training time of each arm."""
-    measured = {
-        arm.name: statistics.median([r.timings.get("train", float("nan")) for r in arm.records]) for arm in cell.arms
-    }
-    reference = cell.arms[0]  # the baseline, where it was run
-    at = reference.records[0].cost
-    rows = []
-    for arm in cell.arms:
-        cost, seconds = arm.records[0].cost, measured[arm.name]
-        faster = [one for one in cell.arms if measured[one.name] < seconds]
-        rows.append(
-            Cost(
-                arm=arm.name,
-                parameters=cost["parameters"],
-                macs=cost["macs"],
-                seconds=seconds,
-                parameters_ratio=cost["parameters"] / at["parameters"],
-                macs_ratio=cost["macs"] / at["macs"],
-                seconds_ratio=seconds / measured[reference.name],
-                accuracy=arm.accuracy.mean,
-                on_front=all(one.accuracy.mean < arm.accuracy.mean for one in faster),
-            )
-        )
-    return rows
 
 
 def curves(cell: Cell) -> list[dict[str, Any]]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from attnbench.analysis.cells import Cell
+from attnbench.analysis.costs import CLOCKS, clock, costs
 from attnbench.analysis.stats import Difference, Estimate
-from attnbench.report.evidence import Quality, class_differences, costs, curves, decomposition, reliability_rows
+from attnbench.report.evidence import Quality, class_differences, curves, decomposition, reliability_rows
 from attnbench.report.text import points, signed, spread
 
 MOST_ROWS = 96
@@ -116,14 +117,16 @@ def _front(cell: Cell) -> list[Figure]:
     for cost in found:
         span, at = spans[cost.arm], cost.accuracy
         ends = {"low": at, "high": at} if math.isnan(span.low) else {"low": span.low, "high": span.high}
-        rows.append({"arm": cost.arm, "seconds": cost.seconds, "accuracy": at, **ends, "front": cost.on_front})
+        rows.append({"arm": cost.arm, "seconds": cost.seconds, "accuracy": at, **ends, "front": cost.on_front is True})
     words = [f"{cost.arm} {cost.accuracy:.2f} % in {cost.seconds:.0f} s" for cost in found]
     caption = (
         f"Mechanism and seed varied; {_runs(cell)}. Mean test accuracy with its 95 % interval (this test set) against "
-        "the median measured training time of a run, as the machine was loaded then. Dotted: the Pareto front, "
-        "those that no other arm beats in both."
+        f"the time of a run (geometric mean; {CLOCKS[clock(cell)]}). Dotted: the Pareto front, without controls: "
+        "the arms of which no other is credibly cheaper (95 % interval of the ratio below 1) and credibly at least as "
+        "accurate (95 % interval of the difference not below 0)."
     )
-    return [Figure("time", "Accuracy against time", caption, "; ".join(words), front(rows, _order(cell)))]
+    axis = CLOCKS[clock(cell)].split(",")[0]
+    return [Figure("time", "Accuracy against time", caption, "; ".join(words), front(rows, _order(cell), axis))]
 
 
 def _controls(cell: Cell) -> list[Figure]:

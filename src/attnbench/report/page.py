@@ -8,8 +8,9 @@ from typing import Any
 
 from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.comparison import Comparison, across
+from attnbench.analysis.costs import CLOCKS, clock, costs
 from attnbench.analysis.stats import Estimate
-from attnbench.report.evidence import QUALITY, Quality, costs, decomposition
+from attnbench.report.evidence import QUALITY, Quality, decomposition
 from attnbench.report.figures import Figure
 from attnbench.report.tables import WHY, caption
 from attnbench.report.text import about, arm_row, columns, interval, points, sentence, signed, spread
@@ -62,6 +63,7 @@ def _cell(cell: Cell, qualities: Sequence[Quality], figures: Sequence[Figure]) -
         "verdicts": [
             (arm.contrast.verdict.kind, sentence(arm.contrast, cell)) for arm in cell.arms if arm.contrast is not None
         ],
+        "clock": CLOCKS[clock(cell)],
         "costs": _costs(cell),
         "quality": [_quality(each) for each in qualities],
         "steps": [
@@ -99,6 +101,9 @@ def _row(arm: Arm) -> list[tuple[str, object, str]]:
     return list(zip(texts, keys, colours, strict=True))
 
 
+_FRONT = {True: "yes", False: "", None: "control"}
+
+
 def _low(found: Estimate | None) -> object:
     return found.low if found else ""
 
@@ -106,7 +111,7 @@ def _low(found: Estimate | None) -> object:
 def _costs(cell: Cell) -> list[list[str]]:
     return [
         [cost.arm, f"{cost.parameters:,}", f"{cost.parameters_ratio:.3f}", f"{cost.macs:,}", f"{cost.macs_ratio:.3f}",
-         f"{cost.seconds:.1f}", f"{cost.seconds_ratio:.3f}", "yes" if cost.on_front else ""]
+         f"{cost.seconds:.1f}", _with_interval(cost.seconds_ratio), _FRONT[cost.on_front]]
         for cost in costs(cell)
     ]  # fmt: skip
 

@@ -147,7 +147,8 @@ def _run_rows(comparison: Comparison) -> Iterable[dict[str, object]]:
                     "accuracy": record.accuracy,
                     "parameters": record.cost["parameters"],
                     "macs": record.cost["macs"],
-                    "train_seconds": record.timings.get("train", ""),
+                    "train_cpu_seconds": record.train_seconds if record.clock == "cpu" else "",
+                    "train_wall_seconds": record.timings.get("train", ""),
                     "weights_sha256": record.weights_sha256,
                 }
 

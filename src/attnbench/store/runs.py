@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -67,6 +68,23 @@ class RunRecord:
     def accuracy(self) -> float:
         """Test accuracy in percent."""
         return float(self.test["accuracy"])
+
+    @property
+    def clock(self) -> str:
+        """How `train_seconds` were measured: `cpu`, `device` (by the clock, on a GPU), or `wall` in records of old."""
+        if self.numerics.get("device", "cpu") != "cpu":
+            return "device"
+        return "cpu" if self.curves and all("cpu_seconds" in point for point in self.curves) else "wall"
+
+    @property
+    def train_seconds(self) -> float:
+        """Seconds of training: CPU time on a CPU, which other load does not change, else time by the clock."""
+        return sum(point["cpu_seconds"] for point in self.curves) if self.clock == "cpu" else self.wall_seconds
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds of training by the clock on the wall; nan where they were not kept."""
+        return self.timings.get("train", math.nan)
 
     @cached_property
     def predictions(self) -> Predictions | None:
