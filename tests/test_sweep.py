@@ -32,7 +32,7 @@ class Gate(nn.Module):
         super().__init__()
         self.mix = nn.Conv2d(channels, channels // ratio, 1)
     def forward(self, x):
-        if self.training and x.device.type == "cpu":
+        if self.training and x.device.type == "cpu" and len(x) > 2:  # not in the trial before training
             type(self).calls += 1
             getattr(self, "see", int)()
         return x + 0 * self.mix(x).mean()
@@ -207,8 +207,8 @@ def wait_for(condition: Callable[[], object], seconds: float = 90) -> None:
 
 @pytest.fixture
 def training(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A study of two runs, both in the middle of their first epoch, which takes 13 s: 50 steps through 9 modules."""
-    study = write_study("slow", ["mine:Slow"], seeds=2, batch_size=2)
+    """A study of two runs, both in the middle of their first epoch, which takes 9 s: 34 steps through 9 modules."""
+    study = write_study("slow", ["mine:Slow"], seeds=2, batch_size=3)
     command = [sys.executable, "-m", "attnbench", "study", str(study), "--jobs", "2", "--tracker", "none"]
     command += ["--data-dir", str(data_dir)]
     heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # it is not where a shell put us behind

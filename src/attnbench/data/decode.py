@@ -44,7 +44,7 @@ def read(entry: Entry[Source], options: Mapping[str, Any], split: str, root: Pat
         DataProblem: files it cannot read, or something that is no images with labels.
     """
     try:
-        raw = Raw(*entry.load()(root, split, **options))
+        raw = Raw(*entry.call(options, root, split))
     except (RuntimeError, OSError, EOFError, ValueError, AssertionError, LookupError, TypeError) as problem:
         reason = str(problem).split(" You can use download")[0] or type(problem).__name__
         instead = (
