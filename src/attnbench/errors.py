@@ -1,7 +1,10 @@
 """Mistakes a user can fix. Anything that is not one of these is a bug and keeps its traceback.
 
+Exit code 2: what was asked for cannot be done, and nothing was trained. Exit code 1: it was begun and failed.
+
 AttnbenchError
 ├── BadReference      "se(reduction=": cannot be read, unknown name, unknown or impossible option
+├── ForeignError      somebody's own code raised something: its line, and its traceback
 ├── BadSpec           a run that cannot be: every mistake of it at once
 ├── BadStudy          a study file that cannot be: every mistake of it at once, with its line
 ├── DataProblem       data that are missing, corrupt, or not what they should be
@@ -16,10 +19,20 @@ class AttnbenchError(Exception):
     """For a message of one line that says what, with which value, and what would work."""
 
     exit_code = 2
+    trace = ""
+    """The traceback of the user's own code, where that is where the mistake is."""
 
 
 class BadReference(AttnbenchError):
     """For a name or an option that no registry knows."""
+
+
+class ForeignError(AttnbenchError):
+    """For what somebody's own code raised: one line that says where and for what, and the traceback of that code."""
+
+    def __init__(self, message: str, trace: str) -> None:
+        super().__init__(message)
+        self.trace = trace
 
 
 class BadSpec(AttnbenchError):

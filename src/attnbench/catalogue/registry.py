@@ -5,117 +5,20 @@ options and its digest are read from the user's source in the same way.
 """
 
 import ast
-import dataclasses
-import hashlib
-import importlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
+from attnbench.catalogue import foreign
 from attnbench.catalogue.cards import Backbone, Paper, Source
-from attnbench.catalogue.refs import Ref, nearest, parse
-from attnbench.catalogue.sources import Definition, constant, constructor, definition, imported, signature, source_of
+from attnbench.catalogue.entries import Card, Choice, Entry, entry_of, given, inherits
+from attnbench.catalogue.refs import nearest, parse
+from attnbench.catalogue.sources import Definition, constant, definition, imported, source_of
 from attnbench.errors import BadReference
 
-Card = TypeVar("Card", Paper, Backbone, Source)
+__all__ = ["ATTENTION", "BACKBONES", "DATASETS", "Choice", "Entry", "Registry"]
+
 _PACKAGE = Path(__file__).parent.parent
-
-
-@dataclass(frozen=True)
-class Entry(Generic[Card]):
-    """A registered thing: its card, its options with their defaults, and where to import it from."""
-
-    name: str
-    target: str
-    card: Card
-    defaults: Mapping[str, object] = field(default_factory=dict)
-    choices: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
-    arguments: tuple[str, ...] = ()
-    """All parameter names, those without a default too."""
-    summary: str = ""
-    source: Path | None = None
-
-    @property
-    def builtin(self) -> bool:
-        """Whether it is one of ours, with a version on its card, rather than somebody's own code."""
-        return ":" not in self.name
-
-    def load(self) -> Any:
-        """Import the class or function."""
-        module, _, attribute = self.target.partition(":")
-        found: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-        return found
-
-    def construct(self, options: Mapping[str, object], *arguments: object) -> Any:
-        """Call the class or function.
-
-        Raises:
-            BadReference: it refuses its arguments.
-        """
-        try:
-            return self.load()(*arguments, **options)
-        except (ValueError, TypeError, ZeroDivisionError) as problem:
-            asked = Ref(self.name, tuple(sorted((key, options[key]) for key in options if key in self.defaults)))
-            raise BadReference(f"{asked}: {problem}") from problem
-
-    def about(self) -> dict[str, Any]:
-        """The entry and its card as plain values: at least `name`, `kind`, `control` and `inert`."""
-        card = dataclasses.asdict(self.card)
-        first = {"name": self.name, "kind": card.pop("kind", _KINDS.get(type(self.card))), "summary": self.summary}
-        site = {"site": self.card.site} if isinstance(self.card, Paper) else {}
-        return {**first, "control": False, "inert": {}, "options": dict(self.defaults), **site, **card}
-
-    def identity(self) -> int | str:
-        """What makes a run another run when it changes: our card's version, or the digest of the user's file."""
-        if self.builtin or self.source is None:
-            return self.card.version
-        return hashlib.sha256(self.source.read_bytes()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Choice(Generic[Card]):
-    """What a reference asks for: an entry, and the options that differ from its defaults."""
-
-    entry: Entry[Card]
-    options: Mapping[str, object]
-    parts: tuple["Choice[Card]", ...] = ()
-    """The mechanisms that it is made of."""
-
-    @property
-    def card(self) -> Card:
-        """The entry's card."""
-        return self.entry.card
-
-    @property
-    def placed(self) -> Card:
-        """The card that says where it goes: of what is made of another mechanism, that one's."""
-        return self.parts[0].placed if self.parts else self.card
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """All options, those left at their defaults too."""
-        return {**self.entry.defaults, **self.options}
-
-    def __str__(self) -> str:
-        """The one spelling of the reference: the registry's case, defaults dropped, options sorted."""
-        return str(Ref(self.entry.name, tuple(sorted(self.options.items()))))
-
-    @property
-    def identity(self) -> int | str:
-        """The entry's identity, joined by those of its parts."""
-        own = self.entry.identity()
-        return "+".join(map(str, [own, *(part.identity for part in self.parts)])) if self.parts else own
-
-    def construct(self, *arguments: object, **more: object) -> Any:
-        """Call the class or function with the options.
-
-        Raises:
-            BadReference: it refuses its arguments.
-        """
-        return self.entry.construct({**self.options, **more}, *arguments)
 
 
 class Registry(Generic[Card]):
@@ -137,7 +40,8 @@ class Registry(Generic[Card]):
             BadReference: nothing is called so.
         """
         if ":" in name:
-            return self._foreign(name)
+            added = (entry for entry in self._added.values() if entry.name == name and not entry.importable)
+            return next(added, None) or self._foreign(name)
         known = self._known()
         if name.lower() in known:
             return known[name.lower()]
@@ -155,6 +59,10 @@ class Registry(Generic[Card]):
         entry = self.find(ref.name)
         options = {key: self._option(entry, key, value) for key, value in ref.options}
         options = {key: value for key, value in options.items() if value != entry.defaults.get(key, _NONE)}
+        if missing := [key for key in entry.required if key not in options]:
+            also = ' ("channels" for the width)' if isinstance(entry.card, Paper) else ""
+            how = f"{entry.name}({missing[0]}=...){also}"
+            raise BadReference(f"{self.what} {entry.name!r} needs {missing[0]}; give it as an option: {how}")
         parts = [self.resolve(str(options.get(name, entry.defaults[name]))) for name in _nested(entry)]
         return Choice(entry, options, tuple(parts))
 
@@ -163,26 +71,42 @@ class Registry(Generic[Card]):
         return str(self.resolve(text))
 
     def add(self, name: str, card: Card, target: Any) -> None:
-        """Register the user's own object at run time; ours are found by their files."""
+        """Register the user's own object at run time; ours are found by their files.
+
+        Raises:
+            BadReference: one of ours is called so.
+        """
+        if target.__module__.startswith("attnbench."):
+            return
         path = f"{target.__module__}:{target.__qualname__}"
-        if not target.__module__.startswith("attnbench."):
+        self._refuse_ours(name, path)
+        if target.__module__ == "__main__" or "<locals>" in path:
+            self._added[name.lower()] = given(path, target, card)
+        else:
             self._added[name.lower()] = self._foreign(path, card)
 
+    def _refuse_ours(self, name: str, path: str) -> None:
+        if name.lower() in self._ours():
+            raise BadReference(f"{path}: one of ours is called {name!r}; register it under another name")
+
     def _known(self) -> dict[str, Entry[Card]]:
+        return {**self._added, **self._ours()}
+
+    def _ours(self) -> dict[str, Entry[Card]]:
         if self._entries is None:
             found = {}
             for file in sorted(self._folder.glob("*.py")):
                 for entry in self._read(file):
                     found[entry.name.lower()] = entry
             self._entries = found
-        return {**self._added, **self._entries}
+        return self._entries
 
     def _read(self, file: Path) -> Iterator[Entry[Card]]:
         """The entries that a file of ours registers."""
         tree, module = ast.parse(file.read_bytes()), f"attnbench.{self._folder.name}.{file.stem}"
         for node in tree.body:
             if isinstance(node, Definition) and (registered := self._registered(tree, node)):
-                yield _entry(registered[0], module, node, registered[1], file, node.name)
+                yield entry_of(registered[0], module, node, registered[1], file, node.name, None)
 
     def _registered(self, tree: ast.Module, node: Definition) -> tuple[str, Card] | None:
         """The name and the card in the decorator above a class or function, if it is registered with us."""
@@ -198,22 +122,40 @@ class Registry(Generic[Card]):
     def _foreign(self, path: str, card: Card | None = None) -> Entry[Card]:
         """Somebody's own object, read from its source; with the card in its decorator, if it has one."""
         module, _, attribute = path.partition(":")
-        source = source_of(module)
-        node = definition(source, attribute)
-        if node is None:
-            module, attribute, source = imported(path)
+        found: Any = None
+        with foreign.running(f"{path} cannot be imported"):
+            source = source_of(module)
             node = definition(source, attribute)
-        if card is None and source and node:
-            registered = self._registered(ast.parse(source.read_bytes()), node)
-            card = registered[1] if registered else None
+            if node is None or inherits(node, source):
+                module, attribute, source, found = imported(path)
+                node = definition(source, attribute)
+            if card is None and source and node:
+                card = self._card_above(source, node, module)
+        if source is not None:
+            foreign.named(source)
         blank: Any = {"title": path, "sites": {}, "image_size": 32} if self._card is Backbone else {"title": path}
-        return _entry(path, module, node, card or self._card(**blank), source, attribute)
+        return entry_of(path, module, node, card or self._card(**blank), source, attribute, found)
+
+    def _card_above(self, source: Path, node: Definition, module: str) -> Card | None:
+        """The card in a decorator of the user's; their file is imported where it is not written out."""
+        try:
+            registered = self._registered(ast.parse(source.read_bytes()), node)
+        except (AssertionError, ValueError):
+            foreign.load(module)
+            made = (entry.card for entry in self._added.values() if entry.name == f"{module}:{node.name}")
+            return next(made, None)
+        if registered and not module.startswith("attnbench."):
+            self._refuse_ours(registered[0], f"{module}:{node.name}")
+        return registered[1] if registered else None
 
     def _option(self, entry: Entry[Card], key: str, value: object) -> object:
         where = f"{self.what} {entry.name!r}"
+        if key in entry.required:
+            return value
         if key not in entry.defaults:
-            known = ", ".join(entry.defaults) or "none"
-            raise BadReference(f"{where} has no option {key!r}; its options: {known}{nearest(key, entry.defaults)}")
+            options = [*entry.required, *entry.defaults]
+            known = ", ".join(options) or "none"
+            raise BadReference(f"{where} has no option {key!r}; its options: {known}{nearest(key, options)}")
         default = entry.defaults[key]
         value = getattr(entry.card, "synonyms", {}).get(key, {}).get(value, value)
         if key in _nested(entry) and isinstance(value, str):
@@ -232,8 +174,6 @@ class Registry(Generic[Card]):
 
 
 _NONE = object()
-_KINDS = {Backbone: "backbone", Source: "dataset"}
-"""What a card without kinds of its own is about."""
 
 
 def _nested(entry: Entry[Any]) -> tuple[str, ...]:
@@ -251,15 +191,6 @@ def _as(default: object, value: int | float) -> int | float:
 
 def _a(word: str) -> str:
     return f"an {word}" if word[0] in "aeiou" else f"a {word}"
-
-
-def _entry(
-    name: str, module: str, node: Definition | None, card: Card, source: Path | None, attribute: str
-) -> Entry[Card]:
-    function = constructor(node, source) if isinstance(node, ast.ClassDef) else node
-    defaults, choices, names = signature(function)
-    doc = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ") if node else ""
-    return Entry(name, f"{module}:{attribute}", card, defaults, choices, names, doc, source)
 
 
 ATTENTION = Registry("attention", "attention", _PACKAGE / "mechanisms", Paper)

@@ -3,10 +3,10 @@
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import tyro
 
+from attnbench.catalogue.foreign import told
 from attnbench.cli.catalogue import data, list_, show
 from attnbench.cli.examining import check, profile, same
 from attnbench.cli.flags import run_flags
@@ -35,7 +35,6 @@ VERBS: dict[str, Callable[..., int]] = {
 def main(argv: list[str] | None = None) -> None:
     """Run one verb; a mistake of the user's is one line on stderr and exit code 2."""
     argv = sys.argv[1:] if argv is None else argv
-    sys.path.insert(0, str(Path.cwd()))  # package.module:Class of the user's own
     if argv[:1] == ["--version"]:
         from attnbench import __version__
 
@@ -57,8 +56,7 @@ def _plain_errors() -> Iterator[None]:
     try:
         yield
     except AttnbenchError as problem:
-        for line in str(problem).splitlines():
-            print(f"attnbench: {line}", file=sys.stderr)
+        _tell(problem)
         sys.exit(problem.exit_code)
     except KeyboardInterrupt as stopped:
         print(f"attnbench: {stopped or 'stopped'}; the same command goes on from here", file=sys.stderr)
@@ -66,3 +64,17 @@ def _plain_errors() -> Iterator[None]:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except Exception as problem:
+        known = told(problem, "; ".join(getattr(problem, "__notes__", ())))
+        if known is None:
+            raise  # a bug of ours
+        _tell(known)
+        sys.exit(1)
+
+
+def _tell(problem: AttnbenchError) -> None:
+    """Print a problem: the traceback of the user's own code, where there is one, and a line for each mistake."""
+    for line in problem.trace.splitlines():
+        print(line, file=sys.stderr)
+    for line in str(problem).splitlines():
+        print(f"attnbench: {line}", file=sys.stderr)

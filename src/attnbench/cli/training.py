@@ -71,6 +71,8 @@ def study(file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run:
         )
         return 0
     failures = execute(sweep, jobs, retries)
+    for trace in dict.fromkeys(failure.trace for failure in failures if failure.trace):
+        print(trace, file=sys.stderr)
     for failure in failures:
         print(f"failed: {failure.spec.id}  {sweep.describe(failure.spec)}: {failure.reason}", file=sys.stderr)
     done = len(sweep.specs) - len(sweep.pending())

@@ -53,7 +53,7 @@ def read(entry: Entry[Source], options: Mapping[str, Any], split: str, root: Pat
     """
     folder = folders.instead(entry.name, entry.card, root)
     try:
-        raw = folders.stand_in(folder, entry.card, split) if folder else Raw(*entry.load()(root, split, **options))
+        raw = folders.stand_in(folder, entry.card, split) if folder else Raw(*entry.call(options, root, split))
     except (RuntimeError, OSError, EOFError, ValueError, AssertionError, LookupError, TypeError) as problem:
         reason = str(problem).split(" You can use download")[0] or type(problem).__name__
         instead = (

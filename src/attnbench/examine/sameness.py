@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from attnbench.networks.graft import Grafted
 from attnbench.networks.network import network_of
+from attnbench.networks.trial import Trial
 from attnbench.spec.run import RunSpec, canonical
 
 _OF_THE_MECHANISM = ("attention", "site", "stages", "every", "init", "versions")
@@ -61,7 +62,7 @@ def _recipe(spec: RunSpec) -> dict[str, Any]:
 def _network(spec: RunSpec) -> nn.Module:
     """The network of a run; 10 classes and 32 px where only the data set's files tell: it is the same question."""
     card = spec.resolved.dataset.card
-    return network_of(spec, card.classes or 10, card.channels, spec.resolved.image_size or 32)
+    return network_of(spec, card.classes or 10, card.channels, spec.resolved.image_size or 32, Trial())
 
 
 def _backbone(model: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:

@@ -3,22 +3,19 @@
 import contextlib
 import dataclasses
 import functools
-import json
-import os
-import signal
 import statistics
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from attnbench.errors import AttnbenchError, BadSpec, Diverged
-from attnbench.spec.portable import pins
+from attnbench.catalogue.registry import Choice
+from attnbench.errors import BadReference, BadSpec, Diverged
+from attnbench.execution.children import Child, Told, ask
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store.mlflow import View, mirrored
 from attnbench.store.runs import RunRecord, Store
@@ -31,6 +28,8 @@ class Failure:
 
     spec: RunSpec
     reason: str
+    trace: str = ""
+    """The traceback of the user's own code, where that is why."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,10 @@ def execute(sweep: Sweep, jobs: int = 1, retries: int = 0) -> list[Failure]:
     left = sweep.pending()
     if not left:
         return []
-    _ask("prepare", {"specs": [dataclasses.asdict(spec) for spec in left]}, sweep.runtime)
+    told = Told()
+    ask("prepare", {"specs": _sendable(left)}, sweep.runtime, told)
     with mirrored(sweep.store, [spec.id for spec in left], enabled=sweep.runtime.tracker == "mlflow"):
-        return _fan_out(sweep, left, jobs, retries)
+        return _fan_out(sweep, left, jobs, retries, told)
 
 
 def estimate(sweep: Sweep) -> float | None:
@@ -90,28 +90,48 @@ def estimate(sweep: Sweep) -> float | None:
     known = _known_seconds(sweep.store.records())
     unknown = {_cell(dataclasses.asdict(spec)): spec for spec in left if _cell(dataclasses.asdict(spec)) not in known}
     if unknown:
-        specs = [dataclasses.asdict(spec) for spec in unknown.values()]
-        measured = json.loads(_ask("estimate", {"specs": specs}, sweep.runtime))
+        measured = ask("estimate", {"specs": _sendable(list(unknown.values()))}, sweep.runtime, Told())
         known |= dict(zip(unknown, measured, strict=True))
     seconds = [known[_cell(dataclasses.asdict(spec))] for spec in left]
     return None if None in seconds else sum(value for value in seconds if value is not None) / 3600
 
 
-def _fan_out(sweep: Sweep, left: list[RunSpec], jobs: int, retries: int) -> list[Failure]:
-    workers = WorkerPool(sweep, retries)
+def _sendable(specs: Sequence[RunSpec]) -> list[dict[str, object]]:
+    """The fields of runs as another process understands them: a class that was registered by a name, by its path.
+
+    Raises:
+        BadReference: a class that only this process knows.
+    """
+    found = []
+    for spec in specs:
+        resolved, fields = spec.resolved, dataclasses.asdict(spec)
+        for name in ("dataset", "attention", "backbone"):
+            choice: Choice[Any] = getattr(resolved, name)
+            if not choice.entry.importable:
+                raise BadReference(
+                    f"{name} {fields[name]!r} is defined in a script, a notebook or a function, where the processes of "
+                    "a study do not find it; put it into a file of its own and give package.module:Class"
+                )
+            if not choice.entry.builtin:
+                fields[name] = str(choice)
+        found.append(fields)
+    return found
+
+
+def _fan_out(sweep: Sweep, left: list[RunSpec], jobs: int, retries: int, told: Told) -> list[Failure]:
+    workers = WorkerPool(sweep, retries, told)
     failures = []
     with ThreadPoolExecutor(jobs) as pool, _display(sweep, len(left)) as display:
         futures = {pool.submit(workers.train, spec): spec for spec in left}
-        waiting: set[Future[str | None]] = set(futures)
+        waiting: set[Future[Failure | None]] = set(futures)
         try:
             while waiting:
                 finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
                 display.show(workers)
                 for future in finished:
-                    reason = future.result()
-                    display.finished(futures[future], reason)
-                    if reason:
-                        failures.append(Failure(futures[future], reason))
+                    failure = future.result()
+                    display.finished(futures[future], failure.reason if failure else None)
+                    failures += [failure] if failure else []
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             workers.interrupt()
@@ -122,56 +142,50 @@ def _fan_out(sweep: Sweep, left: list[RunSpec], jobs: int, retries: int) -> list
 class WorkerPool:
     """The processes that are training at the moment."""
 
-    def __init__(self, sweep: Sweep, retries: int) -> None:
-        self.sweep, self.retries = sweep, retries
+    def __init__(self, sweep: Sweep, retries: int, told: Told) -> None:
+        self.sweep, self.retries, self.told = sweep, retries, told
         self.running: dict[str, RunSpec] = {}
-        self._processes: set[subprocess.Popen[str]] = set()
+        self._children: set[Child] = set()
         self._stopped = threading.Event()
 
-    def train(self, spec: RunSpec) -> str | None:
-        """Train one run to its end, with retries; returns the reason if it failed."""
-        reason: str | None = None
+    def train(self, spec: RunSpec) -> Failure | None:
+        """Train one run to its end, with retries; returns the failure if it failed."""
+        failure: Failure | None = None
         for _ in range(1 + self.retries):
             if self._stopped.is_set():
-                return "interrupted"
-            code, reason = self._attempt(spec)
-            if reason is None or code == Diverged.child_exit_code:
+                return Failure(spec, "interrupted")
+            code, failure = self._attempt(spec)
+            if failure is None or code == Diverged.child_exit_code:
                 break
-        return reason
+        return failure
 
     def interrupt(self) -> None:
         """Let every process write a checkpoint and end."""
         self._stopped.set()
-        for process in list(self._processes):
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGINT)
+        for child in list(self._children):
+            child.interrupt()
 
-    def _attempt(self, spec: RunSpec) -> tuple[int, str | None]:
-        """Train in a process; its exit code, and the reason if the run is not done."""
+    def _attempt(self, spec: RunSpec) -> tuple[int, Failure | None]:
+        """Train in a process; its exit code, and the failure if the run is not done."""
         asked = {
-            "spec": dataclasses.asdict(spec),
+            "spec": _sendable([spec])[0],
             "recipe": self.sweep.recipe,
             "view": dataclasses.asdict(View.of(spec, self.sweep.study)),
         }
-        process = _start("train", asked, dataclasses.replace(self.sweep.runtime, tracker="none"))
-        self._processes.add(process)
+        child = Child("train", asked, dataclasses.replace(self.sweep.runtime, tracker="none"))
+        self._children.add(child)
         if self._stopped.is_set():  # Ctrl-C came while it was being started
-            process.send_signal(signal.SIGINT)
+            child.interrupt()
         self.running[spec.id] = spec
-        assert process.stderr is not None
         try:
-            complaint = process.stderr.read().strip()
-            code = process.wait()
+            ended = child.ended()
         finally:
-            self._processes.discard(process)
+            self._children.discard(child)
             self.running.pop(spec.id, None)
-            _close(process)
-        if code == 0 and self.sweep.store.done(spec.id):
-            return code, None
-        if code < 0:
-            name = signal.Signals(-code).name
-            return code, f"killed by signal {-code} ({name}); run the study again to go on from its checkpoint"
-        return code, complaint.splitlines()[-1] if complaint else f"exit code {code}"
+        if ended.code == 0 and self.sweep.store.done(spec.id):
+            self.told.show(ended.said)
+            return ended.code, None
+        return ended.code, Failure(spec, ended.reason, ended.trace)
 
 
 class _Progress:
@@ -213,57 +227,6 @@ def _display(sweep: Sweep, total: int) -> Iterator[_Progress]:
     console = Console()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         yield _Progress(bars, sweep, total)
-
-
-def _start(job: str, asked: Mapping[str, object], runtime: Runtime) -> subprocess.Popen[str]:
-    """A process of ours, in a session of its own, so that Ctrl-C reaches the parent alone."""
-    threads = str(runtime.threads or os.cpu_count() or 1)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "attnbench.execution.worker", job],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE if job == "estimate" else subprocess.DEVNULL if job == "train" else None,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **pins(runtime.numerics)},
-        start_new_session=True,
-    )
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):
-        process.stdin.write(json.dumps({**asked, "runtime": dataclasses.asdict(runtime)}) + "\n")
-        process.stdin.flush()  # and it stays open: its end tells the child that we are gone
-    return process
-
-
-def _ask(job: str, asked: dict[str, object], runtime: Runtime) -> str:
-    """Have a job done at once; returns what it printed.
-
-    Raises:
-        AttnbenchError: what it complained about.
-    """
-    process = _start(job, asked, runtime)
-    assert process.stderr is not None
-    try:
-        answer = process.stdout.read() if process.stdout else ""
-        complaint = process.stderr.read()
-        code = process.wait()
-    except KeyboardInterrupt:
-        process.kill()
-        raise
-    finally:
-        _close(process)
-    if code == 0:
-        sys.stderr.write(complaint)  # warnings
-        return answer
-    if code in (1, 2) and "Traceback" not in complaint:
-        raise AttnbenchError(complaint.strip())
-    raise RuntimeError(f"{job} ended with exit code {code}:\n{complaint}")
-
-
-def _close(process: subprocess.Popen[str]) -> None:
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        if pipe is not None:
-            with contextlib.suppress(OSError):
-                pipe.close()
 
 
 def _known_seconds(records: list[RunRecord]) -> dict[str, float | None]:

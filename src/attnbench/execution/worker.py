@@ -1,4 +1,4 @@
-"""What the child processes of a study do: prepare, time a step, or train one run. They talk JSON over pipes."""
+"""What the child processes of a study do: prepare, time a step, or train one run. JSON comes in and goes out."""
 
 import json
 import os
@@ -11,12 +11,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from attnbench.catalogue.foreign import told
 from attnbench.data.batches import training_side
 from attnbench.data.splits import constants, load_splits
-from attnbench.errors import AttnbenchError, BadReference, Diverged
+from attnbench.errors import AttnbenchError, ForeignError
 from attnbench.networks.network import network_of
+from attnbench.networks.trial import Trial
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store.mlflow import View
+from attnbench.training.numerics import choose_device
 from attnbench.training.run import run
 
 PROBE_MACS = 20e9
@@ -25,18 +28,23 @@ PROBE_MACS = 20e9
 def main() -> None:
     """Do the job named on the command line with what the parent sends as one line of JSON."""
     asked = json.loads(sys.stdin.readline())
+    sys.path += [place for place in asked["path"] if place not in sys.path]
     threading.Thread(target=_end_with_parent, daemon=True).start()
     jobs = {"train": _train, "prepare": _prepare, "estimate": _estimate}
-    try:
-        jobs[sys.argv[1]](asked)
-    except Diverged as problem:
-        print(problem, file=sys.stderr)
-        sys.exit(problem.child_exit_code)
-    except AttnbenchError as problem:
-        print(problem, file=sys.stderr)
-        sys.exit(problem.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with os.fdopen(int(sys.argv[2]), "w") as answer:
+        try:
+            answer.write(json.dumps({"value": jobs[sys.argv[1]](asked)}))
+        except AttnbenchError as problem:
+            answer.write(json.dumps({"message": str(problem), "trace": problem.trace}))
+            sys.exit(getattr(problem, "child_exit_code", problem.exit_code))
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except Exception as problem:
+            known = told(problem)
+            if known is None:
+                raise  # a bug of ours
+            answer.write(json.dumps({"message": str(known), "trace": known.trace}))
+            sys.exit(1)
 
 
 def _end_with_parent() -> None:
@@ -52,25 +60,31 @@ def _train(asked: Any) -> None:
 
 def _prepare(asked: Any) -> None:
     """Fetch and decode all data, build every network once, and name everything that cannot be."""
-    problems: dict[str, None] = {}
+    problems: dict[str, str] = {}
     for spec in _distinct(asked["specs"]):
         try:
             splits = load_splits(spec, asked["runtime"]["data_dir"])
             constants(spec, splits.train)
-            network_of(spec, splits.classes, splits.channels, splits.image_size)
+            network_of(spec, splits.classes, splits.channels, splits.image_size, _trial(spec, asked))
         except AttnbenchError as problem:
-            problems[str(problem)] = None
+            problems[str(problem)] = problem.trace
     if problems:
-        raise BadReference("\n".join(problems))
+        raise ForeignError("\n".join(problems), "\n".join(dict.fromkeys(filter(None, problems.values()))))
 
 
-def _estimate(asked: Any) -> None:
-    """Print CPU seconds per run, measured on a few steps: a JSON list in the order of the specs."""
+def _estimate(asked: Any) -> list[float | None]:
+    """CPU seconds per run, measured on a few steps, in the order of the specs."""
     torch.set_num_threads(asked["runtime"]["threads"] or os.cpu_count() or 1)
-    print(json.dumps([_seconds(RunSpec.of(fields)) for fields in asked["specs"]]))
+    specs = map(RunSpec.of, asked["specs"])
+    return [_seconds(spec, _trial(spec, asked)) for spec in specs]
 
 
-def _seconds(spec: RunSpec) -> float | None:
+def _trial(spec: RunSpec, asked: Any) -> Trial:
+    """Somebody's own mechanism is tried where it will be trained."""
+    return Trial(min(2, spec.batch_size), choose_device(Runtime(**asked["runtime"])))
+
+
+def _seconds(spec: RunSpec, trial: Trial) -> float | None:
     """CPU seconds of a run, by a few training steps at its image size; None if the number of images is unknown."""
     card, size = spec.resolved.dataset.card, spec.resolved.image_size
     images = card.images
@@ -80,7 +94,7 @@ def _seconds(spec: RunSpec) -> float | None:
     train = images.get("train", 0.8 * whole) * (1 - spec.val_fraction) * spec.train_fraction
     test = images.get("test", 0.2 * whole)
     train, test = min(train, spec.train_limit or train), min(test, spec.test_limit or test)
-    model: Any = network_of(spec, card.classes, card.channels, size)
+    model: Any = network_of(spec, card.classes, card.channels, size, trial)
     per_image = _step_seconds(model.to(memory_format=torch.channels_last), spec.batch_size, card.channels, size)
     small = round(spec.progressive * spec.epochs)
     epochs = small * (training_side(spec, 0, size) / size) ** 2 + spec.epochs - small

@@ -12,6 +12,7 @@ from attnbench.catalogue.places import Place
 from attnbench.catalogue.registry import Choice
 from attnbench.errors import BadReference
 from attnbench.mechanisms import build_attention
+from attnbench.networks.trial import Shape, Trial, is_foreign, plain_maps
 from attnbench.seeding import seeded
 
 Init = Literal["own", "identity"]
@@ -26,6 +27,7 @@ def graft(
     seed: int = 0,
     position: Position = "behind",
     init: Init = "own",
+    trial: Trial | None = None,
 ) -> dict[str, nn.Module]:
     """Put a mechanism at modules of `model`; returns path -> mechanism.
 
@@ -34,6 +36,7 @@ def graft(
         image: (channels, height, width) of the input, for one forward on `meta` that finds each site's shape.
         position: behind or before each module; or instead of it, for those that are 3x3 convolutions of equal
             widths, with 2x2 average pooling behind where they had a stride of 2.
+        trial: how somebody's own mechanism is tried, once for each shape; None for not at all.
     """
     paths = _chosen(model, where)
     if position == "instead":
@@ -46,6 +49,8 @@ def graft(
     for path, (channels, height, width) in shapes.items():
         with seeded(seed, "attention", path):
             grafted[path] = build_attention(attention, channels, (height, width))
+    if is_foreign(attention):
+        _welcome(grafted, shapes, attention, trial)
     for path in reversed(grafted):  # what lies deepest first: a match may lie inside another one
         added = _eased(grafted[path], shapes[path]) if init == "identity" else grafted[path]
         model.set_submodule(path, _joined(model.get_submodule(path), added, position))
@@ -73,7 +78,20 @@ class ZeroInitialisedResidual(nn.Module):
         return x + self.strength * (self.mechanism(x) - x)
 
 
-def _eased(mechanism: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
+def _welcome(
+    grafted: dict[str, nn.Module], shapes: dict[str, Shape], attention: Choice[Paper], trial: Trial | None
+) -> None:
+    """Hand somebody's own modules maps as published code expects them, and try one for each shape."""
+    for module in grafted.values():
+        module.register_forward_pre_hook(plain_maps)
+    for shape, path in {shapes[path]: path for path in reversed(grafted)}.items():
+        module = grafted[path]
+        nowhere = any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers(), torch.empty(0)))
+        if trial is not None and not nowhere:
+            trial.of(module, attention, path, shape)
+
+
+def _eased(mechanism: nn.Module, shape: Shape) -> nn.Module:
     """The mechanism, starting as nothing; as it is if it does so by itself: behind a second 0 it would never learn."""
     with seeded(0, "probe"), torch.no_grad():
         x = torch.randn(8, shape[0], min(shape[1], 7), min(shape[2], 7))
@@ -145,11 +163,9 @@ def _joined(module: nn.Module, added: nn.Module, position: Position) -> Grafted:
     return Grafted(added, module, plain=1) if position == "before" else Grafted(module, added, plain=0)
 
 
-def _shapes(
-    model: nn.Module, paths: list[str], image: tuple[int, int, int], of_input: bool
-) -> dict[str, tuple[int, int, int]]:
+def _shapes(model: nn.Module, paths: list[str], image: tuple[int, int, int], of_input: bool) -> dict[str, Shape]:
     """(channels, height, width) of each module's output, or input, by one forward that computes nothing."""
-    shapes: dict[str, tuple[int, int, int]] = {}
+    shapes: dict[str, Shape] = {}
 
     def watch(path: str) -> Any:
         def note(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -11,6 +11,7 @@ from attnbench.catalogue.refs import nearest
 from attnbench.catalogue.registry import ATTENTION, BACKBONES, Choice
 from attnbench.errors import BadReference
 from attnbench.networks.graft import Init, Position, graft, likely_sites
+from attnbench.networks.trial import Trial
 from attnbench.seeding import seeded
 from attnbench.spec.run import RunSpec
 
@@ -42,14 +43,18 @@ def network(
     mechanism, plain = ATTENTION.resolve(attention), BACKBONES.resolve(backbone)
     where = None if mechanism.entry.name == "none" else place(mechanism, site, stages, every)
     size = image_size or plain.card.image_size
-    return _assembled(plain, mechanism, where, (in_channels, size, size), classes, seed, init)
+    return _assembled(plain, mechanism, where, (in_channels, size, size), classes, seed, init, Trial())
 
 
-def network_of(spec: RunSpec, classes: int, channels: int, size: int) -> nn.Module:
-    """The network of a run, with its initial weights, for images of `channels` channels and `size` pixels a side."""
+def network_of(spec: RunSpec, classes: int, channels: int, size: int, trial: Trial | None = None) -> nn.Module:
+    """The network of a run, with its initial weights, for images of `channels` channels and `size` pixels a side.
+
+    Args:
+        trial: how somebody's own mechanism is tried before it is trained; None for a network that has been.
+    """
     found = spec.resolved
     image = (channels, size, size)
-    return _assembled(found.backbone, found.attention, found.place, image, classes, spec.seed, spec.init)
+    return _assembled(found.backbone, found.attention, found.place, image, classes, spec.seed, spec.init, trial)
 
 
 def position(attention: Choice[Paper], site: str) -> Position:
@@ -85,6 +90,7 @@ def _assembled(
     classes: int,
     seed: int,
     init: Init,
+    trial: Trial | None,
 ) -> nn.Module:
     with seeded(seed, "backbone"):
         model: nn.Module = backbone.construct(classes, image[0])
@@ -93,5 +99,5 @@ def _assembled(
     known = sites(backbone)
     pattern = site_pattern(known, where.site, str(backbone), "" if known else likely_sites(model))
     there = dataclasses.replace(where, site=pattern)
-    graft(model, attention, there, image, seed, position(attention, where.site), init)
+    graft(model, attention, there, image, seed, position(attention, where.site), init, trial)
     return model

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import nn
 
+from attnbench.catalogue.foreign import told
 from attnbench.console import say
 from attnbench.data.batches import Batches
 from attnbench.data.splits import Splits, constants, load_splits
@@ -21,6 +22,8 @@ from attnbench.errors import AttnbenchError, Diverged, StoreProblem
 from attnbench.files import replacing
 from attnbench.networks.cost import cost
 from attnbench.networks.network import network_of
+from attnbench.networks.trial import Trial
+from attnbench.networks.weights import weights_of
 from attnbench.spec.run import RunSpec, Runtime, canonical
 from attnbench.store import predictions as predictions_file
 from attnbench.store.environment import environment
@@ -82,7 +85,8 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
         norm = constants(spec, splits.train)
         train, test = (Batches(split, spec, norm, device) for split in (splits.train, splits.test))
         val = Batches(splits.val, spec, norm, device) if splits.val and _wants_val(spec) else None
-        model = network_of(spec, splits.classes, splits.channels, splits.image_size)
+        trial = Trial(min(2, spec.batch_size), device)
+        model = network_of(spec, splits.classes, splits.channels, splits.image_size, trial)
         state = State.fresh(spec, model, train.steps(), device)
         mark: dict[str, Any] = {"numerics": bits, "images": splits.split_fingerprint}
         mark |= {"resumed": _resume(store, spec, state, mark)}
@@ -140,7 +144,7 @@ def _input(splits: Splits, norm: tuple[tuple[float, ...], tuple[float, ...]]) ->
 
 def _save(folder: Path, model: nn.Module, predicted: Predicted) -> str:
     """Write weights and predictions; returns the weights' hash."""
-    weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+    weights = weights_of(model)
     with replacing(folder / "weights.safetensors", "wb") as file:
         file.write(save(weights))
     predictions_file.write(folder / "predictions.npz", predicted.logits.numpy(), predicted.labels.numpy())
@@ -235,11 +239,12 @@ def _marked(store: Store, spec: RunSpec, recipe: str) -> Iterator[None]:
         if isinstance(problem, AttnbenchError | KeyboardInterrupt) and not isinstance(problem, Diverged):
             raise
         reason = str(problem) if isinstance(problem, Diverged) else f"{type(problem).__name__}: {problem}"
+        problem.add_note(f"run {spec.id} ({spec.dataset} {spec.backbone} {spec.attention} seed {spec.seed})")
         record = dataclasses.replace(_unfinished(spec, recipe), error=reason)
         with contextlib.suppress(OSError):
             store.log(spec.id, "failed", error=reason, traceback=traceback.format_exc())
             store.save(record)
-        if isinstance(problem, OSError):
+        if isinstance(problem, OSError) and told(problem) is None:
             raise StoreProblem(f"run {spec.id} in {store.path}/ stopped: {problem.strerror or problem}") from problem
         raise
 

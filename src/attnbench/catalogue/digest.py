@@ -1,0 +1,82 @@
+"""What a user's own code is made of: a digest of a file and of the files of theirs that it imports, or of a class."""
+
+import ast
+import hashlib
+import inspect
+import sysconfig
+import textwrap
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from attnbench.errors import BadReference
+
+_INSTALLED = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+
+
+def digest_of(source: Path, module: str) -> str:
+    """The digest of a module's file and of every file below the same top folder that it imports, however far along.
+
+    An installed package is its one file: it changes with its version, not under somebody's hands.
+    """
+    top = source.resolve().parents[module.count(".") + (source.name == "__init__.py")]
+    files = {source.resolve()} if top in _INSTALLED else _closure(source.resolve(), top)
+    if len(files) == 1:
+        return hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    lines = sorted(f"{file.relative_to(top)} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def digest_of_object(thing: Any) -> str:
+    """The digest of a class or function that stands in no module: in a script, a notebook, or a function.
+
+    Raises:
+        BadReference: Python does not know its source.
+    """
+    methods: list[Any] = [one for one in vars(thing).values() if inspect.isfunction(one)]
+    for parts in ([thing], methods):  # a notebook may know the source of methods only
+        try:
+            text = "\n".join(textwrap.dedent(inspect.getsource(one)) for one in parts)
+        except (OSError, TypeError):
+            continue
+        if text:
+            return hashlib.sha256(text.encode()).hexdigest()[:16]
+    raise BadReference(f"the source of {thing.__qualname__} is not known here; put it into a file of its own")
+
+
+def _closure(source: Path, top: Path) -> set[Path]:
+    found, waiting = {source}, [source]
+    while waiting:
+        file = waiting.pop()
+        stamp = file.stat()
+        fresh = set(_imports(file, top, stamp.st_mtime_ns, stamp.st_size)) - found
+        found |= fresh
+        waiting += fresh
+    return found
+
+
+@lru_cache(maxsize=512)
+def _imports(file: Path, top: Path, _time: int, _size: int) -> tuple[Path, ...]:
+    """The files below `top` that a file imports, at its top or in a function."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return ()  # it is told when it is imported
+    found = (_file(place) for node in ast.walk(tree) for place in _places(node, file, top))
+    return tuple(dict.fromkeys(one.resolve() for one in found if one is not None))
+
+
+def _places(node: ast.AST, file: Path, top: Path) -> Iterator[Path]:
+    """Where the modules that a statement may import would lie, without a suffix."""
+    if isinstance(node, ast.Import):
+        yield from (top.joinpath(*name.name.split(".")) for name in node.names)
+    if isinstance(node, ast.ImportFrom):
+        start = file.parents[node.level - 1] if node.level and node.level <= len(file.parents) else top
+        home = start.joinpath(*(node.module or "").split(".")) if node.module else start
+        yield from (home, *(home / name.name for name in node.names))
+
+
+def _file(place: Path) -> Path | None:
+    """The file of a module that would lie there."""
+    return next((file for file in (place.with_name(f"{place.name}.py"), place / "__init__.py") if file.is_file()), None)

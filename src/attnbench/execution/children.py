@@ -1,0 +1,141 @@
+"""Processes of ours: what they are asked goes in over a pipe; what they answer and what they say are left in files.
+
+A file never fills up as a pipe does, so that a child may say as much as it likes, and no print of somebody's own code
+gets into an answer.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attnbench.errors import ForeignError
+from attnbench.spec.portable import pins
+from attnbench.spec.run import Runtime
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended."""
+
+    code: int
+    answer: Mapping[str, Any]
+    """`value`, or the `message` and the `trace` of a mistake; empty after a crash."""
+    said: str
+    """Everything that it wrote to stderr."""
+
+    @property
+    def reason(self) -> str:
+        """Why it did not do its job, in one line."""
+        if self.code < 0:
+            name = signal.Signals(-self.code).name
+            return f"killed by signal {-self.code} ({name}); run the study again to go on from its checkpoint"
+        lines = str(self.answer.get("message") or self.said.strip()).splitlines()
+        return lines[-1] if lines else f"exit code {self.code}"
+
+    @property
+    def trace(self) -> str:
+        """The traceback of the user's own code, where that is why."""
+        return str(self.answer.get("trace", ""))
+
+
+class Child:
+    """A process that does one job; in a session of its own, so that Ctrl-C reaches the parent alone."""
+
+    def __init__(self, job: str, asked: Mapping[str, object], runtime: Runtime) -> None:
+        self._answer, self._said = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed in `ended`
+        self.process = _start(job, runtime, self._answer.fileno(), self._said.fileno())
+        assert self.process.stdin is not None
+        whole = {
+            **asked,
+            "runtime": dataclasses.asdict(runtime),
+            "path": [str(Path(place).resolve()) for place in sys.path],
+        }
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(whole) + "\n")
+            self.process.stdin.flush()  # and it stays open: its end tells the child that we are gone
+
+    def interrupt(self) -> None:
+        """Let it write a checkpoint and end."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGINT)
+
+    def ended(self) -> Ended:
+        """Wait for its end."""
+        try:
+            code = self.process.wait()
+            answer, said = (_whole(file) for file in (self._answer, self._said))
+        except KeyboardInterrupt:
+            self.process.kill()
+            raise
+        finally:
+            for file in (self.process.stdin, self._answer, self._said):
+                with contextlib.suppress(OSError):
+                    file.close()  # type: ignore[union-attr]
+        try:
+            return Ended(code, json.loads(answer), said)
+        except ValueError:  # it died on its way
+            return Ended(code, {}, said)
+
+
+class Told:
+    """What children that did their jobs have said: each warning is shown once, whoever says it."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def show(self, said: str) -> None:
+        """Pass on what has not been said yet; a line that is indented belongs to the one above it."""
+        blocks: list[str] = []
+        for line in said.splitlines():
+            last = line.rsplit("\r", 1)[-1]  # of a progress bar its last state
+            if last[:1].isspace() and blocks:
+                blocks[-1] += f"\n{last}"
+            elif last:
+                blocks.append(last)
+        for block in blocks:
+            if block not in self._seen:
+                self._seen.add(block)
+                print(block, file=sys.stderr)
+
+
+def ask(job: str, asked: dict[str, object], runtime: Runtime, told: Told) -> Any:
+    """Have a job done at once; returns its answer.
+
+    Raises:
+        ForeignError: what it complained about, with the traceback of the user's own code where that is why.
+    """
+    ended = Child(job, asked, runtime).ended()
+    if ended.code == 0:
+        told.show(ended.said)
+        return ended.answer["value"]
+    if "message" in ended.answer:
+        raise ForeignError(ended.answer["message"], ended.trace)
+    raise RuntimeError(f"{job} ended with exit code {ended.code}:\n{ended.said}")
+
+
+def _whole(file: Any) -> str:
+    file.seek(0)
+    return str(file.read().decode(errors="replace"))
+
+
+def _start(job: str, runtime: Runtime, answer: int, said: int) -> subprocess.Popen[str]:
+    threads = str(runtime.threads or os.cpu_count() or 1)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "attnbench.execution.worker", job, str(answer)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL if job == "train" else None,
+        stderr=said,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **pins(runtime.numerics)},
+        pass_fds=[answer],
+        start_new_session=True,
+    )
