@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import nn
 
-from attnbench.data.batches import Batches
 from attnbench.data.splits import Splits, constants, load_splits
 from attnbench.errors import AttnbenchError, Diverged, StoreProblem
 from attnbench.files import replacing
@@ -27,6 +26,7 @@ from attnbench.store.mlflow import View, mirrored
 from attnbench.store.runs import RunRecord, Store
 from attnbench.training.loop import Pause, Predicted, State, predict, stoppable, training
 from attnbench.training.numerics import choose_device, numerics
+from attnbench.training.progress import Told, Watched, telling
 
 Log = Callable[[RunSpec, dict[str, float]], None]
 
@@ -53,7 +53,8 @@ def run(
     Args:
         recipe: the recipe's name, kept as a label.
         view: how MLflow shows the run; None for its fields as params.
-        log: what is done with each epoch's point of the curves; None prints it unless the tracker is `none`.
+        log: what is done with each epoch's point of the curves; None prints it, unless the tracker is `none`, which
+            also leaves out how far an epoch or the test is.
 
     Raises:
         Diverged: the loss was not finite; the run is marked failed.
@@ -61,25 +62,30 @@ def run(
     """
     runtime = runtime or Runtime()
     store = Store(runtime.store)
-    log = log or (print_epoch if runtime.tracker != "none" else lambda _spec, _point: None)
+    shown = log or (print_epoch if runtime.tracker != "none" else None)
     with store.lock(spec.id):
         found = store.record(spec.id)
         if found is not None and found.done:
             _view(store, spec, view)
             return found
-        with mirrored(store, [spec.id], enabled=runtime.tracker == "mlflow"), _marked(store, spec, recipe):
+        mirror = mirrored(store, [spec.id], enabled=runtime.tracker == "mlflow")
+        with mirror, _marked(store, spec, recipe), telling(shown is not None) as told:
             store.begin(spec.id)
             _view(store, spec, view)
-            return _train_and_test(spec, runtime, store, recipe, log)
+            return _train_and_test(spec, runtime, store, recipe, shown or _silent, told)
 
 
-def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, log: Log) -> RunRecord:
+def _silent(_spec: RunSpec, _point: dict[str, float]) -> None:
+    """Say nothing of an epoch."""
+
+
+def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, log: Log, told: Told) -> RunRecord:
     clock, device = _Clock(), choose_device(runtime)
     splits = load_splits(spec, runtime.data_dir)
     with numerics(spec, runtime, device) as bits:
         norm = constants(spec, splits.train)
-        train, test = (Batches(split, spec, norm, device) for split in (splits.train, splits.test))
-        val = Batches(splits.val, spec, norm, device) if splits.val and _wants_val(spec) else None
+        train, test = (Watched(split, spec, norm, device, told=told) for split in (splits.train, splits.test))
+        val = Watched(splits.val, spec, norm, device, told=told) if splits.val and _wants_val(spec) else None
         model = network_of(spec, splits.classes, splits.channels, splits.image_size)
         state = State.fresh(spec, model, train.steps(), device)
         resumed = _resume(store, spec, state, bits)
