@@ -12,9 +12,10 @@ QUICK := studies/quick.yaml
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[dev]"
-	touch $@
+	@$(PYTHON) -m venv .venv
+	@echo "Installing attnbench and its dependencies into .venv (once, a few minutes; up to $(if $(findstring whl/cpu,$(PIP_ARGS)),1,5) GB to download)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[dev]"
+	@touch $@
 
 demo: $(READY)
 	$(BIN)/attnbench study $(QUICK) --jobs $(JOBS)

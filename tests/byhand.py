@@ -185,7 +185,7 @@ def steps(cell: dict[str, Arm]) -> list[tuple]:
     found = []
     for name, random in (("cbam", 'random(of="cbam")'), ("se", "random")):
         parts = {"scale": ("constant", "none"), "parameters": ("static", "constant"),
-                 "input dependence": (name, "static"), "learning where to look": (name, random)}  # fmt: skip
+                 "input dependence": (name, "static"), "training the mechanism": (name, random)}  # fmt: skip
         for part, (one, two) in parts.items():
             n = min(len(cell[one].seeds), len(cell[two].seeds))
             found.append((name, part, f"{one} - {two}", between(cell[one].accuracy, cell[two].accuracy), n))

@@ -68,7 +68,7 @@ def test_two_arms_are_found_by_mechanism_or_label(where, asked):
 def test_the_controls_in_the_same_place_explain_a_gain(where):
     (cell,) = compared(study(where)).cells
     steps = [step for step in decomposition(cell) if step.arm == label("se", where)]
-    assert [step.part for step in steps] == ["scale", "parameters", "input dependence", "learning where to look"]
+    assert [step.part for step in steps] == ["scale", "parameters", "input dependence", "training the mechanism"]
     assert steps[0].what == f"{label('constant', where)} - none"
 
 

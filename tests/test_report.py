@@ -273,9 +273,11 @@ def test_a_dry_run_warns_of_a_design_that_can_never_decide(monkeypatch, capsys, 
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == f"s: {arms * n} runs, 0 done, {arms * n} left"
         assert lines[1].startswith(f"design: {n} seed")
-        warning = f"  THIS DESIGN CAN NEVER SAY better OR worse: {enough} seeds an arm are the fewest that can"
+        warning = f"  Too few seeds for any significant result; use at least {enough} per arm"
         assert (lines[2] == warning) == (n == seeds)
-        assert ("  equivalence can not pass: one seed has no spread" in lines) == (n == 1)
+        assert (
+            "  equivalence cannot be shown with one seed per arm: the spread between seeds is unknown" in lines
+        ) == (n == 1)
 
 
 def test_a_study_that_is_done_has_no_design_any_more(attnbench, plan):

@@ -71,7 +71,7 @@ def timm(classes: int, in_channels: int, name: str = "resnet50", pretrained: boo
     to `in_channels`.
 
     Raises:
-        ValueError: timm is missing, an unknown name, or weights that cannot be had.
+        ValueError: timm is missing, an unknown name, or weights that cannot be downloaded.
     """
     if importlib.util.find_spec("timm") is None:
         raise ValueError("timm is not installed: pip install timm")

@@ -99,7 +99,7 @@ def torchvision(classes: int, in_channels: int, name: str = "resnet50", pretrain
     `in_channels`, so that an image whose channels are equal gives what it gave before.
 
     Raises:
-        ValueError: an unknown name, weights that cannot be had, or a network without a first convolution or a
+        ValueError: an unknown name, weights that cannot be downloaded, or a network without a first convolution or a
             classifier that can be replaced.
     """
     from torchvision import models

@@ -1,4 +1,4 @@
-"""Verbs on what can be asked for: list, show, data."""
+"""Verbs on mechanisms, backbones and data sets: list, show, data."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ def list_(
     most_parameters: int | None = None,
     as_json: Annotated[bool, arg(name="json")] = False,
 ) -> int:
-    """List what can be asked for; mechanisms with kind, year and parameters at 256 channels.
+    """List mechanisms, backbones or data sets; mechanisms with kind, year and parameters at 256 channels.
 
     Args:
         what: attention, backbones or datasets.

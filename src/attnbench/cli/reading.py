@@ -1,4 +1,4 @@
-"""Verbs on what is there already: report, compare, evaluate, predict, reproduce, sync, ui."""
+"""Verbs on stored runs: report, compare, evaluate, predict, reproduce, sync, ui."""
 
 import dataclasses
 import os
@@ -66,7 +66,7 @@ def compare(
     print("\n\n".join(str(each) for each in pairs))
     if expect is None or all(holds(each, expect) for each in pairs):
         return 0
-    print(f"attnbench: expected {arm} to be {expect} than {other}: THAT DOES NOT HOLD", file=sys.stderr)
+    print(f"attnbench: expected {arm} to be {expect} than {other}, but it is not", file=sys.stderr)
     return 1
 
 
@@ -77,7 +77,7 @@ def evaluate(
     data_dir: DataFlag = None,
     device: str = "auto",
 ) -> int:
-    """Test a trained run with other gates than its own: is a gate specific to its image, is looking needed at all?
+    """Test a trained run with other gates than its own: is a gate specific to its image, does accuracy depend on it?
 
     Args:
         run: An id, the beginning of one, or a run's folder.

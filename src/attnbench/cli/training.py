@@ -67,7 +67,7 @@ def study(file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run:
         print(
             f"about {hours / jobs:.2f} hours with --jobs {jobs} on free cores: {hours:.2f} hours of CPU (or GPU) time"
             if hours is not None
-            else "no estimate: image numbers unknown"
+            else "no estimate: the number of images is known only when the data are there"
         )
         return 0
     failures = execute(sweep, jobs, retries)

@@ -1,4 +1,4 @@
-"""A trained run tested with other gates than its own: is a gate specific to its image, is looking needed at all?"""
+"""A trained run tested with other gates than its own: is a gate specific to its image, does accuracy depend on it?"""
 
 import dataclasses
 import json

@@ -144,7 +144,7 @@ def _ladder(cell: Cell, arm: Arm) -> list[Step]:
 def _untrained(cell: Cell, arm: Arm) -> list[Step]:
     """Against the same mechanism with its parameters frozen as they were drawn."""
     frozen = cell.beside(arm, ATTENTION.canonical(str(Ref("random", (("of", arm.key.attention),)))))
-    return [_step(arm, "learning where to look", arm, frozen)] if frozen else []
+    return [_step(arm, "training the mechanism", arm, frozen)] if frozen else []
 
 
 def _other_gates(arm: Arm) -> list[Step]:

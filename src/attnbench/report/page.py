@@ -21,7 +21,7 @@ SAME = ("dataset", "attention", "backbone", "seed", "site", "stages", "every", "
 
 
 def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures: Sequence[Sequence[Figure]]) -> str:
-    """The page as text; it asks nothing of any other machine.
+    """The page as text: self-contained, it makes no network requests.
 
     Args:
         qualities, figures: those of each cell.

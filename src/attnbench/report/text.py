@@ -90,12 +90,12 @@ def design_lines(design: Design) -> list[str]:
         )
     else:
         enough = seeds_to_decide(family, pairing)
-        lines.append(f"THIS DESIGN CAN NEVER SAY better OR worse: {enough} seeds an arm are the fewest that can")
+        lines.append(f"Too few seeds for any significant result; use at least {enough} per arm")
     bound = equivalence_spread(n, n, design.margin, family, pairing)
     lines.append(
         f"equivalence within {points(design.margin)} can pass where that standard deviation is below {bound:.2f} points"
         if bound
-        else "equivalence can not pass: one seed has no spread"
+        else "equivalence cannot be shown with one seed per arm: the spread between seeds is unknown"
     )
     return lines
 

@@ -266,7 +266,7 @@ def _follow(mirror: Mirror, runs: list[str], over: threading.Event, trouble: lis
     except Exception as problem:  # whatever MLflow does, training goes on
         mirror.refusal = _first_line(problem)
         trouble.append(mirror.refusal)
-        say(f"no mirror in MLflow, the journals go on: {mirror.refusal}")
+        say(f"MLflow receives nothing, the runs themselves are stored as always: {mirror.refusal}")
         return
     last = False
     while not last:

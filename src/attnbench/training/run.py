@@ -16,7 +16,6 @@ from torch import nn
 
 from attnbench.catalogue.foreign import told
 from attnbench.console import say
-from attnbench.data.batches import Batches
 from attnbench.data.splits import Splits, constants, load_splits
 from attnbench.errors import AttnbenchError, Diverged, StoreProblem
 from attnbench.files import replacing
@@ -32,6 +31,7 @@ from attnbench.store.runs import RunRecord, Store
 from attnbench.training.done import finished
 from attnbench.training.loop import Pause, Predicted, State, predict, stoppable, training
 from attnbench.training.numerics import choose_device, differences, numerics
+from attnbench.training.progress import Told, Watched, telling
 
 Log = Callable[[RunSpec, dict[str, float]], None]
 
@@ -59,7 +59,8 @@ def run(
     Args:
         recipe: the recipe's name, kept as a label.
         view: how MLflow shows the run; None for its fields as params.
-        log: what is done with each epoch's point of the curves; None prints it unless the tracker is `none`.
+        log: what is done with each epoch's point of the curves; None prints it, unless the tracker is `none`, which
+            also leaves out how far an epoch or the test is.
 
     Raises:
         Diverged: the loss was not finite; the run is marked failed.
@@ -67,24 +68,29 @@ def run(
     """
     runtime = runtime or Runtime()
     store = Store(runtime.store)
-    log = log or (print_epoch if runtime.tracker != "none" else lambda _spec, _point: None)
+    shown = log or (print_epoch if runtime.tracker != "none" else None)
     with store.lock(spec.id):
         if found := finished(spec, store, runtime.data_dir):
             _view(store, spec, view)
             return found
-        with mirrored(store, [spec.id], enabled=runtime.tracker == "mlflow"), _marked(store, spec, recipe):
+        mirror = mirrored(store, [spec.id], enabled=runtime.tracker == "mlflow")
+        with mirror, _marked(store, spec, recipe), telling(shown is not None) as progress:
             store.begin(spec.id)
             _view(store, spec, view)
-            return _train_and_test(spec, runtime, store, recipe, log)
+            return _train_and_test(spec, runtime, store, recipe, shown or _silent, progress)
 
 
-def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, log: Log) -> RunRecord:
+def _silent(_spec: RunSpec, _point: dict[str, float]) -> None:
+    """Say nothing of an epoch."""
+
+
+def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, log: Log, progress: Told) -> RunRecord:
     clock, device = _Clock(), choose_device(runtime)
     splits = load_splits(spec, runtime.data_dir)
     with numerics(spec, runtime, device) as bits:
         norm = constants(spec, splits.train)
-        train, test = (Batches(split, spec, norm, device) for split in (splits.train, splits.test))
-        val = Batches(splits.val, spec, norm, device) if splits.val and _wants_val(spec) else None
+        train, test = (Watched(split, spec, norm, device, told=progress) for split in (splits.train, splits.test))
+        val = Watched(splits.val, spec, norm, device, told=progress) if splits.val and _wants_val(spec) else None
         trial = Trial(min(2, spec.batch_size), device)
         model = network_of(spec, splits.classes, splits.channels, splits.image_size, trial)
         state = State.fresh(spec, model, train.steps(), device)
