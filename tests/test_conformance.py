@@ -130,7 +130,8 @@ SHARP = ["OneLayerTwice", "FirstRowAlone", "PositionsForChannels", "SumsInHalf",
 
 @pytest.mark.parametrize("fault", SHARP)
 def test_a_fault_breaks_no_promise_but_its_own(fault):
-    assert [promise for promise in PROMISES if broken(f"broken_modules:{fault}", promise)] == [FAULTS[fault][0]]
+    tried = [promise for promise in PROMISES if promise != ONNX]  # a second each
+    assert [promise for promise in tried if broken(f"broken_modules:{fault}", promise)] == [FAULTS[fault][0]]
 
 
 @pytest.mark.parametrize(
@@ -142,6 +143,7 @@ def test_a_fault_breaks_no_promise_but_its_own(fault):
         ("cbam", ORDER, "not one value a channel"),
         ("fca", ORDER, "places matter to it: each channel"),
         ("mlca", PLACES, "places matter to it: averages"),
+        ("random(of='fca')", PLACES, "places matter to it: each channel"),
         ("bot", SIZE, "built for maps of one size"),
     ],
 )

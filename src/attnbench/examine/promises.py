@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from attnbench.catalogue.cards import Paper
 from attnbench.catalogue.formula import Size
 from attnbench.catalogue.refs import Ref
-from attnbench.catalogue.registry import ATTENTION
+from attnbench.catalogue.registry import ATTENTION, card_of
 from attnbench.errors import BadReference
 from attnbench.mechanisms import build_attention
 from attnbench.seeding import seeded
@@ -35,6 +35,11 @@ class Subject:
         """All its options, those left at their defaults too."""
         entry, given = ATTENTION.resolve(self.reference)
         return {**entry.defaults, **given}
+
+    @property
+    def positions(self) -> str:
+        """Why places matter to it, or to the mechanism that it is made of."""
+        return card_of(self.reference).positions
 
     @property
     def at_defaults(self) -> bool:

@@ -45,14 +45,14 @@ def _gates_without_places(subject: Subject) -> Iterator[str]:
     order = torch.randperm(64, generator=torch.Generator().manual_seed(2))
     moved = module.gate(x.flatten(2)[:, :, order].unflatten(2, [8, 8]))
     wrong = list(unequal(moved, gate, "other gates for the same values in another order"))
-    if wrong and subject.card.positions:
-        raise DoesNotApply(f"places matter to it: {subject.card.positions}")
+    if wrong and subject.positions:
+        raise DoesNotApply(f"places matter to it: {subject.positions}")
     yield from wrong
 
 
 @promise("treats a pattern alike wherever it lies, unless its card says why not")
 def _ignores_places(subject: Subject) -> Iterator[str]:
-    wrong, reason = _places(subject), subject.card.positions
+    wrong, reason = _places(subject), subject.positions
     if wrong and reason:
         raise DoesNotApply(f"places matter to it: {reason}")
     yield from wrong
