@@ -56,6 +56,7 @@ def notes() -> str:
             "The paper's place": _place(entry),
             "Paper and released code": card.deviations,
             "Narrow layers and small maps": card.clamping,
+            "Where places matter": card.positions,
             "Without a gradient": "; ".join(f"`{path}`: {why}" for path, why in card.inert.items()),
             "Without weight decay": ", ".join(f"`{path}`" for path in card.no_decay),
             "Determinism on CUDA": card.determinism,

@@ -123,6 +123,18 @@ class ReluBeforeSigmoid(Sound):
         return self.mix(x.mean((2, 3))).relu().sigmoid()[:, :, None, None]
 
 
+class GateIsALayer(nn.Module):
+    """Sound: its layer happens to be called as the method is."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mix = nn.Linear(channels, channels)
+        self.gate = nn.Sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(self.mix(x.mean((2, 3))))[:, :, None, None]
+
+
 class GateIsNotTheFactor(Sound):
     def forward(self, x: Tensor) -> Tensor:
         return x + x * self.gate(x)
@@ -165,6 +177,59 @@ class FiveAxes(Sound):
 
     def gate(self, x: Tensor) -> Tensor:
         return super().gate(x) * self.kernels.sum((0, 1))
+
+
+class LosesItsLayout(Sound):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).contiguous()
+
+
+class OneLayerTwice(Sound):
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.again = self.mix
+
+
+class FirstRowAlone(Sound):
+    def gate(self, x: Tensor) -> Tensor:
+        return super().gate(x[:, :, :1])
+
+
+class PositionsForChannels(Sound):
+    """B C H W read as B HW C without a transposition: values of other channels and places come together."""
+
+    def gate(self, x: Tensor) -> Tensor:
+        tokens = x.reshape(x.shape[0], -1, x.shape[1])
+        return self.mix(tokens).sigmoid().reshape(x.shape)
+
+
+@attention("broken-places", Paper(title="Says that places matter", positions="it is said"))
+class SaysThatPlacesMatter(Sound):
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+
+
+class SumsInHalf(Sound):
+    def gate(self, x: Tensor) -> Tensor:
+        return self.mix(x.sum((2, 3)) / (x.shape[2] * x.shape[3])).sigmoid()[:, :, None, None]
+
+
+class FixesTheBatch(Sound):
+    def gate(self, x: Tensor) -> Tensor:
+        return super().gate(x).reshape(len(x), -1, 1, 1)
+
+
+class FixesTheSize(Sound):
+    """A loop over rows is as long in the exported program as it was on the map that was shown."""
+
+    def gate(self, x: Tensor) -> Tensor:
+        rows = [x[:, :, row].mean(2) for row in range(x.shape[2])]
+        return self.mix(torch.stack(rows).mean(0)).sigmoid()[:, :, None, None]
+
+
+class UnknownToOnnx(Sound):
+    def gate(self, x: Tensor) -> Tensor:
+        return self.mix(torch.special.bessel_j0(x.mean((2, 3)).float()).to(x.dtype)).sigmoid()[:, :, None, None]
 
 
 class ForgetsItsState(Sound):

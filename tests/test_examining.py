@@ -57,8 +57,9 @@ def said(tmp_path, monkeypatch, capsys):
 def test_check_passes_a_sound_module_and_says_each_promise(said):
     code, text = said("check", "gates_somebody_wrote:Sound")
     assert code == 0
-    assert text.count("ok ") == 13
-    assert "keeps 13 of 13 promises" in text
+    assert text.count("ok ") == 17
+    assert "n/a     multiplies its input by gate(x), where it has one\n        there is no method gate(x)" in text
+    assert "keeps 17 of 17 promises; 3 do not apply" in text
 
 
 def test_check_fails_a_broken_module_and_says_what_is_wrong(said):

@@ -35,6 +35,8 @@ class Paper:
     """Options that name another mechanism: they are read as references, and its version counts too."""
     inert: Mapping[str, str] = field(default_factory=dict)
     """Parameters that never get a gradient (`part.*` for all below), with the reason."""
+    positions: str = ""
+    """Why the same pattern is treated otherwise in another place of a map; empty where it is treated alike."""
     no_decay: tuple[str, ...] = ()
     """Parameters that take no weight decay."""
     synonyms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

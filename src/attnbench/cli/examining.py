@@ -20,16 +20,19 @@ def check(attention: Positional[str]) -> int:
     Args:
         attention: package.module:Class (or package.module:Class(option=1)), or the name of one of ours.
     """
-    from attnbench.examine.conformance import PROMISES, broken
+    from attnbench.examine.conformance import PROMISES, outcome
 
-    failed = 0
+    words = []
     for sentence in PROMISES:
-        wrong = broken(attention, sentence)
-        failed += bool(wrong)
-        print("\n".join([f"{'FAILED' if wrong else 'ok':7} {sentence}", *(f"{'':8}{what}" for what in wrong)]))
-    kept = len(PROMISES) - failed
-    print(f"{attention}: keeps {kept} of {len(PROMISES)} promises")
-    return int(failed > 0)
+        found = outcome(attention, sentence)
+        words.append(found.word)
+        print(f"{found.word:7} {sentence}")
+        for what in filter(None, (*found.wrong, found.reason)):
+            print(f"{'':8}{what}")
+    apart = words.count("n/a")
+    rest = f"; {apart} do not apply" if apart else ""
+    print(f"{attention}: keeps {words.count('ok')} of {len(words) - apart} promises{rest}")
+    return int("FAILED" in words)
 
 
 def same(

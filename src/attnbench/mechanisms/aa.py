@@ -16,6 +16,7 @@ PAPER = Paper(
     paper_site="conv",
     paper_stages=(-3, -2, -1),
     parameters="9 * C * (C - a) + (C - a) + C * 3 * a + 3 * a + a * a + a + (2 * H + 2 * W - 2) * a // k",
+    positions="all of the map is attended to by relative position, and what lies around a place differs",
     where={"a": "reduced(C, reduction)", "k": "divisor(a, heads)"},
     deviations="Keys are as wide as values (kappa = upsilon = 1 / `reduction`).",
     clamping="As many heads as the attended channels allow, at most `heads`. On maps of another size than it was built "

@@ -17,6 +17,7 @@ PAPER = Paper(
     paper_stages=(-3, -2),
     paper_every=2,
     parameters="2*C*h + 2*C + 4*h + h*h + h*g + 2*g + 2 * block**2 * g * (block*g + 1)",
+    positions="a map is cut into `block` x `block` equal parts, and a matrix mixes the parts by their places",
     where={"h": "reduced(C, reduction)", "g": "divisor(h, groups)"},
     deviations="The defaults are those of the released code, whose dropout is for networks deeper than ResNet-34. Its "
     "convolutions in front of a batch norm have biases, which the norm takes away again: they are left out. It takes "
@@ -56,10 +57,10 @@ class BilinearAttention(nn.Module):
     def _transform(self, x: Tensor) -> Tensor:
         """P X Q for each group of channels: B C H W."""
         batch, channels, height, width = x.shape
-        missing = (0, -width % self.block, 0, -height % self.block)
+        tall, wide = (-(-length // self.block) * self.block for length in (height, width))
+        missing = (0, wide - width, 0, tall - height)
         left, right = self._matrices(F.pad(self.pool(x), missing))  # the zeros are no maxima: behind a ReLU
         x = F.pad(x, missing)
-        tall, wide = x.shape[2:]
         y = x.reshape(batch, self.groups, channels // self.groups, self.block, -1)  # B G C/G s (H/s)W
         y = torch.einsum("bgij,bgcjn->bgcin", left, y)
         y = y.reshape(batch, self.groups, -1, self.block, wide // self.block)  # B G (C/G)H s W/s

@@ -18,6 +18,7 @@ PAPER = Paper(
     paper_site="conv",
     paper_stages=(-1,),
     parameters="3 * C * C + (2 * H - 1 + 2 * W - 1) * C // divisor(C, heads)",
+    positions="all of the map is attended to by relative position, and what lies around a place differs",
     deviations="Both content and position logits are divided by the root of a head's width.",
     clamping="As many heads as the channels allow, at most `heads`. On maps of another size than it was built for, the "
     "tables of relative positions are interpolated.",

@@ -42,6 +42,6 @@ class ExternalAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         similar = self.keys(self.query(x))  # B S H W
-        over_positions = similar.flatten(2).softmax(2)
-        weights = over_positions / (1e-9 + over_positions.sum(1, keepdim=True))
+        shares = 100 * similar.flatten(2).softmax(2)  # over positions
+        weights = shares / (1e-7 + shares.sum(1, keepdim=True))  # 1e-9 of the shares: ONNX's optimiser takes it for 0
         return F.relu(self.out(self.values(weights.reshape(similar.shape))) + x)

@@ -17,6 +17,7 @@ PAPER = Paper(
     paper_site="block",
     gate=(0.0, 1.0),
     parameters="2 * C * reduced(C, reduction)",
+    positions="each channel is a cosine component of the map, in which every position has a weight of its own",
     deviations="The components carry the orthonormal factors of the released code. A map built for s x s has the "
     "released networks' frequencies: those of the 7x7 grid times s // 7.",
     clamping="At least one hidden channel. As many frequencies, from the front of the list, as divide the channels "

@@ -20,6 +20,7 @@ PAPER = Paper(
     paper_site="block",
     gate=(0.0, 1.0),
     parameters="(theta != 'minus') * (g * C + 2 * n * C) + (theta == 'plus') * (2*C*h + h + C)",
+    positions="a convolution of global extent has a weight for every position (theta plain and plus)",
     where={
         "h": "reduced(C, reduction)",
         "n": "max(1, round(log2(max(1, extent))))",

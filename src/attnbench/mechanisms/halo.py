@@ -17,6 +17,7 @@ PAPER = Paper(
     kind="R",
     paper_site="conv",
     parameters="3 * C * C + 2 * (2 * block + 2 * halo - 1) * C // divisor(C, heads)",
+    positions="blocks lie on a fixed grid, and a position sees more on the side of its block's middle",
     deviations="No code was released. Content and position logits are divided by the root of a head's width, and "
     "positions beyond the border are zeros that take part in the softmax.",
     clamping="As many heads as the channels allow, at most `heads`. Maps that are no multiple of a block are filled "

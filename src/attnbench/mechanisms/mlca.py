@@ -15,6 +15,7 @@ PAPER = Paper(
     url="https://doi.org/10.1016/j.engappai.2023.106442",
     gate=(0.0, 1.0),
     parameters="2 * (t + (t + 1) % 2)",
+    positions="averages are those of the cells of a fixed grid",
     where={"t": "floor((log2(C) + 1) / 2)"},
     deviations="As released, the local convolution runs through all patches in one sequence, so that the last channels "
     "of a patch meet the first of the next; the global average is that of the patches.",

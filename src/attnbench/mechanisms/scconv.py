@@ -17,6 +17,7 @@ PAPER = Paper(
     kind="R",
     paper_site="conv",
     parameters="27 * a * a + 9 * b * b + (6*a + 2*b) * (variant == 'official')",
+    positions="surroundings are averages of the cells of a fixed grid",
     where={"a": "C // 2", "b": "C - a"},
     deviations="The equations have convolutions only and scale up bilinearly. The released code scales up to the "
     "nearest pixel and has a batch norm behind each convolution and a ReLU behind the last of each half "

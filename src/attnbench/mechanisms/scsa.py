@@ -15,6 +15,7 @@ PAPER = Paper(
     url="https://arxiv.org/abs/2407.05128",
     gate=(0.0, 1.0),
     parameters="C // 4 * (3 + 5 + 7 + 9) + C + 4 * C + 2 * C + 3 * C",
+    positions="channels attend over averages of the cells of a fixed grid",
     deviations="One head, as in the paper; the released code has the number of heads as an option, and 1 in all its "
     "configurations for ImageNet.",
     clamping="As many heads as the channels allow, at most `heads`; the window is at most as large as the map. The "

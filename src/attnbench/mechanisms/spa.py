@@ -15,6 +15,7 @@ PAPER = Paper(
     url="https://ieeexplore.ieee.org/document/9102906",
     gate=(0.0, 1.0),
     parameters="21 * C * h + h + h * C + C",
+    positions="the windows of the pyramid have weights of their own",
     where={"h": "reduced(C, reduction)"},
     deviations="The two layers have biases, as fully connected layers have; those of the released code have none.",
     clamping="At least one hidden channel. On maps below 4x4 the windows overlap.",
