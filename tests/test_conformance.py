@@ -178,16 +178,16 @@ def test_is_differentiated_twice_and_transformed_by_torch_func(name):
 @NAMES
 def test_compiles_as_one_graph_at_two_sizes(name):
     """Forward and backward, as captured by torch.compile without a break; the graph is run by torch itself."""
-    module = Subject(name).redrawn()
+    module = Subject(name).redrawn().double()
     compiled = torch.compile(copy.deepcopy(module), backend="aot_eager", fullgraph=True)
     for batch, side in ((2, 8), (3, 12)):
-        one, two = (torch.randn(batch, CHANNELS, side, side).requires_grad_() for _ in range(2))
+        one, two = (torch.randn(batch, CHANNELS, side, side, dtype=torch.float64).requires_grad_() for _ in range(2))
         two.data.copy_(one.data)
         with seeded(0, "plain"):
             plain = module(one)
         with seeded(0, "plain"):
             graph = compiled(two)
-        torch.testing.assert_close(graph, plain, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(graph, plain, rtol=1e-9, atol=1e-9)
         plain.square().mean().backward()
         graph.square().mean().backward()
-        torch.testing.assert_close(two.grad, one.grad, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(two.grad, one.grad, rtol=1e-9, atol=1e-9)
