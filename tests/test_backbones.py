@@ -12,7 +12,7 @@ from torchvision.models import densenet, resnet
 from attnbench import RunSpec, network
 from attnbench.catalogue.places import sites
 from attnbench.catalogue.registry import BACKBONES
-from attnbench.networks.network import _stage
+from attnbench.networks.graft import _stage
 from attnbench.training.optim import optimizer
 
 SMALL = {

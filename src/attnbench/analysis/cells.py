@@ -8,6 +8,7 @@ import numpy as np
 
 from attnbench.analysis.stats import Difference, Estimate, crossed, estimate, standard_error
 from attnbench.analysis.verdicts import Contrast, Plan, Sample, contrasts
+from attnbench.catalogue.places import built_in_sentence
 from attnbench.errors import BadReference, StoreProblem
 from attnbench.spec.arm import ArmKey, labels, meant
 from attnbench.store.runs import RunRecord
@@ -109,7 +110,7 @@ def baseline_of(arms: Mapping[ArmKey, str], asked: str) -> ArmKey | None:
 
 def cell_warnings(cell: Cell, records: list[RunRecord]) -> list[str]:
     """What a reader must know of a cell beside its verdicts."""
-    return [*_without_baseline(cell), *_mixed(cell.name, records), *_against_pairs(cell)]
+    return [*_without_baseline(cell), *_built_in(records), *_mixed(cell.name, records), *_against_pairs(cell)]
 
 
 def label_of(record: RunRecord) -> str:
@@ -150,6 +151,12 @@ def _without_baseline(cell: Cell) -> list[str]:
     except StoreProblem as problem:
         return [f"{problem}; without its baseline nothing in this cell is compared"]
     return []
+
+
+def _built_in(records: list[RunRecord]) -> list[str]:
+    """Say where the backbone holds attention of its own: no arm is without any then."""
+    found = (built_in_sentence(str(r.canonical["backbone"]), r.input.get("built_in", {})) for r in records)
+    return [sentence for sentence in dict.fromkeys(found) if sentence]
 
 
 def _against_pairs(cell: Cell) -> list[str]:

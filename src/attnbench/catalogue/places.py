@@ -1,6 +1,7 @@
-"""Where in a backbone a mechanism goes: as the user says, as its paper says, or its kind's own place."""
+"""Where in a backbone a mechanism goes: as the user says, as its paper says, or its kind's own place; what is there."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -36,3 +37,11 @@ def sites(backbone: Choice[Backbone]) -> Mapping[str, str]:
     name = str(backbone.settings.get("name", ""))
     families = backbone.card.families.items()
     return next((found for pattern, found in families if re.fullmatch(pattern, name)), backbone.card.sites)
+
+
+def built_in_sentence(backbone: str, found: Mapping[str, str]) -> str:
+    """Say that a backbone holds attention of its own; `found` is path -> class of it. Nothing where there is none."""
+    if not found:
+        return ""
+    kinds = ", ".join(f"{number} {kind}" for kind, number in Counter(found.values()).items())
+    return f"{backbone} holds attention of its own, in the arm none too: {kinds}, first at {next(iter(found))}"

@@ -66,8 +66,8 @@ def same(
     )
     if found.replaced:
         print(f"replaced by a mechanism: {', '.join(found.replaced)}")
-    for difference in found.differences:
-        print(f"DIFFERENT: {difference}")
+    for line in filter(None, [found.built_in, *(f"DIFFERENT: {difference}" for difference in found.differences)]):
+        print(line)
     verdict = "differ in more than the mechanism" if found.differences else "differ in the mechanism only"
     print(f"{one} and {other} {verdict}")
     return int(bool(found.differences))

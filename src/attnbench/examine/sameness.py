@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attnbench.catalogue.places import built_in_sentence
 from attnbench.networks.graft import Grafted
-from attnbench.networks.network import network_of
+from attnbench.networks.network import built_in, network_of
 from attnbench.networks.trial import Trial
 from attnbench.spec.run import RunSpec, canonical
 
@@ -29,6 +30,8 @@ class Sameness:
     replaced: tuple[str, ...]
     """Convolutions whose place a mechanism takes."""
     differences: tuple[str, ...]
+    built_in: str
+    """What attention the backbone holds by itself, as a sentence; empty for none."""
 
 
 def same(one: RunSpec, two: RunSpec) -> Sameness:
@@ -37,7 +40,8 @@ def same(one: RunSpec, two: RunSpec) -> Sameness:
     unequal = [name for name in recipes[0] if recipes[0][name] != recipes[1][name]]
     differences = [f"{name}: {recipes[0][name]!r} and {recipes[1][name]!r}" for name in unequal]
     networks = [dict(_backbone(_network(spec))) for spec in (one, two)]
-    plain = dict(_backbone(_network(dataclasses.replace(one, attention="none", site=None, init="own"))))
+    without = _network(dataclasses.replace(one, attention="none", site=None, init="own"))
+    plain = dict(_backbone(without))
     for spec, parts in zip((one, two), networks, strict=True):
         differences += [f"{spec.attention}: {path} is not in the plain network" for path in parts if path not in plain]
         for path in [path for path in plain if path in parts]:
@@ -49,6 +53,7 @@ def same(one: RunSpec, two: RunSpec) -> Sameness:
         values=sum(tensor.numel() for path in shared for tensor in _own(plain[path]).values()),
         replaced=tuple(path for path in plain if path not in shared),
         differences=tuple(differences),
+        built_in=built_in_sentence(str(one.resolved.backbone), built_in(without)),
     )
 
 

@@ -15,8 +15,7 @@ from attnbench.catalogue.foreign import told
 from attnbench.data.batches import training_side
 from attnbench.data.splits import constants, load_splits
 from attnbench.errors import AttnbenchError, ForeignError
-from attnbench.networks.network import network_of
-from attnbench.networks.trial import Trial
+from attnbench.networks.network import fresh_network
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store.mlflow import View
 from attnbench.training.numerics import choose_device
@@ -61,11 +60,12 @@ def _train(asked: Any) -> None:
 def _prepare(asked: Any) -> None:
     """Fetch and decode all data, build every network once, and name everything that cannot be."""
     problems: dict[str, str] = {}
+    device = choose_device(Runtime(**asked["runtime"]))
     for spec in _distinct(asked["specs"]):
         try:
             splits = load_splits(spec, asked["runtime"]["data_dir"])
             constants(spec, splits.train)
-            network_of(spec, splits.classes, splits.channels, splits.image_size, _trial(spec, asked))
+            fresh_network(spec, splits.classes, splits.channels, splits.image_size, device)
         except AttnbenchError as problem:
             problems[str(problem)] = problem.trace
     if problems:
@@ -75,16 +75,11 @@ def _prepare(asked: Any) -> None:
 def _estimate(asked: Any) -> list[float | None]:
     """CPU seconds per run, measured on a few steps, in the order of the specs."""
     torch.set_num_threads(asked["runtime"]["threads"] or os.cpu_count() or 1)
-    specs = map(RunSpec.of, asked["specs"])
-    return [_seconds(spec, _trial(spec, asked)) for spec in specs]
+    device = choose_device(Runtime())  # where somebody's own mechanism is tried: a plan may be for another machine
+    return [_seconds(RunSpec.of(fields), device) for fields in asked["specs"]]
 
 
-def _trial(spec: RunSpec, asked: Any) -> Trial:
-    """Somebody's own mechanism is tried where it will be trained."""
-    return Trial(min(2, spec.batch_size), choose_device(Runtime(**asked["runtime"])))
-
-
-def _seconds(spec: RunSpec, trial: Trial) -> float | None:
+def _seconds(spec: RunSpec, device: torch.device) -> float | None:
     """CPU seconds of a run, by a few training steps at its image size; None if the number of images is unknown."""
     card, size = spec.resolved.dataset.card, spec.resolved.image_size
     images = card.images
@@ -94,7 +89,7 @@ def _seconds(spec: RunSpec, trial: Trial) -> float | None:
     train = images.get("train", 0.8 * whole) * (1 - spec.val_fraction) * spec.train_fraction
     test = images.get("test", 0.2 * whole)
     train, test = min(train, spec.train_limit or train), min(test, spec.test_limit or test)
-    model: Any = network_of(spec, card.classes, card.channels, size, trial)
+    model: Any = fresh_network(spec, card.classes, card.channels, size, device)
     per_image = _step_seconds(model.to(memory_format=torch.channels_last), spec.batch_size, card.channels, size)
     small = round(spec.progressive * spec.epochs)
     epochs = small * (training_side(spec, 0, size) / size) ** 2 + spec.epochs - small

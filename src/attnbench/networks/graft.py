@@ -2,7 +2,7 @@
 
 import copy
 import re
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from attnbench.catalogue.registry import Choice
 from attnbench.errors import BadReference
 from attnbench.mechanisms import build_attention
 from attnbench.networks.trial import Shape, Trial, is_foreign, plain_maps
+from attnbench.networks.within import Shapes, observed
 from attnbench.seeding import seeded
 
 Init = Literal["own", "identity"]
@@ -45,7 +46,7 @@ def graft(
             what = "cannot start as nothing" if paths else "finds none there"
             raise BadReference(f"{attention} takes the place of 3x3 convolutions of equal widths, and {what}")
     grafted = {}
-    shapes = _shapes(model, paths, image, position != "behind")
+    shapes = _shapes(observed(model, image), paths, position != "behind")
     for path, (channels, height, width) in shapes.items():
         with seeded(seed, "attention", path):
             grafted[path] = build_attention(attention, channels, (height, width))
@@ -163,25 +164,13 @@ def _joined(module: nn.Module, added: nn.Module, position: Position) -> Grafted:
     return Grafted(added, module, plain=1) if position == "before" else Grafted(module, added, plain=0)
 
 
-def _shapes(model: nn.Module, paths: list[str], image: tuple[int, int, int], of_input: bool) -> dict[str, Shape]:
-    """(channels, height, width) of each module's output, or input, by one forward that computes nothing."""
-    shapes: dict[str, Shape] = {}
-
-    def watch(path: str) -> Any:
-        def note(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            shapes[path] = tuple((inputs[0] if of_input else output).shape[1:])  # type: ignore[assignment]
-
-        return note
-
-    hooks = [model.get_submodule(path).register_forward_hook(watch(path)) for path in paths]
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    weights = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
-    training = model.training
-    try:
-        with torch.no_grad():
-            torch.func.functional_call(model.eval(), weights, (torch.empty(1, *image, device="meta"),))
-    finally:
-        model.train(training)
-        for hook in hooks:
-            hook.remove()
-    return {path: shapes[path] for path in paths}
+def _shapes(seen: Shapes, paths: list[str], of_input: bool) -> dict[str, Shape]:
+    """(channels, height, width) of each module's output, or input."""
+    for path in paths:
+        if path not in seen:
+            raise BadReference(f"{path!r} cannot be a site: it takes no part for an image, or gives no maps")
+    whole = {path: seen[path][0 if of_input else 1][1:] for path in paths}
+    for path, shape in whole.items():
+        if len(shape) != 3:
+            raise BadReference(f"{path!r} cannot be a site: it gives {len(shape) + 1} dimensions, not maps B C H W")
+    return {path: (shape[0], shape[1], shape[2]) for path, shape in whole.items()}

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from torch import nn
 
 from attnbench.catalogue.cards import Backbone, Paper
-from attnbench.catalogue.places import Place, place, sites
+from attnbench.catalogue.places import Place, built_in_sentence, place, sites
 from attnbench.catalogue.refs import nearest
 from attnbench.catalogue.registry import ATTENTION, BACKBONES, Choice
+from attnbench.console import say
 from attnbench.errors import BadReference
 from attnbench.networks.graft import Init, Position, graft, likely_sites
 from attnbench.networks.trial import Trial
+from attnbench.networks.within import accepted, attention_within
 from attnbench.seeding import seeded
 from attnbench.spec.run import RunSpec
 
@@ -57,6 +59,20 @@ def network_of(spec: RunSpec, classes: int, channels: int, size: int, trial: Tri
     return _assembled(found.backbone, found.attention, found.place, image, classes, spec.seed, spec.init, trial)
 
 
+def fresh_network(spec: RunSpec, classes: int, channels: int, size: int, device: torch.device) -> nn.Module:
+    """The network of a run that is to be trained on `device`: tried first; what its backbone holds is said."""
+    model = network_of(spec, classes, channels, size, Trial(min(2, spec.batch_size), device))
+    if told := built_in_sentence(str(spec.resolved.backbone), built_in(model)):
+        say(told)
+    return model
+
+
+def built_in(model: nn.Module) -> dict[str, str]:
+    """Path -> class of the attention that a network's backbone was built with, before anything was put into it."""
+    found: dict[str, str] = getattr(model, "built_in", {})
+    return found
+
+
 def position(attention: Choice[Paper], site: str) -> Position:
     """Whether a mechanism goes behind what a site names, before it, or takes its place."""
     if attention.placed.kind == "R" and (site == "conv" or site.startswith("pattern:")):
@@ -94,6 +110,7 @@ def _assembled(
 ) -> nn.Module:
     with seeded(seed, "backbone"):
         model: nn.Module = backbone.construct(classes, image[0])
+    vars(model)["built_in"] = attention_within(model, accepted(backbone, model, image, classes))
     if where is None:
         return model
     known = sites(backbone)

@@ -20,8 +20,7 @@ from attnbench.data.splits import Splits, constants, load_splits
 from attnbench.errors import AttnbenchError, Diverged, StoreProblem
 from attnbench.files import replacing
 from attnbench.networks.cost import cost
-from attnbench.networks.network import network_of
-from attnbench.networks.trial import Trial
+from attnbench.networks.network import built_in, fresh_network
 from attnbench.networks.weights import weights_of
 from attnbench.spec.run import RunSpec, Runtime, canonical
 from attnbench.store import predictions as predictions_file
@@ -91,8 +90,7 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
         norm = constants(spec, splits.train)
         train, test = (Watched(split, spec, norm, device, told=progress) for split in (splits.train, splits.test))
         val = Watched(splits.val, spec, norm, device, told=progress) if splits.val and _wants_val(spec) else None
-        trial = Trial(min(2, spec.batch_size), device)
-        model = network_of(spec, splits.classes, splits.channels, splits.image_size, trial)
+        model = fresh_network(spec, splits.classes, splits.channels, splits.image_size, device)
         state = State.fresh(spec, model, train.steps(), device)
         mark: dict[str, Any] = {"numerics": bits, "images": splits.split_fingerprint}
         mark |= {"resumed": _resume(store, spec, state, mark)}
@@ -112,7 +110,7 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
         test=test_scores(predicted),
         selected=selected,
         curves=state.curves,
-        input=_input(splits, norm),
+        input=_input(splits, norm) | {"built_in": built_in(state.model)},
         weights_sha256=_save(store.folder(spec.id), state.model, predicted),
         data_fingerprint=splits.data_fingerprint,
         split_fingerprint=splits.split_fingerprint,

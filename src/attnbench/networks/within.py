@@ -1,0 +1,114 @@
+"""What a backbone holds by itself: the shape of the maps at every module, and attention that it was built with."""
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnbench.catalogue import foreign
+from attnbench.catalogue.cards import Backbone
+from attnbench.catalogue.registry import Choice
+from attnbench.errors import AttnbenchError, BadReference
+from attnbench.seeding import seeded
+
+Shapes = dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+"""Path of a module -> the shapes of its first input and of its output, where both are tensors; "" is the network."""
+
+_CALLED = re.compile(
+    r"Attention|Attn|SqueezeExcit|^E?SE(Module|Layer|Block|Unit|Gate)?$|EcaModule|Cbam|CBAM|GatherExcite|NonLocal"
+    r"|GlobalContext$|LambdaLayer|FocalModulation"
+)
+"""Names of classes of attention, as libraries have them."""
+
+
+def observed(model: nn.Module, image: tuple[int, int, int]) -> Shapes:
+    """The shapes at every module, by one forward pass that computes nothing; by a real one where that cannot be.
+
+    Args:
+        image: (channels, height, width) of the input.
+    """
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    ghosts = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
+    try:
+        return _watched(model, lambda: torch.func.functional_call(model, ghosts, (_blank(image, "meta"),)))
+    except Exception:
+        device = next((tensor.device for tensor in tensors.values()), torch.device("cpu"))
+        with seeded(0, "probe"):
+            return _watched(model, lambda: model(_blank(image, device)))
+
+
+def accepted(backbone: Choice[Backbone], model: nn.Module, image: tuple[int, int, int], classes: int) -> Shapes:
+    """The same of a fresh backbone.
+
+    Raises:
+        BadReference: it cannot take such images, or gives something else than logits.
+        ForeignError: it is somebody's own, and raised something.
+    """
+    size = image[1]
+    try:
+        with foreign.running(f"{backbone} on images of {size} px"):
+            shapes = observed(model, image)
+    except AttnbenchError as problem:
+        if not backbone.entry.builtin:
+            raise
+        fits = backbone.card.image_size
+        what = " ".join(str(problem.__cause__).split())[:160]
+        raise BadReference(f"{backbone} cannot take images of {size} px, but those of {fits} px: {what}") from problem
+    logits = shapes.get("", ((), ()))[1]
+    if logits != (1, classes):
+        shape = f"the shape {'x'.join(map(str, logits))}" if logits else "no tensor"
+        raise BadReference(f"{backbone} gives {shape} for one image, not 1x{classes} logits")
+    return shapes
+
+
+def attention_within(model: nn.Module, shapes: Shapes) -> dict[str, str]:
+    """Path -> class of each module of attention in a plain backbone: by its name, or by what it does.
+
+    What keeps the shape of its maps and has something inside that gives one value a channel (B C 1 1) gates channels,
+    whatever it is called; the innermost such module counts.
+    """
+    pooled = [path for path, (_, given) in shapes.items() if len(given) == 4 and given[2:] == (1, 1)]
+    found = [
+        path
+        for path, module in model.named_modules()
+        if path and (_CALLED.search(type(module).__name__) or (_keeps_maps(shapes.get(path)) and _below(path, pooled)))
+    ]
+    return {path: type(model.get_submodule(path)).__name__ for path in found if not _below(path, found)}
+
+
+def _keeps_maps(shape: tuple[tuple[int, ...], tuple[int, ...]] | None) -> bool:
+    """Whether a module gives maps of more than one pixel the shape that they had."""
+    return shape is not None and shape[0] == shape[1] and len(shape[0]) == 4 and shape[0][2] * shape[0][3] > 1
+
+
+def _below(path: str, others: list[str]) -> bool:
+    return any(other.startswith(f"{path}.") for other in others)
+
+
+def _blank(image: tuple[int, int, int], device: Any) -> Tensor:
+    return torch.zeros(1, *image, device=device)
+
+
+def _watched(model: nn.Module, forward: Any) -> Shapes:
+    shapes: Shapes = {}
+
+    def watch(path: str) -> Any:
+        def note(_module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
+                shapes[path] = (tuple(inputs[0].shape), tuple(output.shape))
+
+        return note
+
+    hooks = [module.register_forward_hook(watch(path)) for path, module in model.named_modules()]
+    training = {module: module.training for module in model.modules()}
+    try:
+        with torch.no_grad():
+            model.eval()
+            forward()
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+        for hook in hooks:
+            hook.remove()
+    return shapes
