@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -12,6 +12,10 @@ from attnbench.cli.flags import RuntimeFlags
 from attnbench.console import say
 from attnbench.spec.portable import lacking
 from attnbench.spec.run import RunSpec
+
+if TYPE_CHECKING:
+    from attnbench.execution.sweep import Sweep
+    from attnbench.spec.study import Study
 
 
 def run_verb(flags: Any) -> Callable[..., int]:
@@ -46,29 +50,16 @@ def study(file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run:
         dry_run: Say what is done, what is left, and about how long that takes; train nothing.
         retries: How often a run that died is tried again.
     """
-    from attnbench.analysis.comparison import designs
-    from attnbench.execution.sweep import Sweep, estimate, execute
-    from attnbench.report.text import design_lines
+    from attnbench.execution.sweep import Sweep, execute
     from attnbench.spec.study import Study
 
     plan = Study.load(file)
     runtime = dataclasses.replace(runtime, numerics=runtime.numerics or _possible(plan.numerics, file))
     sweep = Sweep(plan.runs(), runtime, plan.recipe, plan.name)
     pending = sweep.pending()
-    print(f"{plan.name}: {len(sweep.specs)} runs, {len(sweep.specs) - len(pending)} done, {len(pending)} left")
-    if again := sum(sweep.store.done(spec.id) for spec in pending):
-        print(f"{again} of these were done on other images than are in {runtime.data_dir}/ now, and are done again")
-    for design in designs(plan) if pending else []:
-        print("\n  ".join(design_lines(design)))
+    _announce(plan, sweep, pending)
     if dry_run:
-        for spec in pending:
-            print(f"  {spec.id}  {sweep.describe(spec)}")
-        hours = estimate(sweep) if pending else 0.0
-        print(
-            f"about {hours / jobs:.2f} hours with --jobs {jobs} on free cores: {hours:.2f} hours of CPU (or GPU) time"
-            if hours is not None
-            else "no estimate: the number of images is known only when the data are there"
-        )
+        _foretell(sweep, pending, jobs)
         return 0
     failures = execute(sweep, jobs, retries)
     for trace in dict.fromkeys(failure.trace for failure in failures if failure.trace):
@@ -78,6 +69,33 @@ def study(file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run:
     done = len(sweep.specs) - len(sweep.pending())
     print(f"{plan.name}: {done} of {len(sweep.specs)} runs are done in {runtime.store}/")
     return 1 if failures else 0
+
+
+def _announce(plan: "Study", sweep: "Sweep", pending: list[RunSpec]) -> None:
+    """How much is done and left, and what the design can say."""
+    from attnbench.analysis.comparison import designs
+    from attnbench.report.text import design_lines
+
+    print(f"{plan.name}: {len(sweep.specs)} runs, {len(sweep.specs) - len(pending)} done, {len(pending)} left")
+    if again := sum(sweep.store.done(spec.id) for spec in pending):
+        there = f"{sweep.runtime.data_dir}/"
+        print(f"{again} of these were done on other images than are in {there} now, and are done again")
+    for design in designs(plan) if pending else []:
+        print("\n  ".join(design_lines(design)))
+
+
+def _foretell(sweep: "Sweep", pending: list[RunSpec], jobs: int) -> None:
+    """The runs that are left, and about how long they take."""
+    from attnbench.execution.sweep import estimate
+
+    for spec in pending:
+        print(f"  {spec.id}  {sweep.describe(spec)}")
+    hours = estimate(sweep) if pending else 0.0
+    print(
+        f"about {hours / jobs:.2f} hours with --jobs {jobs} on free cores: {hours:.2f} hours of CPU (or GPU) time"
+        if hours is not None
+        else "no estimate: the number of images is known only when the data are there"
+    )
 
 
 def _possible(numerics: Literal["native", "portable"], file: Path) -> Literal["native", "portable"]:

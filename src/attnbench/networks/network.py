@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
+import torch
 from torch import nn
 
 from attnbench.catalogue.cards import Backbone, Paper
