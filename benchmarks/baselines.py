@@ -60,7 +60,7 @@ def textbook(backbone: str, attention: str, classes: int = 10, side: int = 32) -
     """The plain backbone with the textbook module behind the last batch norm of every block."""
     model, kind = network(backbone, "none", classes, 0, 3, side), TEXTBOOK[attention]
     for path, module in list(model.named_modules()) if kind else []:
-        if path.endswith(".bn2") and path.startswith("layer"):
+        if kind and path.endswith(".bn2") and path.startswith("layer"):
             model.set_submodule(path, nn.Sequential(module, kind(module.num_features)))
     return model
 

@@ -17,10 +17,10 @@ import torch
 from attnbench.data.batches import Batches
 from attnbench.data.splits import constants, load_splits
 from attnbench.errors import Diverged
+from attnbench.networks.network import network_of
 from attnbench.spec.recipes import preset
 from attnbench.spec.run import RunSpec
 from attnbench.training.loop import State, predict, training
-from attnbench.training.run import build
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def validated(spec: RunSpec, data_dir: Path) -> dict[str, object]:
     splits = load_splits(spec, data_dir)
     norm, device = constants(spec, splits.train), torch.device("cpu")
     train, val = (Batches(split, spec, norm, device) for split in (splits.train, splits.val) if split is not None)
-    model = build(spec, splits.classes, splits.channels, splits.image_size)
+    model = network_of(spec, splits.classes, splits.channels, splits.image_size)
     state = State.fresh(spec, model, train.steps(), device)
     began = time.process_time()
     found: dict[str, object] = {}

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -114,7 +115,11 @@ class Simulated(RunRecord):
 
 @functools.cache
 def _template(arm: int, seed: int) -> Simulated:
-    form = {"dataset": "simulated", "backbone": "probit", "attention": f"arm{arm:02}" if arm else "none"}
+    form: dict[str, Any] = {
+        "dataset": "simulated",
+        "backbone": "probit",
+        "attention": f"arm{arm:02}" if arm else "none",
+    }
     form |= {"site": None, "stages": None, "seed": seed, "versions": {"attention": 1, "backbone": 1, "dataset": 1}}
     return Simulated(id="simulated", spec={"seed": seed}, canonical=form, status="done", cards={"attention": {}})
 

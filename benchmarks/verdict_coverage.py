@@ -24,9 +24,11 @@ from typing import get_args
 import numpy as np
 from simulated_studies import World, analysed, first, study
 
+from attnbench.analysis.cells import Cell
 from attnbench.analysis.power import POWER, can_decide, detectable
 from attnbench.analysis.resampling import Pairing, crossed_draws
 from attnbench.analysis.stats import ALPHA
+from attnbench.analysis.verdicts import Contrast
 from attnbench.seeding import stream
 
 PAGE = Path(__file__).parent.parent / "docs" / "statistics.md"
@@ -64,12 +66,15 @@ class Coverage:
         ability, effects = world.ability_on_new(levels), world.image_effects(2, rng)
         right = world.right(ability, effects, self.seeds, rng)
         one, two = analysed(right, whole=True).arms
+        assert two.contrast is not None
         here, draws = world.on_these(ability, effects), [crossed_draws(100.0 * r, i) for i, r in enumerate(right)]
         found = {"seeds : images": world.run_spread(LEVEL) / np.sqrt(self.seeds) / world.image_spread(LEVEL)}
         for what, t, ours, drawn, this, new in (
             ("accuracy", one.accuracy, one.new_images, draws[0], here[0], LEVEL),
             ("difference", two.difference, two.contrast.new_images, draws[1] - draws[0], here[1] - here[0], 2.0),
         ):
+            assert t is not None
+            assert ours is not None
             low, high = np.percentile(drawn, [2.5, 97.5])
             found[f"{what}: this test set"] = t.low <= this <= t.high
             found[f"{what}: new images"] = ours.low <= new <= ours.high
@@ -83,6 +88,10 @@ class Coverage:
         return this | new if self.seeds >= 6 else this
 
 
+def _contrasts(cell: Cell) -> list[Contrast]:
+    return [arm.contrast for arm in cell.arms if arm.contrast is not None]
+
+
 @dataclass(frozen=True)
 class Errors:
     """How often is a study of eight seeds an arm wrong about any of its arms?"""
@@ -93,15 +102,15 @@ class Errors:
 
     def study(self, rng: np.random.Generator) -> Outcome:
         world, apart = dataclasses.replace(PAIRED, rho=self.rho), 2 * PAIRED.run_spread(LEVEL)
-        same = analysed(study(world, [LEVEL] * (self.arms + 1), 8, rng), pairing=self.plan).arms[1:]
+        same = _contrasts(analysed(study(world, [LEVEL] * (self.arms + 1), 8, rng), pairing=self.plan))
         found = {
-            "measured r": float(np.mean([arm.contrast.correlation.r for arm in same])),
-            "better or worse, all equal": any(arm.contrast.verdict.kind in ("better", "worse") for arm in same),
+            "measured r": float(np.mean([each.correlation.r for each in same])),
+            "better or worse, all equal": any(each.verdict.kind in ("better", "worse") for each in same),
         }
         if can_decide(8, 8, self.arms, self.plan):  # else all are undecided, and that is slow
             right = study(world, [LEVEL, *[LEVEL + apart] * self.arms], 8, rng)
-            arms = analysed(right, apart, self.plan).arms[1:]
-            found["equivalent, all the margin apart"] = any(arm.contrast.verdict.within_margin for arm in arms)
+            moved = _contrasts(analysed(right, apart, self.plan))
+            found["equivalent, all the margin apart"] = any(each.verdict.within_margin for each in moved)
         return found
 
     def limits(self) -> Limits:
@@ -226,7 +235,10 @@ def rendered(found: dict[Setting, dict[str, Count]], quick: bool) -> str:
         names = list(dict.fromkeys(name for _, counts in rows for name in counts))
         heads = [field.name.replace("_", " ") for field in dataclasses.fields(kind)] + names
         table = [heads, ["--:"] * len(heads)]
-        table += [[*vars(setting).values(), *(counts.get(name, "") for name in names)] for setting, counts in rows]
+        table += [
+            [*map(str, vars(setting).values()), *(str(counts.get(name, "")) for name in names)]
+            for setting, counts in rows
+        ]
         lines += ["", f"**{kind.__name__}**: {kind.__doc__}", ""]
         lines += [f"| {' | '.join(map(str, cells))} |" for cells in table]
     return "\n".join(lines) + "\n"

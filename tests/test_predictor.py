@@ -9,10 +9,11 @@ import torch
 from conftest import TINY
 from PIL import Image
 
-from attnbench import RunSpec, Runtime, load, predict_files, run
+from attnbench import RunSpec, Runtime, load, run
 from attnbench.data.splits import load_splits
 from attnbench.errors import AttnbenchError
 from attnbench.store.runs import RunRecord
+from attnbench.training.predictor import predict_files
 
 CLASSES = ("apple", "pear")
 Trained = Callable[[str], tuple[RunRecord, Runtime, list[Path]]]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from attnbench.spec.run import RunSpec, Runtime
     from attnbench.spec.study import Study
     from attnbench.store.runs import Store
-    from attnbench.training.predictor import load, predict_files
+    from attnbench.training.predictor import load
     from attnbench.training.run import run
 
 __version__ = "0.1.0"
@@ -27,7 +27,6 @@ _HOME = {
     "Store": "store.runs",
     "run": "training.run",
     "load": "training.predictor",
-    "predict_files": "training.predictor",
     "compare": "analysis.comparison",
     "network": "networks.network",
     "build_attention": "mechanisms",
@@ -47,7 +46,6 @@ __all__ = [
     "dataset",
     "load",
     "network",
-    "predict_files",
     "run",
 ]
 

@@ -106,7 +106,8 @@ def _quantiles_of_truth(freedom: float) -> np.ndarray:
     """True over estimated standard deviation at 40 equally likely places."""
     from scipy.stats import chi2
 
-    return np.sqrt(freedom / chi2.ppf((np.arange(40) + 0.5) / 40, freedom))
+    found: np.ndarray = np.sqrt(freedom / chi2.ppf((np.arange(40) + 0.5) / 40, freedom))
+    return found
 
 
 def _found(size: float | np.ndarray, freedom: float, family: int) -> np.ndarray:
@@ -117,7 +118,8 @@ def _found(size: float | np.ndarray, freedom: float, family: int) -> np.ndarray:
     size = np.asarray(size, float)
     far = norm.sf(bound - size)  # where scipy's noncentral t has no number any more
     exact = nct.sf(bound, freedom, np.minimum(size, 30.0))
-    return np.where(size < 30.0, np.nan_to_num(exact, nan=1.0), far)
+    found: np.ndarray = np.where(size < 30.0, np.nan_to_num(exact, nan=1.0), far)
+    return found
 
 
 def _equivalent(margin: float, errors: np.ndarray, freedom: int, family: int) -> np.ndarray:
@@ -126,7 +128,8 @@ def _equivalent(margin: float, errors: np.ndarray, freedom: int, family: int) ->
 
     bound, measured = _bound_and_errors(freedom, family)
     room = margin / np.maximum(errors, 1e-12)[:, None] - bound * measured
-    return np.maximum(2 * ndtr(room) - 1, 0.0).mean(1)
+    found: np.ndarray = np.maximum(2 * ndtr(room) - 1, 0.0).mean(1)
+    return found
 
 
 @lru_cache(maxsize=4096)

@@ -105,12 +105,12 @@ def predict(
     store: StoreFlag = None,
     device: str = "auto",
 ) -> int:
-    """Say what a trained run takes image files for, read and predicted as its test images were.
+    """Classify image files with a trained run, read and predicted exactly as its test images were.
 
     Args:
         run: An id, the beginning of one, or a run's folder.
         images: Image files; each gives one line with the most probable classes.
-        top: So many classes a line.
+        top: Number of classes shown for each image.
         device: auto, cpu, cuda or cuda:N.
     """
     from attnbench.training.predictor import predict_files

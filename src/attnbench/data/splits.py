@@ -28,7 +28,8 @@ class Split:
     @property
     def labels(self) -> np.ndarray:
         """int64 N."""
-        return self.source.labels[self.indices]
+        found: np.ndarray = self.source.labels[self.indices]
+        return found
 
     @property
     def fingerprint(self) -> str:

@@ -70,4 +70,4 @@ def peak_memory(loss: Callable[[], Tensor]) -> int:
         loss().backward()
     assert seen.profiler is not None
     events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
-    return max(itertools.accumulate(event.nbytes() for event in sorted(events, key=lambda one: one.start_ns())))
+    return int(max(itertools.accumulate(event.nbytes() for event in sorted(events, key=lambda one: one.start_ns()))))

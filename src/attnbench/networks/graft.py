@@ -76,7 +76,8 @@ class ZeroInitialisedResidual(nn.Module):
         self.strength = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.strength * (self.mechanism(x) - x)
+        mixed: Tensor = x + self.strength * (self.mechanism(x) - x)
+        return mixed
 
 
 def _welcome(

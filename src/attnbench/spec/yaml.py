@@ -154,7 +154,7 @@ def _ambiguous(node: yaml.ScalarNode) -> str:
     """What to write in place of a value that YAML versions read differently: `010` is 8 in 1.1 and 10 in 1.2."""
     text, tag = str(node.value), node.tag.removeprefix(_TAG)
     zeros = tag == "int" and re.fullmatch(r"[-+]?0[0-9]+", text)
-    old = _OLD.resolve(yaml.ScalarNode, text, (True, False)).removeprefix(_TAG)
+    old = str(_OLD.resolve(yaml.ScalarNode, text, (True, False))).removeprefix(_TAG)  # type: ignore[no-untyped-call]
     known = node.style is None and tag in ("str", *_CORE)
     if not zeros and (not known or old == tag or (tag == "float" and old == "str")):
         return ""

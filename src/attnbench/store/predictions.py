@@ -46,7 +46,8 @@ class Predictions:
     @property
     def correct(self) -> np.ndarray:
         """bool N."""
-        return self.predicted == self.labels
+        right: np.ndarray = self.predicted == self.labels
+        return right
 
     def scores(self) -> "Scores":
         """Everything that the logits say; they are not kept."""

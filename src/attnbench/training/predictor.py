@@ -83,7 +83,7 @@ class Named(NamedTuple):
 def load(run: str | Path | RunRecord, store: str | Path | None = None) -> Predictor:
     """The predictor that was tested: images B C H W of the trained size, uint8 or float in 0..1, to logits B K.
 
-    `names` are its classes; `predict_files` and `attnbench predict` read image files for it.
+    `names` are its classes; `attnbench predict` reads image files for it.
 
     Args:
         run: a record, a run's id or the beginning of it, or a run's folder.
