@@ -101,7 +101,7 @@ def _follows(subject: Subject) -> Iterator[str]:
     for given, found in ((torch.float64, double.dtype), (torch.bfloat16, half.dtype)):
         if given != found:
             yield f"gives {found} for {given}"
-    moved = module.to("meta")(x.to("meta"))
+    moved = module.to("meta")(x.double().to("meta"))
     if moved.device.type != "meta":
         yield f"gives a tensor on {moved.device} for one on meta"
 
