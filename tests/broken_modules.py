@@ -46,11 +46,6 @@ class DividesByTheSpread(Sound):
         return (x - x.mean((2, 3), keepdim=True)) / x.std((2, 3), keepdim=True, correction=0)
 
 
-class NeedsAnOption(nn.Module):
-    def __init__(self, channels: int, heads: int) -> None:
-        super().__init__()
-
-
 class TooWideForItself(Sound):
     def __init__(self, channels: int) -> None:
         if channels > 256:

@@ -36,7 +36,6 @@ FAULTS = {
     "LosesAPixel": (SHAPE, "at 8 channels on 7x5 gives the shape"),
     "RefusesASinglePixel": (SHAPE, "too small"),
     "DividesByTheSpread": (SHAPE, "not finite"),
-    "NeedsAnOption": (SHAPE, "heads"),
     "TooWideForItself": (WIDE, "must be at most 256"),
     "LayersInAList": (COUNT, "plain lists or dictionaries"),
     "NoParameters": (COUNT, "has no parameters"),
