@@ -320,4 +320,4 @@ def test_a_run_leaves_its_traces_where_the_environment_says_and_compare_finds_th
     assert not Path("data").exists()
     absent = attnbench("compare", "se", "none", "--study", study, env=env)
     assert (absent.returncode, absent.stderr.count("\n")) == (2, 1)
-    assert "no done run of 'se'; there are none" in absent.stderr
+    assert "of the done runs, 'se' is not among the arms 'none'" in absent.stderr

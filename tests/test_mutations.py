@@ -222,11 +222,15 @@ def copied(folder: Path) -> Path:
     return folder / "attnbench"
 
 
+QUIET = ["-W", "ignore::pytest.PytestConfigWarning"]
+"""Without plugins, pytest does not know the option that limits a test's time."""
+
+
 def judged(package: Path, selected: Iterable[str]) -> subprocess.CompletedProcess[str]:
     """Run the selected tests on that copy, without plugins: most of the time goes into starting."""
     files, names = zip(*(each.split("::") for each in selected), strict=True)
     paths = [ROOT / "tests" / f"{file}.py" for file in sorted(set(files))]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, paths)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *QUIET, *map(str, paths)]
     env = {**os.environ, "PYTHONPATH": str(package.parent), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     selection = ["-k", " or ".join(sorted(set(names)))]
     return subprocess.run([*command, *selection], capture_output=True, text=True, env=env, timeout=HANG)

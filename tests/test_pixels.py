@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageCms
 from test_data import FOLDER, load, pictures
 
+from attnbench.catalogue.registry import DATASETS
 from attnbench.data import decode, pixels
 from attnbench.data.cache import decoded
 from attnbench.data.folders import Folder
@@ -194,4 +195,4 @@ def test_webp_with_other_chunks_is_still_told_apart(lossless, extra):
 def test_a_jpeg_with_a_png_ending_is_known_by_its_bytes(mine):
     Image.fromarray(COLOUR).save("mine/cat/00.png", "JPEG")
     key = hashlib.sha256(Path("mine/cat/00.png").read_bytes()).digest()[:16]
-    assert key in {each.tobytes() for each in decoded(FOLDER, "train", 8, ".").keys}
+    assert key in {each.tobytes() for each in decoded(DATASETS.resolve(FOLDER), "train", 8, ".").keys}
