@@ -51,8 +51,10 @@ class Child:
     """A process that does one job; in a session of its own, so that Ctrl-C reaches the parent alone."""
 
     def __init__(self, job: str, asked: Mapping[str, object], runtime: Runtime) -> None:
-        self._answer, self._said = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed in `ended`
-        self.process = _start(job, runtime, self._answer.fileno(), self._said.fileno())
+        with contextlib.ExitStack() as files:
+            self._answer, self._said = (files.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+            self.process = _start(job, runtime, self._answer.fileno(), self._said.fileno())
+            self._files = files.pop_all()  # closed at its end
         assert self.process.stdin is not None
         whole = {
             **asked,
@@ -77,9 +79,9 @@ class Child:
             self.process.kill()
             raise
         finally:
-            for file in (self.process.stdin, self._answer, self._said):
-                with contextlib.suppress(OSError):
-                    file.close()  # type: ignore[union-attr]
+            self._files.close()
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()  # type: ignore[union-attr]
         try:
             return Ended(code, json.loads(answer), said)
         except ValueError:  # it died on its way
