@@ -33,7 +33,7 @@ class Failing(nn.Module):
     def __init__(self, channels):
         super().__init__()
     def forward(self, x):
-        if self.training and x.device.type == "cpu":
+        if self.training and len(x) > 2:  # more than it is tried on before training
             raise RuntimeError("planted")
         return x
 
