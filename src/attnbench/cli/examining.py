@@ -6,32 +6,37 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from attnbench.cli.flags import StoreFlag
+from attnbench.cli.flags import DataFlag, StoreFlag
 from attnbench.examine.bench import BenchSettings
+from attnbench.spec.run import Runtime
 
 if TYPE_CHECKING:
     from attnbench.examine.matching import Measure
     from attnbench.spec.run import RunSpec
 
 
-def check(attention: Positional[str]) -> int:
-    """Put a mechanism through everything that ours promise; exit code 1 if one promise is broken.
+def check(
+    reference: Positional[str],
+    kind: Annotated[Literal["attention", "backbone", "dataset"], arg(name="as")] = "attention",
+    data_dir: DataFlag = None,
+) -> int:
+    """Put a mechanism, a backbone or a data set through everything that ours promise; exit code 1 if one is broken.
 
     Args:
-        attention: package.module:Class (or package.module:Class(option=1)), or the name of one of ours.
+        reference: package.module:Class (or package.module:Class(option=1)), or the name of one of ours.
+        kind: What it is; a backbone is a function of classes and channels, a data set one of folder and split.
     """
-    from attnbench.examine.conformance import PROMISES, outcome
+    from attnbench.examine.conformance import outcomes
 
     words = []
-    for sentence in PROMISES:
-        found = outcome(attention, sentence)
+    for sentence, found in outcomes(reference, kind, Path(data_dir or Runtime().data_dir)):
         words.append(found.word)
         print(f"{found.word:7} {sentence}")
         for what in filter(None, (*found.wrong, found.reason)):
             print(f"{'':8}{what}")
     apart = words.count("n/a")
     rest = f"; {apart} do not apply" if apart else ""
-    print(f"{attention}: keeps {words.count('ok')} of {len(words) - apart} promises{rest}")
+    print(f"{reference}: keeps {words.count('ok')} of {len(words) - apart} promises{rest}")
     return int("FAILED" in words)
 
 

@@ -107,15 +107,20 @@ def promise(sentence: str) -> Callable[[Check], Check]:
 
 
 def outcome(reference: str, sentence: str) -> Outcome:
-    """What comes of one promise. An exception breaks it, and is told in one line.
+    """What comes of one promise of a mechanism.
 
     Raises:
         BadReference: nothing is called so.
     """
     subject = Subject(reference)
     _ = subject.choice
+    return tried(lambda: PROMISES[sentence](subject))
+
+
+def tried(check: Callable[[], Iterator[str]]) -> Outcome:
+    """What comes of a check. An exception breaks the promise, and is told in one line."""
     try:
-        return Outcome(wrong=tuple(PROMISES[sentence](subject)))
+        return Outcome(wrong=tuple(check()))
     except DoesNotApply as why:
         return Outcome(reason=str(why))
     except Exception as problem:
