@@ -21,7 +21,8 @@ at most, of half that. Five of them are allowed."""
 def student(values) -> tuple[float, float, float]:
     """Mean and 95 % interval."""
     mean = float(np.mean(values))
-    return (mean, *map(float, stats.t.interval(0.95, len(values) - 1, mean, stats.sem(values))))
+    low, high = stats.t.interval(0.95, len(values) - 1, mean, stats.sem(values))
+    return mean, float(low), float(high)
 
 
 def t_test(one, two, pairing: str = "independent", **side):
@@ -35,7 +36,8 @@ def between(one, two, pairing: str = "independent") -> tuple[float, float, float
     gap = float(np.mean(one) - np.mean(two))
     if np.ptp(one) == np.ptp(two) == 0:
         return gap, gap, gap
-    return (gap, *map(float, t_test(one, two, pairing).confidence_interval(0.95)))
+    low, high = t_test(one, two, pairing).confidence_interval(0.95)
+    return gap, float(low), float(high)
 
 
 def exact_p(one, two, pairing: str) -> float:

@@ -68,7 +68,7 @@ def bare(reference: str, classes: int = 10, in_channels: int = 3) -> nn.Module:
 
 def shapes(model: nn.Module, size: int) -> dict[str, list[int]]:
     """Path -> shape of each output, by one forward on `meta`."""
-    found = {}
+    found: dict[str, list[int]] = {}
     for path, module in model.named_modules():
         module.register_forward_hook(
             lambda _module, _inputs, out, path=path: found.__setitem__(path, [*getattr(out, "shape", ())])

@@ -4,6 +4,7 @@ The bound is computed from the records of `studies/bounds.yaml` under results/bo
 """
 
 import statistics
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from conftest import ROOT
 
 import attnbench
 from attnbench.data import splits as splits_module
+from attnbench.store.runs import RunRecord
 
 ARCHIVES = {
     "EuroSAT": ("eurosat/eurosat-part1.tar.gz", "eurosat/eurosat-part2.tar.gz"),
@@ -28,7 +30,7 @@ def bound(dataset: str) -> float:
     return statistics.mean(known) - 4 * statistics.stdev(known)
 
 
-def fresh_run(dataset: str, root) -> attnbench.RunSpec:
+def fresh_run(dataset: str, root: Path) -> RunRecord:
     """The study's run with a seed that was not measured."""
     spec = next(spec for spec in STUDY.runs() if spec.dataset == dataset)
     spec = attnbench.RunSpec(**{**spec.fields, "seed": 6})

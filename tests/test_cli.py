@@ -16,7 +16,19 @@ from attnbench import RunSpec, Runtime, __version__, cli
 from attnbench.store.runs import RunRecord
 from attnbench.training import run as runner
 
-VERBS = ("run", "study", "report", "compare", "list", "show", "check", "same", "profile", "data", "evaluate")
+VERBS: tuple[str, ...] = (
+    "run",
+    "study",
+    "report",
+    "compare",
+    "list",
+    "show",
+    "check",
+    "same",
+    "profile",
+    "data",
+    "evaluate",
+)
 VERBS += ("predict", "reproduce", "sync", "ui")
 HEAVY = {"torch", "torchvision", "mlflow", "pandas", "scipy", "sklearn", "altair"}
 GIVEN: dict[str, Any] = {
@@ -37,7 +49,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[RunSpec, Runti
     monkeypatch.setattr(sys, "path", sys.path.copy())  # main puts the working folder there
     seen: list[tuple[RunSpec, Runtime, str]] = []
     done = RunRecord(id="0", spec={}, status="done", test={"accuracy": 0.0, "images": 0})
-    monkeypatch.setattr(runner, "run", lambda *given: seen.append(given) or done)
+
+    def noted(spec: RunSpec, runtime: Runtime, recipe: str) -> RunRecord:
+        seen.append((spec, runtime, recipe))
+        return done
+
+    monkeypatch.setattr(runner, "run", noted)
 
     def parse(*arguments: object) -> tuple[RunSpec, Runtime, str]:
         with pytest.raises(SystemExit) as ended:

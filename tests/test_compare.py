@@ -217,7 +217,9 @@ def test_a_sentence_says_verdict_regime_numbers_tests_and_family(cell, pairing):
         assert expected.isascii()
 
 
-OPEN = [([90], 1, "independent", "; one seed cannot decide, 4 seeds an arm can.")]
+OPEN: list[tuple[list[int], float, str, str]] = [
+    ([90], 1, "independent", "; one seed cannot decide, 4 seeds an arm can.")
+]
 OPEN += [([90], 1, "paired", "; one seed cannot decide, 6 seeds an arm can.")]
 OPEN += [([90] * 3, 1, "independent", "; about 1 more seed an arm decide with 80 % probability.")]
 OPEN += [([80, 90, 99], 0.01, "paired", "; even 1,000 seeds an arm would not decide with 80 % probability.")]

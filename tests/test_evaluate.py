@@ -92,7 +92,7 @@ def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], da
     def call(*arguments: object) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:
             cli.main(list(map(str, arguments)))
-        return ended.value.code, *capsys.readouterr()
+        return int(ended.value.code or 0), *capsys.readouterr()
 
     return call
 

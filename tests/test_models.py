@@ -1,6 +1,7 @@
 """Networks: the published sizes, torchvision's layout, and what grafting leaves untouched."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -71,7 +72,7 @@ def test_has_torchvisions_keys_and_computes_what_torchvision_computes(name):
 class _ByHand(nn.Module):
     """A basic block with squeeze-and-excitation before the addition, as the paper draws it."""
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, block: Any) -> None:
         super().__init__()
         (norm, gate), self.block = block.bn2, block
         self.norm, self.down, self.up = norm, gate.fc[0], gate.fc[2]

@@ -5,7 +5,7 @@ import hashlib
 import io
 import runpy
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -136,7 +136,7 @@ def test_a_data_set_without_official_splits_is_one_folder_or_the_union_of_its_sp
 
 
 @pytest.fixture
-def folder(pickles: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(pickles: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of images with a card and a list that say that these 24 are the official ones."""
     monkeypatch.setattr(official, "HOME", Path("official").resolve())
     official.listed.cache_clear()

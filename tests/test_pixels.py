@@ -169,7 +169,13 @@ def test_a_grey_data_set_reads_colour_as_grey(mine):
     assert {image.values.shape for chunk in chunks for image in chunk} == {(8, 8, 1)}
 
 
-LOSSLESS = [("PNG", {}), ("BMP", {}), ("GIF", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_deflate"})]
+LOSSLESS: list[tuple[str, dict[str, object]]] = [
+    ("PNG", {}),
+    ("BMP", {}),
+    ("GIF", {}),
+    ("TIFF", {}),
+    ("TIFF", {"compression": "tiff_deflate"}),
+]
 LOSSLESS += [("WEBP", {"lossless": True}), ("PPM", {}), ("TGA", {})]
 LOSSY = [("JPEG", {}), ("WEBP", {}), ("JPEG2000", {}), ("TIFF", {"compression": "jpeg"}), ("MPO", {})]
 

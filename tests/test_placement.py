@@ -18,7 +18,7 @@ def grafted(model: nn.Module) -> dict[str, Grafted]:
 
 
 def built(attention: str = "static", **options: object) -> nn.Module:
-    return network(SMALL, attention, classes=4, image_size=16, **options)  # type: ignore[arg-type]
+    return network(SMALL, attention, classes=4, image_size=16, **options)
 
 
 def images(size: int = 16) -> torch.Tensor:

@@ -230,13 +230,14 @@ STRATA = [
 def score_limits(strata: list, share: float) -> list[float]:
     """Where (theta - share)^2 = z^2 V(theta), Newcombe's method 5, as the real roots of a polynomial."""
     theta, z = np.polynomial.Polynomial([0, 1]), 1.959963984540054
-    spread = 0
+    spread = np.polynomial.Polynomial([0])
     for one, two in strata:
         m, n = len(one), len(two)
         grown = (1 - theta) * (1 + theta) + theta * (2 - theta)  # over (2 - theta)(1 + theta)
         spread += theta * (1 - theta) * ((2 - theta) * (1 + theta) + ((m + n) / 2 - 1) * grown) / (m * n)
     excess = (theta - share) ** 2 * (2 - theta) * (1 + theta) - z**2 * spread / len(strata) ** 2
-    return sorted(root.real for root in excess.roots() if abs(root.imag) < 1e-9 and -1e-9 <= root.real <= 1 + 1e-9)
+    roots = np.asarray(excess.roots(), complex)
+    return sorted(float(r.real) for r in roots if abs(r.imag) < 1e-9 and -1e-9 <= r.real <= 1 + 1e-9)
 
 
 @pytest.mark.parametrize("strata", STRATA)

@@ -297,9 +297,9 @@ def test_an_evaluation_that_runs_out_of_memory_goes_on_with_smaller_batches(part
         if len(images) > 8 and len(sizes) > 1:
             words = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
             raise torch.OutOfMemoryError("CUDA out of memory") if failing == "cuda" else RuntimeError(words)
-        return logits(model, images, flip)
+        return evaluated(model, images, flip)
 
-    logits = loop._logits
+    evaluated = loop._logits
     monkeypatch.setattr(loop, "_logits", short)
     found = predict(state.model, train)
     assert sizes[:4] == [32, 32, 16, 8]

@@ -11,8 +11,8 @@ def written(w: dict[str, Array], x: Array, heads: int, **_: object) -> Array:
     q, k, v = (conv(x, w[f"{name}.weight"], w[f"{name}.bias"]) for name in ("query", "key", "value"))
     e = np.empty_like(q)
     for head in np.split(np.arange(q.shape[1]), heads):
-        weights = k[:, head].reshape(len(x), len(head), -1)
-        weights = softmax(weights, 2).reshape(k[:, head].shape)
+        keys = k[:, head].reshape(len(x), len(head), -1)
+        weights = softmax(keys, 2).reshape(k[:, head].shape)
         g = np.einsum("bkhw,bvhw->bkv", weights, v[:, head])  # the global context vectors
         e[:, head] = np.einsum("bkhw,bkv->bvhw", softmax(q[:, head], 1), g)
     return x + conv(e, w["out.weight"], w["out.bias"])

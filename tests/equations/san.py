@@ -26,8 +26,8 @@ def written(w: dict[str, Array], x: Array, form: str, kernel: int, shared: int, 
         if form == "pairwise":
             delta = phi[:, :, i : i + 1, j : j + 1] - around(psi, i, j)  # eq. 3: subtraction
             apart = np.repeat(p[:, :, i : i + 1, j : j + 1] - around(p, i, j), len(x), axis=0)
-            alpha = gamma(np.concatenate([delta, apart], axis=1)).reshape(len(x), groups, -1)
-            alpha = softmax(alpha, 2)
+            scores = gamma(np.concatenate([delta, apart], axis=1)).reshape(len(x), groups, -1)
+            alpha = softmax(scores, 2)
         else:
             patch = [phi[:, :, i, j], around(psi, i, j).reshape(len(x), -1)]  # eq. 5: concatenation
             alpha = gamma(np.concatenate(patch, axis=1)[:, :, None, None])

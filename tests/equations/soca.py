@@ -11,12 +11,12 @@ def written(w: dict[str, Array], x: Array, iterations: int, **_: object) -> Arra
     out, channels = np.empty_like(x), x.shape[1]
     for b, image in enumerate(x):
         features = image.reshape(channels, -1)
-        s = features.shape[1]
-        centring = (np.eye(s) - np.ones((s, s)) / s) / s
+        count = features.shape[1]
+        centring = (np.eye(count) - np.ones((count, count)) / count) / count
         sigma = features @ centring @ features.T  # the covariance matrix
         trace = max(np.trace(sigma), 1e-12)
         y, z = sigma / trace, np.eye(channels)  # pre-normalisation
-        for _ in range(iterations):  # Newton-Schulz
+        for _step in range(iterations):  # Newton-Schulz
             y, z = y @ (3 * np.eye(channels) - z @ y) / 2, (3 * np.eye(channels) - z @ y) @ z / 2
         y = np.sqrt(trace) * y  # post-compensation
         statistics = np.array([row.sum() / channels for row in y])  # global covariance pooling

@@ -11,8 +11,8 @@ CASES = ["splat", "splat(radix=1)", "splat(radix=3, cardinality=4)", "splat(card
 def written(w: dict[str, Array], x: Array, radix: int, cardinality: int, **_: object) -> Array:
     channels = x.shape[1]
     groups = cardinality * radix if channels % (cardinality * radix) == 0 else cardinality
-    u = relu(batch_norm(conv(x, w["conv.weight"], groups=groups), w, "norm.0"))
-    u = [u[:, r * channels : (r + 1) * channels] for r in range(radix)]
+    both = relu(batch_norm(conv(x, w["conv.weight"], groups=groups), w, "norm.0"))
+    u = [both[:, r * channels : (r + 1) * channels] for r in range(radix)]
     s = np.sum(u, axis=0).mean((2, 3), keepdims=True)  # eq. 1
     z = conv(s, w["attention.0.weight"], w["attention.0.bias"], groups=cardinality)
     z = relu(batch_norm(z, w, "attention.1"))
