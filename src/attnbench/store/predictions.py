@@ -55,7 +55,7 @@ class Predictions:
 
     def _array(self, name: str) -> np.ndarray:
         try:
-            with np.load(self.file) as arrays:
+            with self.file.open("rb") as source, np.load(source) as arrays:  # numpy leaves a damaged file open
                 found: np.ndarray = arrays[name]
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as problem:
             raise StoreProblem(
