@@ -34,6 +34,13 @@ print(record.id, sorted(name for name in os.environ if "CPU_ISA" in name or "CBW
 """
 
 
+@pytest.fixture(autouse=True)
+def unpinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked for here is asked for by the test, whatever the suite is run under."""
+    for name in PINS:
+        monkeypatch.delenv(name, raising=False)
+
+
 def python(code: str, *arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own, whose libraries have not computed anything."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
