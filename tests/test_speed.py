@@ -11,6 +11,7 @@ from conftest import ROOT
 
 from attnbench.analysis.stats import estimate
 from attnbench.networks.network import network
+from attnbench.store.environment import environment
 
 
 @pytest.fixture
@@ -65,22 +66,36 @@ def test_ratios_are_taken_round_by_round(part):
     assert took.ratio("one", "two") == part("paired").Ratio(3.0, 3.0, 3.0, 5)
 
 
-@pytest.mark.parametrize(("value", "more", "code"), [(1.0, True, 0), (0.9, True, 0), (0.8, True, 1), (1.2, False, 1)])
-def test_a_ratio_that_is_much_worse_than_the_committed_one_is_an_error(
-    part, tmp_path, monkeypatch, capsys, value, more, code
+HERE = environment()["cpu"]
+WORSE = [
+    (1.0, True, HERE, 0),
+    (0.9, True, HERE, 0),
+    (0.8, True, HERE, 1),
+    (1.2, False, HERE, 1),
+    (0.8, True, "i386", 0),
+]
+
+
+@pytest.mark.parametrize(("value", "more", "cpu", "code"), WORSE)
+def test_a_ratio_that_is_much_worse_than_the_committed_one_is_an_error_on_such_a_processor(
+    part, tmp_path, monkeypatch, capsys, value, more, cpu, code
 ):
     speed = part("speed")
     monkeypatch.setattr(speed, "FILE", tmp_path / "speed.json")
-    speed.FILE.write_text(json.dumps({"rows": [{"goal": "P1", "what": "a step", "value": 1.0}]}))
+    speed.FILE.write_text(json.dumps({"cpu": cpu, "rows": [{"goal": "P1", "what": "a step", "value": 1.0}]}))
     row = speed.Row("P1", "a step", 1.0, more, value, value, value, 5)
     assert speed.compared([row, speed.Row("P1", "new", None, True, 9.0, 9.0, 9.0, 5)]) == code
-    assert ("a step" in capsys.readouterr().out) == bool(code)
+    said = capsys.readouterr().out
+    assert ("a step" in said) == (value in (0.8, 1.2))
+    assert ("those were measured on i386" in said) == (cpu == "i386")
 
 
 def test_seconds_are_not_compared_with_another_machines(part, tmp_path, monkeypatch):
     speed = part("speed")
     monkeypatch.setattr(speed, "FILE", tmp_path / "speed.json")
-    speed.FILE.write_text(json.dumps({"rows": [{"goal": "P8", "what": "a command, CPU seconds", "value": 1.0}]}))
+    speed.FILE.write_text(
+        json.dumps({"cpu": HERE, "rows": [{"goal": "P8", "what": "a command, CPU seconds", "value": 1.0}]})
+    )
     slower = speed.Row("P8", "a command, CPU seconds", 5.0, False, 3.0, 3.0, 3.0, 5, comparable=False)
     assert speed.compared([slower]) == 0
 
