@@ -88,11 +88,11 @@ def estimate(sweep: Sweep) -> float | None:
     """Hours of one process for the pending runs (CPU time on a CPU): by done runs like them, else by a few steps."""
     left = sweep.pending()
     known = _known_seconds(sweep.store.records())
-    unknown = {_cell(dataclasses.asdict(spec)): spec for spec in left if _cell(dataclasses.asdict(spec)) not in known}
+    unknown = {_cell(spec.fields): spec for spec in left if _cell(spec.fields) not in known}
     if unknown:
         measured = ask("estimate", {"specs": _sendable(list(unknown.values()))}, sweep.runtime, Told())
         known |= dict(zip(unknown, measured, strict=True))
-    seconds = [known[_cell(dataclasses.asdict(spec))] for spec in left]
+    seconds = [known[_cell(spec.fields)] for spec in left]
     return None if None in seconds else sum(value for value in seconds if value is not None) / 3600
 
 
@@ -104,7 +104,7 @@ def _sendable(specs: Sequence[RunSpec]) -> list[dict[str, object]]:
     """
     found = []
     for spec in specs:
-        resolved, fields = spec.resolved, dataclasses.asdict(spec)
+        resolved, fields = spec.resolved, spec.fields
         for name in ("dataset", "attention", "backbone"):
             choice: Choice[Any] = getattr(resolved, name)
             if not choice.entry.importable:

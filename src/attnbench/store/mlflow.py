@@ -44,7 +44,7 @@ class View:
     @classmethod
     def of(cls, spec: RunSpec, study: str = "") -> "View":
         """Every field of the spec as a param, and the study as a tag."""
-        params = {name: str(value) for name, value in dataclasses.asdict(spec).items()}
+        params = {name: str(value) for name, value in spec.fields.items()}
         experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "attnbench")
         return cls(experiment, params, {"study": study} if study else {})
 

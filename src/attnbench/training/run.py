@@ -159,7 +159,7 @@ def _unfinished(spec: RunSpec, recipe: str) -> RunRecord:
     """What is known of a run before it is trained."""
     return RunRecord(
         id=spec.id,
-        spec=dataclasses.asdict(spec),
+        spec=spec.fields,
         canonical=canonical(spec),
         status="failed",
         recipe=recipe,
@@ -213,7 +213,7 @@ def _resume(store: Store, spec: RunSpec, state: State, mark: dict[str, Any]) -> 
         saved = None
     if saved is None:
         store.mend_journal(spec.id, [])
-        store.log(spec.id, "start", spec=dataclasses.asdict(spec), numerics=numerics)
+        store.log(spec.id, "start", spec=spec.fields, numerics=numerics)
         return 0
     if saved["numerics"] != numerics:
         was = differences(saved["numerics"], numerics)
