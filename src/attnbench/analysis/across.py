@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from attnbench.analysis.cells import Arm, Cell
+from attnbench.analysis.cells import Cell
 from attnbench.analysis.measure import Measure
 from attnbench.analysis.pooling import RandomEffects, Ranks, added, around, on_these, random_effects, ranks
 from attnbench.analysis.resampling import Pairing, Stratum
@@ -25,6 +25,8 @@ class OnOne:
     """Only seeds vary; here `n` is the runs of the mechanism."""
     error: float
     """Standard error of the difference; nan where one seed cannot tell."""
+    freedom: float
+    """Degrees of freedom of that."""
 
 
 @dataclass(frozen=True)
@@ -115,14 +117,11 @@ class Across:
     @cached_property
     def ranks(self) -> Ranks | None:
         """Of the arms that all cells have; None below six data sets."""
-        tables = [{arm.key: arm for arm in cell.arms} for cell in self.cells]
-        shared = [key for key in tables[0] if all(key in table for table in tables)]
+        sets = [[{arm.key: arm for arm in cell.arms} for cell in cells] for cells in self.datasets.values()]
+        shared = [key for key in sets[0][0] if all(key in arms for cells in sets for arms in cells)]
         sign = 1 if self.measure.higher_is_better else -1
-        rows = [
-            [np.mean([sign * tables[self.cells.index(cell)][key].score.mean for cell in cells]) for key in shared]
-            for cells in self.datasets.values()
-        ]
-        return ranks([tables[0][key].name for key in shared], np.array(rows))
+        rows = [[np.mean([sign * arms[key].score.mean for arms in cells]) for key in shared] for cells in sets]
+        return ranks([sets[0][0][key].name for key in shared], np.array(rows))
 
     def _overall(self, key: Hashable) -> Overall | None:
         """A mechanism over the cells that compare it; None where they are fewer than two."""
@@ -135,13 +134,13 @@ class Across:
         sets = tuple(_on_one(name, found, pairing) for name, found in strata.items())
         weighted = [one for found in strata.values() for one in _weighted(found, 1 / len(strata))]
         sign = 1 if self.measure.higher_is_better else -1
-        like = random_effects([one.difference.mean for one in sets], [one.error for one in sets])
+        spread = [(one.difference.mean, one.error, one.freedom) for one in sets]
         return Overall(
             arm=next(arm.name for cell in self.cells for arm in cell.arms if arm.key == key),
             measure=self.measure,
             sets=sets,
             these=on_these(weighted, pairing),
-            like=like if len(sets) > 1 else None,
+            like=random_effects(*zip(*spread, strict=True)) if len(sets) > 1 else None,
             superiority=superiority([(sign * one, sign * two) for one, two in every]),
         )
 
@@ -169,7 +168,7 @@ def _strata(cells: Sequence[Cell], key: Hashable) -> list[Pair]:
 def _on_one(name: str, pairs: Sequence[Pair], pairing: Pairing) -> OnOne:
     mean, error, freedom = added(_weighted(pairs), pairing)
     low, high, _ = around(mean, error, freedom)
-    return OnOne(name, len(pairs), Estimate(mean, low, high, sum(len(one) for one, _ in pairs)), error)
+    return OnOne(name, len(pairs), Estimate(mean, low, high, sum(len(one) for one, _ in pairs)), error, freedom)
 
 
 def _weighted(pairs: Sequence[Pair], whole: float = 1.0) -> list[Stratum]:

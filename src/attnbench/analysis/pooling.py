@@ -13,15 +13,16 @@ import numpy as np
 from attnbench.analysis.resampling import Pairing, Stratum, Values, stratified_p
 from attnbench.analysis.stats import ALPHA, Difference, Estimate, contrast
 
-LEAST_VARIANCE = 0.01
-"""A data set's variance is at least this share of their mean: few seeds make it as small as they like by luck."""
+BORROWED = 4
+"""Degrees of freedom with which the mean of all data sets' variances counts in each: a weight that comes from a few
+seeds alone is large by luck as often as by merit, and intervals were too narrow (docs/statistics.md)."""
 FROM_PREDICTION, FROM_RANKS = 3, 6
 """Fewer data sets than these cannot say what a new one would show, and are too few for ranks."""
 
 
 @dataclass(frozen=True)
 class RandomEffects:
-    """The mean of true differences over data sets like these, and how far those lie apart, in the unit of the values."""
+    """The mean of true differences over data sets like these, and how far they lie apart, in the unit of the values."""
 
     mean: float
     low: float
@@ -55,7 +56,9 @@ class Ranks:
     def groups(self) -> list[tuple[str, ...]]:
         """The longest rows of neighbours that are not told apart; none where a single arm is all that there is."""
         ends = [sum(mean <= first + self.critical for mean in self.means) for first in self.means]
-        kept = [(start, end) for start, end in enumerate(ends) if end - start > 1 and (not start or end > ends[start - 1])]
+        kept = [
+            (start, end) for start, end in enumerate(ends) if end - start > 1 and (not start or end > ends[start - 1])
+        ]
         return [self.arms[start:end] for start, end in kept]
 
 
@@ -72,24 +75,25 @@ def on_these(strata: Sequence[Stratum], pairing: Pairing = "independent") -> Dif
     return Difference(mean, low, high, float(np.nanmax([p, stratified_p(strata, pairing)])), *sizes)
 
 
-def random_effects(gaps: Values, errors: Values) -> RandomEffects:
+def random_effects(gaps: Values, errors: Values, freedoms: Values) -> RandomEffects:
     """The random-effects mean of differences, each on a data set of its own, with Hartung and Knapp's interval.
 
     The variance between data sets is Paule and Mandel's (1982), at which the factor by which Hartung and Knapp (2001)
-    widen the standard error is 1; where it is 0 the factor is kept at 1 or above (Röver et al. 2015). Student's t
-    with k - 1 degrees of freedom for the mean, k - 2 for a new data set (Higgins et al. 2009). Its own interval is
-    the Q profile's (Viechtbauer 2007). Where an error is unknown, all are taken as part of what varies between data
-    sets, and the interval is Student's over the data sets.
+    widen the standard error is 1; where that variance is 0, the factor is kept from falling below 1 (Röver et al.
+    2015). Student's t with k - 1 degrees of freedom for the mean, with k - 2 for a new data set (Higgins et al. 2009);
+    tau's own interval is the Q profile's (Viechtbauer 2007). Where an error is unknown, all are taken as part of what
+    varies between data sets, which makes the interval Student's over the differences.
 
     Args:
-        gaps, errors: K differences and their standard errors; nan where one seed cannot tell.
+        gaps, errors, freedoms: K differences, their standard errors and the degrees of freedom of these; nan where one
+            seed cannot tell.
     """
     effects, k = np.asarray(gaps, float), len(gaps)
-    variances = _floored(np.square(np.asarray(errors, float)))
+    variances = _moderated(np.square(np.asarray(errors, float)), np.asarray(freedoms, float))
     if k < 2 or (np.ptp(effects) == 0 and not variances.all()):
         mean = float(effects.mean()) if k else math.nan
         return RandomEffects(mean, *[math.nan] * 6, Estimate(mean, math.nan, math.nan, k), k)
-    between, most, least = _between(effects, variances)
+    between, least, most = _between(effects, variances)
     weights = 1 / (variances + between)
     mean, error = float(weights @ effects / weights.sum()), 1 / math.sqrt(weights.sum())
     new = around(mean, math.hypot(error, math.sqrt(between)), k - 2)[:2] if k >= FROM_PREDICTION else (math.nan,) * 2
@@ -129,26 +133,28 @@ def added(strata: Sequence[Stratum], pairing: Pairing = "independent") -> tuple[
     return float(weights @ gaps), math.sqrt(total), freedom
 
 
-def _floored(variances: np.ndarray) -> np.ndarray:
+def _moderated(variances: np.ndarray, freedoms: np.ndarray) -> np.ndarray:
+    """Each variance with a part of the mean of all; all 0 where one is unknown."""
     if not np.isfinite(variances).all():
         return np.zeros(len(variances))
-    return np.maximum(variances, LEAST_VARIANCE * variances.mean()) if len(variances) else variances
+    borrowed = BORROWED / (BORROWED + freedoms)
+    moderated: np.ndarray = borrowed * variances.mean() + (1 - borrowed) * variances
+    return moderated
 
 
 def _between(effects: np.ndarray, variances: np.ndarray) -> tuple[float, float, float]:
-    """Variance between data sets: where the weighted sum of squares is what it should be, and where it hardly may be."""
+    """The variance between data sets at which the weighted sum of squares is what it should be, and its interval."""
     from scipy.optimize import brentq
     from scipy.stats import chi2
 
-    freedom = len(effects) - 1
-    scale = float(np.ptp(effects) ** 2 + variances.max())
+    freedom, scale = len(effects) - 1, float(np.ptp(effects) ** 2 + variances.max())
+    least = 0.0 if variances.all() else 1e-12 * scale
 
     def squares(between: float) -> float:
         weights = 1 / (variances + between)
         return float(weights @ (effects - weights @ effects / weights.sum()) ** 2)
 
     def at(wanted: float) -> float:
-        least = 0.0 if variances.all() else 1e-12 * scale
         if squares(least) <= wanted:
             return 0.0
         most = scale
@@ -156,7 +162,8 @@ def _between(effects: np.ndarray, variances: np.ndarray) -> tuple[float, float, 
             most *= 4
         return float(brentq(lambda between: squares(between) - wanted, least, most, xtol=1e-14 * scale))
 
-    return at(freedom), at(float(chi2.ppf(ALPHA / 2, freedom))), at(float(chi2.ppf(1 - ALPHA / 2, freedom)))
+    low, high = (float(chi2.ppf(share, freedom)) for share in (1 - ALPHA / 2, ALPHA / 2))
+    return at(freedom), at(low), at(high)
 
 
 def around(mean: float, error: float, freedom: float) -> tuple[float, float, float]:
