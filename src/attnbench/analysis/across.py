@@ -12,7 +12,7 @@ from attnbench.analysis.measure import Measure
 from attnbench.analysis.pooling import RandomEffects, Ranks, added, around, on_these, random_effects, ranks
 from attnbench.analysis.resampling import Pairing, Stratum
 from attnbench.analysis.stats import ALPHA, Difference, Estimate, holm, superiority
-from attnbench.analysis.verdicts import Kind
+from attnbench.analysis.verdicts import Kind, Sample
 
 
 @dataclass(frozen=True)
@@ -119,38 +119,36 @@ class Across:
         """Of the arms that all cells have; None below six data sets."""
         sets = [[{arm.key: arm for arm in cell.arms} for cell in cells] for cells in self.datasets.values()]
         shared = [key for key in sets[0][0] if all(key in arms for cells in sets for arms in cells)]
-        sign = 1 if self.measure.higher_is_better else -1
-        rows = [[np.mean([sign * arms[key].score.mean for arms in cells]) for key in shared] for cells in sets]
+        rows = [[np.mean([arms[key].sample.merits.mean() for arms in cells]) for key in shared] for cells in sets]
         return ranks([sets[0][0][key].name for key in shared], np.array(rows))
 
     def _overall(self, key: Hashable) -> Overall | None:
         """A mechanism over the cells that compare it; None where they are fewer than two."""
-        strata = {name: _strata(cells, key) for name, cells in self.datasets.items()}
-        strata = {name: found for name, found in strata.items() if found}
-        every = [one for found in strata.values() for one in found]
+        samples = {name: _compared(cells, key) for name, cells in self.datasets.items()}
+        samples = {name: found for name, found in samples.items() if found}
+        every = [pair for found in samples.values() for pair in found]
         if len(every) < 2:
             return None
         pairing = self.cells[0].plan.pairing
-        sets = tuple(_on_one(name, found, pairing) for name, found in strata.items())
-        weighted = [one for found in strata.values() for one in _weighted(found, 1 / len(strata))]
-        sign = 1 if self.measure.higher_is_better else -1
+        sets = tuple(_on_one(name, found, pairing) for name, found in samples.items())
+        weighted = [one for found in samples.values() for one in _weighted(found, 1 / len(samples))]
         spread = [(one.difference.mean, one.error, one.freedom) for one in sets]
         return Overall(
-            arm=next(arm.name for cell in self.cells for arm in cell.arms if arm.key == key),
+            arm=every[0][0].name,
             measure=self.measure,
             sets=sets,
             these=on_these(weighted, pairing),
             like=random_effects(*zip(*spread, strict=True)) if len(sets) > 1 else None,
-            superiority=superiority([(sign * one, sign * two) for one, two in every]),
+            superiority=superiority([(one.merits, two.merits) for one, two in every]),
         )
 
 
-Pair = tuple[np.ndarray, np.ndarray]
-"""Values of an arm and of the baseline in one cell."""
+Pair = tuple[Sample, Sample]
+"""The runs of an arm and of the baseline in one cell."""
 
 
-def _strata(cells: Sequence[Cell], key: Hashable) -> list[Pair]:
-    """What a mechanism and the baseline scored in those of the cells that compare them, at equal seeds if paired."""
+def _compared(cells: Sequence[Cell], key: Hashable) -> list[Pair]:
+    """A mechanism and the baseline in those of the cells that compare them, at equal seeds where these are pairs."""
     found = []
     for cell in cells:
         own = next((arm.sample for arm in cell.arms if arm.key == key and arm.contrast), None)
@@ -161,19 +159,19 @@ def _strata(cells: Sequence[Cell], key: Hashable) -> list[Pair]:
             shared = [seed for seed in own.seeds if seed in other.seeds]
             own, other = own.at(shared), other.at(shared)
         if len(own.seeds):
-            found.append((own.values, other.values))
+            found.append((own, other))
     return found
 
 
 def _on_one(name: str, pairs: Sequence[Pair], pairing: Pairing) -> OnOne:
     mean, error, freedom = added(_weighted(pairs), pairing)
     low, high, _ = around(mean, error, freedom)
-    return OnOne(name, len(pairs), Estimate(mean, low, high, sum(len(one) for one, _ in pairs)), error, freedom)
+    return OnOne(name, len(pairs), Estimate(mean, low, high, sum(len(one.seeds) for one, _ in pairs)), error, freedom)
 
 
 def _weighted(pairs: Sequence[Pair], whole: float = 1.0) -> list[Stratum]:
     """Cells of one data set, each with an equal share of its weight."""
-    return [(one, two, whole / len(pairs)) for one, two in pairs]
+    return [(one.values, two.values, whole / len(pairs)) for one, two in pairs]
 
 
 def across(cells: Sequence[Cell]) -> list[Across]:

@@ -6,7 +6,7 @@ mean over the data sets of which these are a sample; the data sets vary too, and
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,9 @@ FROM_PREDICTION, FROM_RANKS = 3, 6
 """Fewer data sets than these cannot say what a new one would show, and are too few for ranks."""
 
 
+NONE = (math.nan, math.nan)
+
+
 @dataclass(frozen=True)
 class RandomEffects:
     """The mean of true differences over data sets like these, and how far they lie apart, in the unit of the values."""
@@ -28,10 +31,8 @@ class RandomEffects:
     low: float
     high: float
     p_value: float
-    tau: float
+    tau: Estimate
     """Standard deviation of the true differences between data sets, with its 95 % interval."""
-    tau_low: float
-    tau_high: float
     new: Estimate
     """The true difference on a new data set, with its 95 % prediction interval; nan below three data sets."""
     n: int
@@ -70,9 +71,9 @@ def on_these(strata: Sequence[Stratum], pairing: Pairing = "independent") -> Dif
     With one value an arm the permutation test is all that there is.
     """
     mean, error, freedom = added(strata, pairing)
-    sizes = [sum(len(stratum[side]) for stratum in strata) for side in (0, 1)]
     low, high, p = around(mean, error, freedom)
-    return Difference(mean, low, high, float(np.nanmax([p, stratified_p(strata, pairing)])), *sizes)
+    n, n_baseline = sum(len(one) for one, _, _ in strata), sum(len(two) for _, two, _ in strata)
+    return Difference(mean, low, high, float(np.nanmax([p, stratified_p(strata, pairing)])), n, n_baseline)
 
 
 def random_effects(gaps: Values, errors: Values, freedoms: Values) -> RandomEffects:
@@ -91,14 +92,15 @@ def random_effects(gaps: Values, errors: Values, freedoms: Values) -> RandomEffe
     effects, k = np.asarray(gaps, float), len(gaps)
     variances = _moderated(np.square(np.asarray(errors, float)), np.asarray(freedoms, float))
     if k < 2 or (np.ptp(effects) == 0 and not variances.all()):
-        mean = float(effects.mean()) if k else math.nan
-        return RandomEffects(mean, *[math.nan] * 6, Estimate(mean, math.nan, math.nan, k), k)
-    between, least, most = _between(effects, variances)
-    weights = 1 / (variances + between)
-    mean, error = float(weights @ effects / weights.sum()), 1 / math.sqrt(weights.sum())
-    new = around(mean, math.hypot(error, math.sqrt(between)), k - 2)[:2] if k >= FROM_PREDICTION else (math.nan,) * 2
-    tau = (math.sqrt(variance) for variance in (between, least, most))
-    return RandomEffects(mean, *around(mean, error, k - 1), *tau, Estimate(mean, *new, k), k)
+        mean = Estimate(float(effects.mean()) if k else math.nan, math.nan, math.nan, k)
+        return RandomEffects(mean.mean, math.nan, math.nan, math.nan, replace(mean, mean=math.nan), mean, k)
+    between = _between(effects, variances)
+    weights = 1 / (variances + between[0])
+    middle, error = float(weights @ effects / weights.sum()), 1 / math.sqrt(weights.sum())
+    low, high, p = around(middle, error, k - 1)
+    ends = around(middle, math.hypot(error, math.sqrt(between[0])), k - 2)[:2] if k >= FROM_PREDICTION else NONE
+    tau, least, most = map(math.sqrt, between)
+    return RandomEffects(middle, low, high, p, Estimate(tau, least, most, k), Estimate(middle, *ends, k), k)
 
 
 def ranks(arms: Sequence[str], table: np.ndarray) -> Ranks | None:
@@ -126,7 +128,8 @@ def ranks(arms: Sequence[str], table: np.ndarray) -> Ranks | None:
 def added(strata: Sequence[Stratum], pairing: Pairing = "independent") -> tuple[float, float, float]:
     """The weighted sum of differences, its standard error, and Satterthwaite's degrees of freedom."""
     weights = np.array([weight for _, _, weight in strata])
-    gaps, errors, freedoms = np.array([contrast(*map(np.asarray, pair), pairing) for *pair, _ in strata]).T
+    parts = [contrast(np.asarray(one, float), np.asarray(two, float), pairing) for one, two, _ in strata]
+    gaps, errors, freedoms = np.array(parts).T
     shares = np.square(weights * errors)
     total = float(shares.sum())
     freedom = total**2 / float((shares**2 / freedoms).sum()) if total else float(freedoms.sum())

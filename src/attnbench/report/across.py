@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from attnbench.analysis.across import Across, Overall
+from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.pooling import FROM_PREDICTION, FROM_RANKS, RandomEffects
 from attnbench.analysis.stats import Difference, Estimate
 from attnbench.report.figures import MOST_ROWS, Figure
@@ -20,74 +22,54 @@ CAPTION = (
     "data sets like these: the data sets vary too, and k of them are k observations, however many seeds each has "
     "(random-effects mean, Hartung and Knapp's interval and p). tau: standard deviation of true differences between "
     "data sets. On a new data set: prediction interval of its true difference. Ahead: data sets whose mean is "
-    "better than {baseline}'s; in brackets those whose own interval is on that side of 0, and on the other. Both p with "
+    "better than {baseline}'s; in brackets those whose own interval is on that side of 0, and on the other. p with "
     "Holm's correction over {family}. P(A > B): probability that a run beats a run of {baseline}, mean over cells."
 )
-TWO_ESTIMANDS = (
-    "The first is about these data sets and says nothing about others; the second is about others, and needs many."
-)
+TAU = {"": "mean", "_low": "low", "_high": "high"}
 
 
-def title(found: Across, groups: int) -> str:
-    """The heading; with what is measured where several measures are told apart."""
-    return "Across data sets" + (f": {found.measure.axis}" if groups > 1 else "")
+@dataclass(frozen=True)
+class Section:
+    """What several cells of one measure say together, as texts."""
 
-
-def caption(found: Across) -> str:
+    title: str
+    sentences: list[str]
+    """One per mechanism."""
+    rows: list[list[str]]
+    """One per mechanism, in the columns of `HEADS`."""
+    caption: str
     """What the columns are."""
-    family, unit = len(found.overalls), found.measure.steps
-    told = f"{family} mechanisms" if family > 1 else "one mechanism, so none"
-    return CAPTION.format(baseline=found.baseline, unit=f" in {unit}" if unit else "", family=told)
-
-
-def rows(found: Across) -> list[list[str]]:
-    """A row per mechanism, in the columns of `HEADS`."""
-    return [_row(each) for each in found.overalls]
-
-
-def sentences(found: Across) -> list[str]:
-    """One sentence per mechanism."""
-    return [_sentence(each, found.baseline) for each in found.overalls]
-
-
-def limits(found: Across) -> list[str]:
+    limits: list[str]
     """What so few data sets cannot say, and what does not count as one."""
-    counts = {len(each.sets) for each in found.overalls}
-    several = [f"{name} ({len(cells)} cells)" for name, cells in found.datasets.items() if len(cells) > 1]
-    made = []
-    if several:
-        made.append(f"Cells of one data set are averaged, they are no different data sets: {', '.join(several)}")
-    if 1 in counts:
-        made.append("Cells of a single data set say nothing about data sets like it")
-    if 2 in counts:
-        made.append(
-            "Two data sets say next to nothing about data sets like them: their interval goes 12.7 standard errors to "
-            "each side, where many data sets need 2"
+
+
+def sections(comparison: Comparison) -> list[Section]:
+    """A section per measure that several cells have; the title says which, where there are several."""
+    return [
+        Section(
+            title=_title(found, len(comparison.across)),
+            sentences=[_sentence(each, found.baseline) for each in found.overalls],
+            rows=[_row(each) for each in found.overalls],
+            caption=_caption(found),
+            limits=_limits(found),
         )
-    if counts & {1, 2}:
-        made.append(f"Below {FROM_PREDICTION} data sets there is no prediction for a new one")
-    if 3 in counts:
-        made.append("With three data sets a prediction goes 12.7 standard deviations to each side")
-    if any(math.isnan(one.error) for each in found.overalls for one in each.sets):
-        made.append("Where an arm has one seed on a data set, the spread between seeds is part of tau")
-    if len(found.datasets) < FROM_RANKS:
-        made.append(f"Below {FROM_RANKS} data sets mean ranks are not shown: chance orders them")
-    return made
+        for found in comparison.across
+        if found.overalls
+    ]
 
 
-def figures(found: Across, place: int) -> list[Figure]:
-    """The statements, the differences behind them, and from six data sets on the ranks.
+def across_figures(comparison: Comparison) -> list[Figure]:
+    """The statements, the differences behind them and, from six data sets on, the ranks; measure by measure."""
+    return [
+        replace(figure, name=f"across-{place}-{figure.name}")
+        for place, found in enumerate(comparison.across, start=1)
+        for figure in (*_statements(found), *_each(found), *_ranks(found))
+    ]
 
-    Args:
-        place: the number of this measure among those of the report, counted from 1.
-    """
-    made = [*_statements(found), *_each(found), *_ranks(found)]
-    return [Figure(f"across-{place}-{one.name}", one.title, one.caption, one.words, one.chart) for one in made]
 
-
-def csv_rows(found: Across) -> Iterator[dict[str, object]]:
+def csv_rows(comparison: Comparison) -> Iterator[dict[str, object]]:
     """Every number of a mechanism over several data sets, one row each."""
-    for each in found.overalls:
+    for each in (overall for found in comparison.across for overall in found.overalls):
         like, (ahead, behind) = each.like, each.credibly
         yield {
             "measure": each.measure.name,
@@ -102,12 +84,40 @@ def csv_rows(found: Across) -> Iterator[dict[str, object]]:
             "these_verdict": each.on_these,
             **_csv("like_these", like, each.like_p),
             "like_these_verdict": each.on_like,
-            **{name: getattr(like, name) if like else "" for name in ("tau", "tau_low", "tau_high")},
+            **{f"tau{end}": getattr(like.tau, name) if like else "" for end, name in TAU.items()},
             "new_low": like.new.low if like else "",
             "new_high": like.new.high if like else "",
             "superiority": each.superiority.mean,
             "family": each.family,
         }
+
+
+def _title(found: Across, groups: int) -> str:
+    what = "Across data sets" if len(found.datasets) > 1 else f"Over the cells of {next(iter(found.datasets))}"
+    return f"{what}: {found.measure.axis}" if groups > 1 else what
+
+
+def _caption(found: Across) -> str:
+    family, unit = len(found.overalls), found.measure.steps
+    told = f"{family} mechanisms" if family > 1 else "a single mechanism"
+    return CAPTION.format(baseline=found.baseline, unit=f" in {unit}" if unit else "", family=told)
+
+
+def _limits(found: Across) -> list[str]:
+    counts = {len(each.sets) for each in found.overalls}
+    several = [f"{name} ({len(cells)} cells)" for name, cells in found.datasets.items() if len(cells) > 1]
+    one_seed = any(math.isnan(one.error) for each in found.overalls for one in each.sets)
+    said: dict[str, object] = {
+        f"Cells of one data set are averaged; they are not different data sets: {', '.join(several)}": several,
+        "Cells of a single data set say nothing about data sets like it": 1 in counts,
+        "Two data sets say next to nothing about data sets like them: their interval goes 12.7 standard errors to "
+        "each side, where many data sets need 2": 2 in counts,
+        f"Below {FROM_PREDICTION} data sets there is no prediction for a new one": counts & {1, 2},
+        "With three data sets a prediction goes 12.7 standard deviations to each side": 3 in counts,
+        "Where an arm has one seed on a data set, the spread between seeds is part of tau": one_seed,
+        f"Below {FROM_RANKS} data sets mean ranks are not shown: chance orders them": len(found.datasets) < FROM_RANKS,
+    }
+    return [text for text, true in said.items() if true]
 
 
 def _csv(name: str, found: Difference | RandomEffects | None, p: float) -> dict[str, object]:
@@ -117,7 +127,7 @@ def _csv(name: str, found: Difference | RandomEffects | None, p: float) -> dict[
 
 def _row(each: Overall) -> list[str]:
     like, (ahead, behind), places = each.like, each.credibly, each.measure.decimals
-    tau = f"{like.tau:.{places}f} [{like.tau_low:.{places}f}, {like.tau_high:.{places}f}]" if like else "-"
+    tau = f"{like.tau.mean:.{places}f} {spread(like.tau, decimals=places)}" if like else "-"
     wins = each.superiority
     return [
         each.arm,
@@ -127,7 +137,7 @@ def _row(each: Overall) -> list[str]:
         p_text(each.these_p),
         _with_interval(like, places) if like else "-",
         p_text(each.like_p),
-        "-" if like and math.isnan(like.tau) else tau,
+        "-" if like and math.isnan(like.tau.mean) else tau,
         spread(like.new, plus=True, decimals=places) if like else "-",
         f"{wins.mean:.3f} [{wins.low:.3f}, {wins.high:.3f}]",
     ]
@@ -145,18 +155,16 @@ def _sentence(each: Overall, baseline: str) -> str:
     sets, (ahead, behind), like = len(each.sets), each.credibly, each.like
     cells = sum(one.cells for one in each.sets)
     where = f"{sets} data set{'s' * (sets != 1)}" + (f" ({cells} cells)" if cells != sets else "")
+    these = "these data sets" if sets > 1 else "this data set"
     parts = [
-        f"on {'these data sets' if sets > 1 else 'this data set'} {_kind(each.on_these, baseline)} "
-        f"({_found(each.these, each)}; stratified permutation test: p {p_text(each.these_p)})"
+        f"on {these}, where only seeds vary, {_kind(each.on_these, baseline)} ({_found(each.these, each.these_p, each)})"
     ]
     if like:
-        parts.append(
-            f"for data sets like these {_kind(each.on_like, baseline)} "
-            f"({_found(like, each)}; random-effects mean: p {p_text(each.like_p)})"
-        )
+        found = _found(like, each.like_p, each)
+        parts.append(f"for data sets like these, where data sets vary too, {_kind(each.on_like, baseline)} ({found})")
     if like and not math.isnan(like.new.low):
         low, high = (signed(end, each.measure.decimals) for end in (like.new.low, like.new.high))
-        parts.append(f"a new data set like these would show between {low} and {high} (95 % prediction interval)")
+        parts.append(f"on a new data set like these between {low} and {high} (95 % prediction interval)")
     share = f"Ahead on {each.helped} of {sets}, credibly on {ahead}, credibly behind on {behind}."
     return f"{each.arm} over {where}: {'; '.join(parts)}. {share}"
 
@@ -165,10 +173,10 @@ def _kind(kind: str, baseline: str) -> str:
     return "undecided" if kind == "undecided" else f"{kind} than {baseline}"
 
 
-def _found(found: Difference | RandomEffects, each: Overall) -> str:
-    places = each.measure.decimals
+def _found(found: Difference | RandomEffects, p: float, each: Overall) -> str:
+    places, family = each.measure.decimals, f" by Holm's method among {each.family}" if each.family > 1 else ""
     size = f"{signed(found.mean, places)} {each.measure.steps}".rstrip()
-    return f"{size}, 95 % interval {_spread(found, places)}"
+    return f"{size}, 95 % interval {_spread(found, places)}, p {p_text(p)}{family}"
 
 
 def _statements(found: Across) -> list[Figure]:
@@ -199,13 +207,21 @@ def _statements(found: Across) -> list[Figure]:
         f"{found.measure.steps or found.measure.name} above {found.baseline}",
     )
     chart = intervals(drawn, "arm", order, axis, by="about")
-    return [Figure("statements", "Over all data sets", words, "; ".join(sentences(found)), chart)]
+    return [
+        Figure(
+            "statements",
+            "Over all data sets",
+            words,
+            "; ".join(_sentence(each, found.baseline) for each in found.overalls),
+            chart,
+        )
+    ]
 
 
 def _each(found: Across) -> list[Figure]:
     from attnbench.report.charts import intervals
 
-    drawn = [
+    drawn: list[dict[str, Any]] = [
         {"data set": one.dataset, "arm": each.arm, "mean": gap.mean, "low": gap.low, "high": gap.high}
         for each in found.overalls
         for one in each.sets
