@@ -157,7 +157,8 @@ def _sentence(each: Overall, baseline: str) -> str:
     where = f"{sets} data set{'s' * (sets != 1)}" + (f" ({cells} cells)" if cells != sets else "")
     these = "these data sets" if sets > 1 else "this data set"
     parts = [
-        f"on {these}, where only seeds vary, {_kind(each.on_these, baseline)} ({_found(each.these, each.these_p, each)})"
+        f"on {these}, where only seeds vary, {_kind(each.on_these, baseline)} "
+        f"({_found(each.these, each.these_p, each)})"
     ]
     if like:
         found = _found(like, each.like_p, each)
@@ -255,7 +256,7 @@ def _ranks(found: Across) -> list[Figure]:
     placed = list(zip(ranks.arms, ranks.means, strict=True))
     words = [*(f"{arm} {mean:.2f}" for arm, mean in placed), *(f"not told apart: {', '.join(g)}" for g in ranks.groups)]
     means = dict(placed)
-    bars = [{"low": means[group[0]], "high": means[group[-1]], "arms": ", ".join(group)} for group in ranks.groups]
+    bars = [{"low": means[group[0]], "high": means[group[-1]]} for group in ranks.groups]
     points = [{"arm": arm, "rank": mean} for arm, mean in placed]
     chart = critical_difference(points, bars, ranks.critical)
     return [Figure("ranks", "Mean ranks and critical difference", about, "; ".join(words), chart)]

@@ -111,21 +111,19 @@ def reliability(rows: Rows, order: list[str]) -> Spec:
 
 
 def critical_difference(points: Rows, bars: Rows, critical: float) -> Spec:
-    """Mean `rank` of each `arm`, and below it a bar from `low` to `high` of each group that is not told apart."""
-    length = "critical difference"
-    groups = [{**bar, "row": "not told apart" + " " * place} for place, bar in enumerate(bars)]  # rows of their own
-    ruler = [{"row": length, "low": 1.0, "high": 1.0 + critical}]
-    order = [length, *(str(point["arm"]) for point in points), *(str(group["row"]) for group in groups)]
+    """Mean `rank` of each `arm`, and below them a bar from `low` to `high` for each group that is not told apart."""
+    groups = [{"arm": "not told apart" + " " * place, **bar} for place, bar in enumerate(bars)]  # rows of their own
+    ruler = [{"arm": "critical difference", "low": 1.0, "high": 1.0 + critical}]
+    order = [str(row["arm"]) for row in (*ruler, *points, *groups)]
+    y = alt.Y("arm:N", title=None, sort=order)  # one scale only if all layers say the same
     x = alt.X("rank:Q", title="mean rank (1 is the best)", scale=alt.Scale(zero=False, nice=False, padding=12))
-    y = alt.Y("row:N", title=None, sort=order)
     dots = _ROWS.mark_point(filled=True, size=70, opacity=1).encode(
-        x=x, y=alt.Y("arm:N", title=None, sort=order), color=alt.value(PALETTE[0]), tooltip=_tooltip(points)
+        x=x, y=y, color=alt.value(PALETTE[0]), tooltip=_tooltip(points)
     )
     ends = {"x": alt.X("low:Q"), "x2": "high:Q", "y": y, "color": alt.value(INK)}
     bar = alt.Chart(alt.NamedData("groups")).mark_rule(strokeWidth=5, opacity=0.7).encode(**ends)
     rule = alt.Chart(alt.NamedData("ruler")).mark_rule(strokeWidth=2).encode(**ends)
-    height = 30 + 22 * len(order)
-    return _styled(alt.layer(rule, dots, bar), height, rows=points, groups=groups, ruler=ruler)
+    return _styled(alt.layer(rule, dots, bar), 30 + 22 * len(order), rows=points, groups=groups, ruler=ruler)
 
 
 def static(spec: Spec, width: int = 640) -> tuple[str, bytes]:
