@@ -157,12 +157,14 @@ def _sentence(each: Overall, baseline: str) -> str:
     where = f"{sets} data set{'s' * (sets != 1)}" + (f" ({cells} cells)" if cells != sets else "")
     these = "these data sets" if sets > 1 else "this data set"
     parts = [
-        f"on {these}, where only seeds vary, {_kind(each.on_these, baseline)} "
+        f"on {these}, where only seeds vary, {_answer(each.on_these, each.these, baseline, each.family)} "
         f"({_found(each.these, each.these_p, each)})"
     ]
     if like:
-        found = _found(like, each.like_p, each)
-        parts.append(f"for data sets like these, where data sets vary too, {_kind(each.on_like, baseline)} ({found})")
+        parts.append(
+            f"for data sets like these, where data sets vary too, "
+            f"{_answer(each.on_like, like, baseline, each.family)} ({_found(like, each.like_p, each)})"
+        )
     if like and not math.isnan(like.new.low):
         low, high = (signed(end, each.measure.decimals) for end in (like.new.low, like.new.high))
         parts.append(f"on a new data set like these between {low} and {high} (95 % prediction interval)")
@@ -170,8 +172,13 @@ def _sentence(each: Overall, baseline: str) -> str:
     return f"{each.arm} over {where}: {'; '.join(parts)}. {share}"
 
 
-def _kind(kind: str, baseline: str) -> str:
-    return "undecided" if kind == "undecided" else f"{kind} than {baseline}"
+def _answer(kind: str, found: Difference | RandomEffects, baseline: str, family: int) -> str:
+    """Better, worse or undecided; and why undecided, where the interval alone would decide."""
+    if kind != "undecided":
+        return f"{kind} than {baseline}"
+    if math.isnan(found.low) or found.low <= 0 <= found.high:
+        return kind
+    return f"undecided: the interval alone excludes 0, the {'corrected ' if family > 1 else ''}p does not"
 
 
 def _found(found: Difference | RandomEffects, p: float, each: Overall) -> str:
