@@ -2,7 +2,7 @@
 
 Where two arms are alike, the difference of a run of each is as likely to be positive as negative, whatever its size.
 A bet on the signs then gains nothing on average, and the chance that its capital ever grows 20-fold is at most 5 %
-(Ville 1939); so 1 / capital is a p value at any time. The bet is on one sign of x_i = d_i / root mean square of d_1 .. d_i
+(Ville 1939); so 1 / capital is a p value at any time. The bet is on the sign of x_i = d_i / rms of d_1 .. d_i
 with the odds exp(c x_i) / cosh(c x_i), a fair bet given |d_1| .. |d_i| and the signs before (Ramdas et al. 2020).
 """
 
