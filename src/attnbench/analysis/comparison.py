@@ -10,6 +10,7 @@ import numpy as np
 from attnbench.analysis.cells import Cell, baseline_of, cell_of, cell_warnings, label_of
 from attnbench.analysis.stats import Estimate, superiority
 from attnbench.analysis.verdicts import Design, Plan
+from attnbench.errors import StoreProblem
 from attnbench.spec.arm import FIELDS, ArmKey, labels
 from attnbench.spec.run import LATER, canonical
 from attnbench.spec.study import Study
@@ -104,6 +105,10 @@ def designs(study: Study) -> list[Design]:
 
 def _comparison(name: str, plan: Plan, records: list[RunRecord], missing: int) -> Comparison:
     groups: dict[str, list[RunRecord]] = defaultdict(list)
+    untested = sum(record.scored == "val" for record in records)
+    if untested and untested == len(records):
+        raise StoreProblem(f"{name}: its runs are scored on validation images only: no test accuracy to compare")
+    records = [record for record in records if record.scored == "test"]
     for record in records:
         if record.done:
             groups[repr(_cell_form(record))].append(record)
@@ -115,6 +120,8 @@ def _comparison(name: str, plan: Plan, records: list[RunRecord], missing: int) -
         for record in records
         if not record.done
     ]
+    if untested:
+        warnings.append(f"{untested} runs are scored on validation images only and are left out")
     for cell, members in zip(cells, groups.values(), strict=True):
         warnings += cell_warnings(cell, members)
     return Comparison(name, plan, tuple(cells), missing, tuple(warnings))
