@@ -1,5 +1,6 @@
 """The scores of arms to verdicts: better, worse, equivalent or undecided, each with its evidence."""
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,9 +9,11 @@ from typing import Literal
 
 import numpy as np
 
+from attnbench.analysis.course import Course, Reading
 from attnbench.analysis.measure import ACCURACY, Measure
-from attnbench.analysis.power import further_seeds
+from attnbench.analysis.power import fewest_seeds, further_seeds
 from attnbench.analysis.resampling import Pairing, crossed_draws
+from attnbench.analysis.sequential import Looks, nominal_level
 from attnbench.analysis.stats import (
     ALPHA,
     Correlation,
@@ -20,8 +23,6 @@ from attnbench.analysis.stats import (
     contrast,
     correlation,
     crossed,
-    difference,
-    equivalence_p,
     holm,
     superiority,
 )
@@ -39,6 +40,10 @@ class Plan:
     """Equivalence margin in the unit of the scores, for accuracies percentage points."""
     pairing: Pairing = "independent"
     """Whether equal seeds are pairs."""
+    looks: tuple[int, ...] | Literal["any"] | None = None
+    """At how many seeds an arm there are verdicts; `any`: after each; None: once, at all that are planned."""
+    failures: Literal["worst", "drop"] = "worst"
+    """What a failed run scores: chance level, or nothing, it is left out."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,26 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a sequence of looks has come."""
+
+    looks: Looks | None
+    """Up to and with the present one; None where every run is a look."""
+    sizes: Sequence[Sequence[tuple[int, int]]]
+    """For each arm: how many runs of it and of the baseline each of these looks has seen."""
+    settled: Sequence[tuple[float, float]] = ()
+    """Both p values, uncorrected, of each arm that was decided before: they stay in the family."""
+
+    @classmethod
+    def once(cls, pairs: "Sequence[tuple[Sample, Sample]]") -> "Progress":
+        """One look at everything, which spends the whole error."""
+        sizes = [(len(one.seeds), len(two.seeds)) for one, two in pairs]
+        return cls(Looks.plan([max(1, *(min(size) for size in sizes))]), [[size] for size in sizes])
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """The answer about one arm and another; both p values are Holm's, over the family.
+    """The answer about one arm and another; both p values hold over all looks, and are Holm's over the family.
 
     *better* or *worse*: p below 0.05, and an interval without 0; else *equivalent*: p of the two one-sided tests
     below 0.05; else *undecided*.
@@ -100,6 +123,12 @@ class Verdict:
     family: int
     """Comparisons that share the 5 % error."""
     margin: float
+    looks: Looks | None = None
+    """The looks that share the error, up to and with that of the verdict; None where every run is a look."""
+    alone: Reading | None = None
+    """The p values of this comparison alone, over all looks, and how many runs it is about."""
+    needed: int | None = None
+    """Where undecided because no outcome could have decided: the fewest seeds an arm at which one could."""
     further: int | None = None
     """Where undecided: about how many more seeds an arm decide; None where a thousand in all do not, or unknown."""
 
@@ -143,26 +172,43 @@ class Contrast:
         )
 
 
-def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan) -> list[Contrast]:
-    """Every arm against `other`: one family, whose two kinds of tests are each corrected by Holm's method."""
+def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan, progress: Progress | None = None) -> list[Contrast]:
+    """Every arm against `other`: one family, whose two kinds of tests are each corrected by Holm's method.
+
+    Args:
+        arms, other: their runs in the order in which they came.
+        progress: at which look they are seen; None for the one and only.
+    """
+    if not arms:
+        return []
     matched = [_paired(arm, other) for arm in arms]
     pairs = matched if plan.pairing == "paired" else [(arm, other) for arm in arms]
-    gaps = [difference(one.values, two.values, plan.pairing) for one, two in pairs]
-    adjusted = holm([gap.p_value for gap in gaps])
-    equal = holm([equivalence_p(one.values, two.values, plan.margin, plan.pairing) for one, two in pairs])
+    progress = progress or Progress.once(pairs)
+    courses = [
+        Course(one.values, two.values, tuple(sizes), progress.looks, plan.margin, plan.pairing, one.measure.step)
+        for (one, two), sizes in zip(pairs, progress.sizes, strict=True)
+    ]
+    readings = [course.reading() for course in courses]
+    settled = progress.settled
+    family = len(arms) + len(settled)
+    adjusted = holm([*(reading.p_value for reading in readings), *(p for p, _ in settled)])
+    equal = holm([*(reading.equivalence_p for reading in readings), *(p for _, p in settled)])
+    gaps = [course.difference() for course in courses]
     return [
         Contrast(
             arm=one.name,
             other=two.name,
             difference=gap,
             new_images=_new_images(one, two, plan.pairing),
-            verdict=_verdict(one, two, gap, p, same, plan, len(pairs)),
+            verdict=_verdict(one, two, gap, (p, same), reading, plan, progress.looks, family),
             pairing=plan.pairing,
             correlation=correlation(*(sample.values for sample in equal_seeds)),
             superiority=superiority([(one.merits, two.merits)]),
             churn=_churn(*equal_seeds),
         )
-        for (one, two), equal_seeds, gap, p, same in zip(pairs, matched, gaps, adjusted, equal, strict=True)
+        for (one, two), equal_seeds, reading, gap, p, same in zip(
+            pairs, matched, readings, gaps, adjusted, equal, strict=False
+        )
     ]
 
 
@@ -181,25 +227,48 @@ def _new_images(one: Sample, two: Sample, pairing: Pairing) -> Estimate | None:
     )
 
 
-def _verdict(one: Sample, two: Sample, gap: Difference, p: float, same: float, plan: Plan, family: int) -> Verdict:
+def _verdict(
+    one: Sample,
+    two: Sample,
+    gap: Difference,
+    adjusted: tuple[float, float],
+    alone: Reading,
+    plan: Plan,
+    looks: Looks | None,
+    family: int,
+) -> Verdict:
+    p, same = adjusted
+    kind: Kind = "undecided"
     if p < ALPHA and not gap.low <= 0 <= gap.high:
-        better = (gap.mean > 0) == one.measure.higher_is_better
-        return Verdict("better" if better else "worse", p, same, family, plan.margin)
-    if same < ALPHA:
-        return Verdict("equivalent", p, same, family, plan.margin)
-    return Verdict("undecided", p, same, family, plan.margin, _further(one, two, plan, family))
+        kind = "better" if (gap.mean > 0) == one.measure.higher_is_better else "worse"
+    elif same < ALPHA:
+        kind = "equivalent"
+    found = Verdict(kind, p, same, family, plan.margin, looks, alone)
+    if kind != "undecided":
+        return found
+    needed = fewest_seeds(looks, family, plan.pairing)
+    return replace(found, needed=needed, further=_further(one, two, plan, looks, family))
 
 
-def _further(one: Sample, two: Sample, plan: Plan, family: int) -> int | None:
-    _, error, freedom = contrast(one.values, two.values, plan.pairing)
-    if math.isnan(error):
+def _further(one: Sample, two: Sample, plan: Plan, looks: Looks | None, family: int) -> int | None:
+    """How many more seeds an arm decide: at one more look, or in a study like this one that is planned anew."""
+    _, error, freedom = contrast(one.values, two.values, plan.pairing, one.measure.step)
+    if math.isnan(error) or looks is None:
         return None
     seeds = min(len(one.seeds), len(two.seeds))
     if plan.pairing == "paired":
         spread = error * math.sqrt(seeds)
     else:
         spread = math.sqrt((one.values.var(ddof=1) + two.values.var(ddof=1)) / 2)
-    return further_seeds(spread, freedom, seeds, plan.margin, family, plan.pairing)
+    levels = None if looks.planned else functools.partial(_levels_later, looks.seeds, family)
+    return further_seeds(spread, freedom, seeds, plan.margin, family, plan.pairing, levels)
+
+
+def _levels_later(seen: tuple[int, ...], family: int, seeds: int) -> tuple[float, float]:
+    """Levels of the tests of difference and of equivalence at a look that comes after those seen."""
+    looks = Looks.open([*(n for n in seen if n < seeds), seeds])
+    differs, same = (nominal_level(looks.seeds, looks.parts, ALPHA / family, sides) for sides in (2, 1))
+    return differs, same
 
 
 def _churn(one: Sample, two: Sample) -> Estimate | None:
