@@ -38,6 +38,10 @@ class Plan:
     """Equivalence margin in percentage points."""
     pairing: Pairing = "independent"
     """Whether equal seeds are pairs."""
+    looks: tuple[int, ...] | Literal["any"] | None = None
+    """At how many seeds an arm there are verdicts; `any`: after each; None: once, at all that are planned."""
+    failures: Literal["worst", "drop"] = "worst"
+    """What a failed run scores: chance level, or nothing, it is left out."""
 
 
 @dataclass(frozen=True)

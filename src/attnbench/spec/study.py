@@ -34,14 +34,18 @@ class Study:
     """Run fields that vary, each with its values; the product is taken."""
     where: list[dict[Literal["if", "set"], dict[str, Any]]] = field(default_factory=list)
     """Overrides for the cells that match."""
-    seeds: int | list[int] = 1
-    """How many repetitions (0, 1, ...), or which seeds."""
+    seeds: int | list[int] | None = None
+    """How many repetitions (0, 1, ...), or which seeds; left out: as many as the last look, or 1."""
     baseline: str = "none"
     """The arm that every other is compared with."""
     margin: Annotated[float, Gt(0), Lt(float("inf"))] = 1.0
     """Equivalence margin in percentage points."""
     pairing: Literal["independent", "paired"] = "independent"
     """How the analysis treats equal seeds, declared beforehand."""
+    looks: list[int] | Literal["any"] | None = None
+    """At how many seeds an arm there are verdicts (5, 8, 12, ...), or `any`: after each; left out: at the last seed."""
+    failures: Literal["worst", "drop"] = "worst"
+    """What a failed run scores, declared beforehand. worst: chance level; drop: nothing, it is left out."""
     numerics: Literal["native", "portable"] = "native"
     """portable: the same bits on every CPU with AVX2, but slower; native: each machine's own."""
 
@@ -85,7 +89,8 @@ class Study:
     @property
     def seed_list(self) -> list[int]:
         """The seeds."""
-        return list(range(self.seeds)) if isinstance(self.seeds, int) else list(self.seeds)
+        seeds = self.seeds or (self.looks[-1] if isinstance(self.looks, list) else 1)
+        return list(range(seeds)) if isinstance(seeds, int) else list(seeds)
 
     @property
     def slug(self) -> str:
@@ -110,7 +115,7 @@ def _mistakes(cls: type[Study], values: dict[str, Any]) -> list[Mistake]:
     found = _shape_mistakes(cls, values)
     dropped = [mistake.place for mistake in found]
     sound = _without(values, dropped)
-    found += _field_mistakes(sound) + _seed_mistakes(sound) + _recipe_mistakes(sound)
+    found += _field_mistakes(sound) + _seed_mistakes(sound) + _look_mistakes(sound) + _recipe_mistakes(sound)
     if any(mistake.place == ("recipe",) for mistake in found):
         sound.pop("recipe", None)
     found += _rule_mistakes(sound)
@@ -130,6 +135,8 @@ def _shape_mistakes(cls: type[Study], values: dict[str, Any]) -> list[Mistake]:
     for place, what in violations(cls, values):
         if place[0] == "seeds":
             place, what = ("seeds",), f"{values['seeds']!r} is neither a number of repetitions nor a list of seeds"
+        if place[0] == "looks":
+            place, what = ("looks",), f"{values['looks']!r} is neither a list of numbers of seeds nor 'any'"
         if place[-1] == "[key]":
             place, what = place[:-2], f"unknown key {place[-2]!r}; a rule has the keys 'if' and 'set'"
         mistake = Mistake(place, what)
@@ -172,11 +179,28 @@ def _field_mistakes(values: dict[str, Any]) -> list[Mistake]:
 
 
 def _seed_mistakes(values: dict[str, Any]) -> list[Mistake]:
-    seeds = values.get("seeds", 1)
+    seeds = values.get("seeds")
+    if seeds is None:
+        return []
     if isinstance(seeds, int):
         return [] if seeds >= 1 else [Mistake(("seeds",), f"{seeds} must be at least 1")]
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         return [Mistake(("seeds",), f"{seeds} must be different numbers from 0 on")]
+    return []
+
+
+def _look_mistakes(values: dict[str, Any]) -> list[Mistake]:
+    """Looks that are no growing numbers of seeds, or for which there are too few seeds."""
+    looks, seeds = values.get("looks"), values.get("seeds")
+    most = len(seeds) if isinstance(seeds, list) else seeds
+    if looks == "any" and (most is None or most < 2):
+        return [Mistake(("looks",), "'any' needs `seeds`, the most that an arm may get: at least 2", ("looks",))]
+    if looks is None or looks == "any":
+        return []
+    if not looks or looks[0] < 2 or any(late <= early for early, late in itertools.pairwise(looks)):
+        return [Mistake(("looks",), f"{looks} must be growing numbers of seeds an arm, from 2 on")]
+    if most is not None and looks[-1] > most:
+        return [Mistake(("looks",), f"the last look is at {looks[-1]} seeds an arm, but `seeds` gives {most}")]
     return []
 
 
