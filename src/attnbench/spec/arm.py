@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference
@@ -83,8 +83,21 @@ def labels(own_sites: Mapping[ArmKey, str | None]) -> dict[ArmKey, str]:
     return {key: f"{name} version {key.version}" if count[name] > 1 else name for key, name in plain.items()}
 
 
-def meant(text: str, arms: Mapping[ArmKey, str]) -> ArmKey:
+Key = ArmKey | str
+"""What tells an arm apart: the mechanism and its place, or the name of something else that was trained elsewhere."""
+K = TypeVar("K", bound=Key)
+
+
+def mechanism(key: Key) -> str | None:
+    """The mechanism of an arm, in the one spelling; None for what was trained elsewhere."""
+    return key.attention if isinstance(key, ArmKey) else None
+
+
+def meant(text: str, arms: Mapping[K, str]) -> K:
     """The arm that is asked for by its label, or by its mechanism in any spelling where that is the only one.
+
+    Args:
+        arms: arm -> its label.
 
     Raises:
         BadReference: none or several are; the message names those that there are.
@@ -97,14 +110,17 @@ def meant(text: str, arms: Mapping[ArmKey, str]) -> ArmKey:
     raise BadReference(f"{text!r} is not among the arms {_quoted(arms.values())}")
 
 
-def _of_mechanism(text: str, arms: Mapping[ArmKey, str]) -> list[ArmKey]:
+def _of_mechanism(text: str, arms: Mapping[K, str]) -> list[K]:
+    mechanisms = [(key, mechanism(key)) for key in arms]
+    if not any(known for _, known in mechanisms):
+        return []
     try:
         wanted = ATTENTION.canonical(text)
     except BadReference:
         if any(label.startswith(text.split(" ")[0]) for label in arms.values()):
             return []  # a label, but of no arm that is here
         raise
-    found = [key for key in arms if key.attention == wanted]
+    found = [key for key, known in mechanisms if known == wanted]
     return [key for key in found if arms[key] == wanted] or found
 
 
