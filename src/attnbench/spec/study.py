@@ -13,7 +13,7 @@ from annotated_types import Gt, Lt
 from attnbench.catalogue.refs import nearest
 from attnbench.catalogue.registry import ATTENTION, BACKBONES, DATASETS
 from attnbench.errors import AttnbenchError, BadReference, BadStudy
-from attnbench.spec.arm import ArmKey, labels, meant
+from attnbench.spec.arm import ArmKey, cell_key, labels, meant, shared
 from attnbench.spec.recipes import preset
 from attnbench.spec.run import RunSpec, canonical, field_docs, mistakes
 from attnbench.spec.validation import violations
@@ -82,9 +82,17 @@ class Study:
 
     def runs(self) -> list[RunSpec]:
         """All runs, seeds varying slowest, so that an interrupted study is balanced."""
-        found = [cell for cell, _ in cells(vars(self))]
+        found = [cell for cell, _ in combinations(vars(self))]
         specs = [RunSpec(**cell, seed=seed) for seed in self.seed_list for cell in found]
         return list({spec.id: spec for spec in specs}.values())
+
+    def cells(self) -> dict[str, dict[ArmKey, list[RunSpec]]]:
+        """The runs by cell (as files name it) and by arm, in the order of the seeds."""
+        found: dict[str, dict[ArmKey, list[RunSpec]]] = {}
+        for spec in self.runs():
+            form = canonical(spec)
+            found.setdefault(cell_key(shared(form)), {}).setdefault(ArmKey.of(form), []).append(spec)
+        return found
 
     @property
     def seed_list(self) -> list[int]:
@@ -120,7 +128,7 @@ def _mistakes(cls: type[Study], values: dict[str, Any]) -> list[Mistake]:
         sound.pop("recipe", None)
     found += _rule_mistakes(sound)
     known = set(field_docs(RunSpec))
-    for cell, origin in cells(sound):
+    for cell, origin in combinations(sound):
         named = {name: value for name, value in cell.items() if name in known}
         for name, what in mistakes({**named, "seed": 0}).items():
             place = origin.get(name, ("base", name))
@@ -137,8 +145,9 @@ def _shape_mistakes(cls: type[Study], values: dict[str, Any]) -> list[Mistake]:
             place, what = ("seeds",), f"{values['seeds']!r} is neither a number of repetitions nor a list of seeds"
         if place[0] == "looks":
             place, what = ("looks",), f"{values['looks']!r} is neither a list of numbers of seeds nor 'any'"
-        if place[-1] == "[key]":
-            place, what = place[:-2], f"unknown key {place[-2]!r}; a rule has the keys 'if' and 'set'"
+        if place[-1] == "[key]":  # `what` says which keys there are
+            rule = f"unknown key {place[-2]!r}; a rule has the keys 'if' and 'set'"
+            place, what = (place[:-2], rule) if place[0] == "where" else (place[:-1], what)
         mistake = Mistake(place, what)
         if mistake not in found:
             found.append(mistake)
@@ -169,8 +178,8 @@ def _field_mistakes(values: dict[str, Any]) -> list[Mistake]:
     for number, rule in enumerate(values.get("where", [])):
         places += [(("where", number, part), rule.get(part, {})) for part in ("if", "set")]
     found = []
-    for path, fields in places:
-        for name in fields:
+    for path, given in places:
+        for name in given:
             if name == "seed":
                 found.append(Mistake((*path, name), "the seeds of a study stand under its key 'seeds'", (*path, name)))
             elif name not in known:
@@ -228,7 +237,7 @@ def _rule_mistakes(values: dict[str, Any]) -> list[Mistake]:
 def _baseline_mistakes(values: dict[str, Any]) -> list[Mistake]:
     baseline = values.get("baseline", "none")
     try:
-        specs = [RunSpec(**cell) for cell, _ in cells(values)]
+        specs = [RunSpec(**cell) for cell, _ in combinations(values)]
     except (AttnbenchError, TypeError):
         return []  # those have their own line
     arms = labels({ArmKey.of(canonical(spec)): spec.resolved.attention.placed.site for spec in specs})
@@ -240,7 +249,7 @@ def _baseline_mistakes(values: dict[str, Any]) -> list[Mistake]:
     return []
 
 
-def cells(values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, KeyPath]]]:
+def combinations(values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, KeyPath]]]:
     """Every cell's run fields, complete but for the seed, and where in the file each came from."""
     recipe, base, grid = values.get("recipe", "classic"), values.get("base", {}), values.get("grid", {})
     for picks in itertools.product(*(range(len(listed)) for listed in grid.values())):
