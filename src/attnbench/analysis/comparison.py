@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attnbench.analysis.cells import Cell, baseline_of, cell_warnings
+from attnbench.analysis.cells import Arm, Cell, baseline_of, cell_warnings
 from attnbench.analysis.recorded import label_of, record_warnings, recorded_cells
 from attnbench.analysis.stats import Estimate, superiority
 from attnbench.analysis.verdicts import Design, Plan
@@ -32,8 +32,6 @@ class Comparison:
     warnings: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     """What of the plan was changed after the first run, a few words each."""
-    lost: frozenset[Place] = frozenset()
-    """Arms of which runs failed and none is done: they cannot be compared."""
 
     @property
     def baseline(self) -> str:
@@ -42,12 +40,22 @@ class Comparison:
 
     @property
     def decided(self) -> dict[Place, str]:
-        """The arms of recorded cells that no further run changes: each with its verdict, or `failed`."""
-        return dict.fromkeys(self.lost, "failed") | {
-            _place(arm.records[0]): arm.contrast.verdict.kind
+        """The arms of recorded cells whose verdict no further run changes, each with its kind."""
+        return {
+            place: arm.contrast.verdict.kind
+            for place, arm in self.places.items()
+            if arm.contrast and arm.contrast.verdict.kind != "undecided"
+        }
+
+    @property
+    def places(self) -> dict[Place, Arm]:
+        """The arms of recorded cells, by their places in a study."""
+        return {
+            (cell_key(shared(record.canonical)), arm.key): arm
             for cell in self.cells
+            for record in [record for arm in cell.arms for record in arm.records][:1]
             for arm in cell.arms
-            if arm.contrast and arm.contrast.verdict.kind != "undecided" and arm.records
+            if isinstance(arm.key, ArmKey)
         }
 
     @property
@@ -159,10 +167,10 @@ def _tested(name: str, records: Iterable[RunRecord]) -> list[RunRecord]:
 
 def _comparison(name: str, plan: Plan, cells: Sequence[Cell], every: Sequence[RunRecord]) -> Comparison:
     records = [record for record in every if record.scored == "test"]
-    lost = {_place(record) for record in records} - {_place(record) for record in records if record.done}
+    compared = Comparison(name, plan, tuple(cells))
     warnings = [
         f"run {record.id}, {label_of(record)} seed {record.spec['seed']} failed: {record.error}"
-        + "; no run of this arm is done, and it is not compared" * (_place(record) in lost)
+        + "; no run of this arm is done, and it is not compared" * (_place(record) not in compared.places)
         for record in records
         if not record.done
     ]
@@ -170,7 +178,7 @@ def _comparison(name: str, plan: Plan, cells: Sequence[Cell], every: Sequence[Ru
         warnings.append(f"{untested} runs are scored on validation images only and are left out")
     for cell in cells:
         warnings += [*cell_warnings(cell), *record_warnings(cell)]
-    return Comparison(name, plan, tuple(cells), warnings=tuple(warnings), lost=frozenset(lost))
+    return replace(compared, warnings=tuple(warnings))
 
 
 def _place(record: RunRecord) -> Place:

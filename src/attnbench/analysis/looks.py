@@ -53,19 +53,21 @@ class Agenda(Generic[K]):
 
     def so_far(self, count: int, arms: Sequence[K], baseline: K, settled: Sequence[Contrast]) -> Progress:
         """The first looks as contrasts see them."""
-        looks = self.looks[:count]
         return Progress(
             self.spending and self.spending.first(count),
-            [[look.seeds.get(arm, ()) for arm in arms] for look in looks],
-            [look.seeds.get(baseline, ()) for look in looks],
+            [[self._order(arm, past) for arm in arms] for past in range(1, count + 1)],
+            [self._order(baseline, past) for past in range(1, count + 1)],
             [(alone.p_value, alone.equivalence_p) for one in settled if (alone := one.verdict.alone)],
         )
 
     def cut(self, sample: Sample, arm: K, count: int) -> Sample:
         """The results of an arm at the first looks, in the order in which they came."""
-        order = dict.fromkeys(seed for look in self.looks[:count] for seed in look.seeds.get(arm, ()))
-        seeds = [seed for seed in order if seed in sample.seeds]
+        seeds = [seed for seed in self._order(arm, count) if seed in sample.seeds]
         return sample if tuple(seeds) == sample.seeds else replace(sample.at(seeds), stream=sample.stream)
+
+    def _order(self, arm: K, count: int) -> dict[int, None]:
+        """The seeds of an arm in the order in which the first looks saw them."""
+        return dict.fromkeys(seed for look in self.looks[:count] for seed in look.seeds.get(arm, ()))
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def _row(arm: Arm) -> list[tuple[str, object, str]]:
 def _runs(arm: Arm) -> list[tuple[object, ...]]:
     """Each run's id, where it has one, its arm, seed and score."""
     return [
-        (*([record.id if record else "failed"] if arm.records else []), arm.name, seed, value)
+        (*([record.id if record else "failed"] if arm.records or arm.failed else []), arm.name, seed, value)
         for seed, value, record in arm.runs
     ]
 

@@ -87,9 +87,12 @@ def verdicts(comparison: Comparison) -> list[str]:
 
 
 def _table(cell: Cell, heads: list[str]) -> list[str]:
-    costs = [[format(arm.records[0].cost["parameters"], ",")] if arm.records else [] for arm in cell.arms]
-    rows = [[_plain(arm.name), *arm_row(arm)[1:], *cost] for arm, cost in zip(cell.arms, costs, strict=True)]
-    shown = [*map(_plain, heads), *["parameters"] * bool(costs[0])]
+    costs = [format(arm.records[0].cost["parameters"], ",") if arm.records else "-" for arm in cell.arms]
+    rows = [
+        [_plain(arm.name), *arm_row(arm)[1:], *[cost] * cell.recorded]
+        for arm, cost in zip(cell.arms, costs, strict=True)
+    ]
+    shown = [*map(_plain, heads), *["parameters"] * cell.recorded]
     lines = [f"**{_plain(cell.name)}**: {_plain(cell.about)}.", "", _line(shown)]
     lines.append("|".join(["", *(":--" if head in WORDS else "--:" for head in shown), ""]))
     return [*lines, *map(_line, rows), ""]
@@ -161,7 +164,7 @@ def _run_rows(comparison: Comparison) -> Iterable[dict[str, object]]:
         for arm in cell.arms:
             for seed, value, record in arm.runs:
                 row = {"cell": cell.name, first: arm.name, "seed": seed, score: value}
-                id_ = {"id": record.id if record else "failed"} if arm.records else {}
+                id_ = {"id": record.id if record else "failed"} if arm.records or arm.failed else {}
                 yield {**id_, **row, **(_cost(record) if record else {})}
 
 
