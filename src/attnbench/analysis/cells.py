@@ -89,6 +89,11 @@ class Cell:
         return self.arms[0].sample.measure
 
     @property
+    def dataset(self) -> str:
+        """Whose images its runs saw; a cell of scores is taken for a data set of its own."""
+        return str(self.arms[0].records[0].canonical["dataset"]) if self.recorded else self.name
+
+    @property
     def recorded(self) -> bool:
         """Whether more than scores is known of its runs: their records."""
         return any(arm.records for arm in self.arms)

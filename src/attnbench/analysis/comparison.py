@@ -2,12 +2,11 @@
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-import numpy as np
-
+from attnbench.analysis.across import Across, across
 from attnbench.analysis.cells import Arm, Cell, baseline_of, cell_warnings
 from attnbench.analysis.recorded import label_of, record_warnings, recorded_cells
-from attnbench.analysis.stats import Estimate, superiority
 from attnbench.analysis.verdicts import Design, Plan
 from attnbench.errors import StoreProblem
 from attnbench.spec.arm import ArmKey, cell_key, labels, shared
@@ -63,43 +62,10 @@ class Comparison:
         """Whether more than scores is known of its runs: their records."""
         return all(cell.recorded for cell in self.cells)
 
-
-@dataclass(frozen=True)
-class Overall:
-    """A mechanism against the baseline over several cells."""
-
-    arm: str
-    superiority: Estimate
-    """P(a run of the arm beats a run of the baseline), stratified by cell."""
-    rank: float
-    """Mean rank of its mean score among the arms that all these cells have; 1 is the best."""
-
-
-def across(comparison: Comparison) -> list[Overall]:
-    """Every mechanism that is compared in each of at least two cells; descriptive, beside the cells' own verdicts."""
-    from scipy.stats import rankdata
-
-    cells = [cell for cell in comparison.cells if cell.baseline is not None]
-    if len(cells) < 2:
-        return []
-    tables = [{arm.key: arm for arm in cell.arms} for cell in cells]
-    common = [key for key in tables[0] if all(key in table for table in tables)]
-    ranks = [rankdata([-table[key].sample.merits.mean() for key in common]) for table in tables]
-    return [
-        Overall(
-            tables[0][key].name,
-            superiority(
-                [
-                    (table[key].sample.merits, cell.baseline.sample.merits)
-                    for cell, table in zip(cells, tables, strict=True)
-                    if cell.baseline is not None
-                ]
-            ),
-            float(np.mean([rank[place] for rank in ranks])),
-        )
-        for place, key in enumerate(common)
-        if tables[0][key] is not cells[0].baseline
-    ]
+    @cached_property
+    def across(self) -> list[Across]:
+        """What its cells say together, measure by measure; empty for a single cell."""
+        return across(self.cells)
 
 
 def compare(
