@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from attnbench.analysis.cells import Cell, baseline_of, cell_warnings
-from attnbench.analysis.recorded import label_of, record_warnings, recorded_cells
+from attnbench.analysis.recorded import label_of, planned_key, record_warnings, recorded_cells
 from attnbench.analysis.stats import Estimate, superiority
 from attnbench.analysis.verdicts import Design, Plan
 from attnbench.errors import StoreProblem
-from attnbench.spec.arm import ArmKey, cell_key, labels, shared
+from attnbench.spec.arm import ArmKey, labels
 from attnbench.spec.run import RunSpec
 from attnbench.spec.study import Study
 from attnbench.store.runs import RunRecord, Store
@@ -44,7 +44,7 @@ class Comparison:
     def decided(self) -> dict[Place, str]:
         """The arms of recorded cells that no further run changes: each with its verdict, or `failed`."""
         return dict.fromkeys(self.lost, "failed") | {
-            _place(arm.records[0]): arm.contrast.verdict.kind
+            _place(arm.records[0], self.plan): arm.contrast.verdict.kind
             for cell in self.cells
             for arm in cell.arms
             if arm.contrast and arm.contrast.verdict.kind != "undecided" and arm.records
@@ -159,10 +159,11 @@ def _tested(name: str, records: Iterable[RunRecord]) -> list[RunRecord]:
 
 def _comparison(name: str, plan: Plan, cells: Sequence[Cell], every: Sequence[RunRecord]) -> Comparison:
     records = [record for record in every if record.scored == "test"]
-    lost = {_place(record) for record in records} - {_place(record) for record in records if record.done}
+    places = {record.id: _place(record, plan) for record in records}
+    lost = {*places.values()} - {places[record.id] for record in records if record.done}
     warnings = [
         f"run {record.id}, {label_of(record)} seed {record.spec['seed']} failed: {record.error}"
-        + "; no run of this arm is done, and it is not compared" * (_place(record) in lost)
+        + "; no run of this arm is done, and it is not compared" * (places[record.id] in lost)
         for record in records
         if not record.done
     ]
@@ -173,5 +174,5 @@ def _comparison(name: str, plan: Plan, cells: Sequence[Cell], every: Sequence[Ru
     return Comparison(name, plan, tuple(cells), warnings=tuple(warnings), lost=frozenset(lost))
 
 
-def _place(record: RunRecord) -> Place:
-    return cell_key(shared(record.canonical)), ArmKey.of(record.canonical)
+def _place(record: RunRecord, plan: Plan) -> Place:
+    return planned_key(record, plan), ArmKey.of(record.canonical)
