@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnbench.analysis.cells import baseline_of
 from attnbench.analysis.comparison import designs
 from attnbench.analysis.power import MOST_SEEDS, POWER, further_seeds, probability
 from attnbench.analysis.recorded import planned_key
 from attnbench.analysis.verdicts import Design, Plan
-from attnbench.spec.arm import ArmKey
+from attnbench.spec.arm import ArmKey, labels
 from attnbench.spec.study import Study
 from attnbench.store.runs import RunRecord
 
@@ -91,7 +92,9 @@ def _groups(study: Study, design: Design, scores: dict[str, dict[ArmKey, dict[in
         if design.pairing == "independent":
             found += [np.array([*values.values()]) for values in known.values()]
             continue
-        baseline = next((values for key, values in known.items() if key.attention == study.baseline), {})
+        names = labels({arm: specs[0].resolved.attention.placed.site for arm, specs in arms.items()})
+        key = baseline_of(names, study.baseline)
+        baseline = known.get(key, {}) if key else {}
         pairs = [(values, [*values.keys() & baseline.keys()]) for values in known.values() if values is not baseline]
         found += [np.array([values[seed] - baseline[seed] for seed in seeds]) for values, seeds in pairs]
     return [values for values in found if len(values) > 1]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from attnbench.analysis.power import MOST_SEEDS
 from attnbench.analysis.prospects import Prospect
 from attnbench.report.sheet import Sheet
-from attnbench.report.text import design_lines
+from attnbench.report.text import design_lines, points
 
 DRAWN_SEEDS = (3, 5, 8, 12, 20)
 
@@ -16,13 +16,13 @@ def sheet(name: str, prospects: Sequence[Prospect]) -> Sheet:
     for each in prospects:
         for size in each.sizes:
             enough, design = each.seeds_for(size), each.design
-            points = size * each.spread.points if each.spread else None
+            true = size * each.spread.points if each.spread else None
             share = each.found(size)
-            shown = f"{points:.2f}" if points is not None else "-"
+            shown = f"{true:.2f}" if true is not None else "-"
             needed = str(enough) if enough else f"more than {MOST_SEEDS:,}"
             rows.append([str(design.family), shown, f"{size:.2f}", f"{100 * share:.0f} %", needed])
             data.append(
-                {"family": design.family, "seeds": design.seeds, "points": points, "deviations": size}
+                {"family": design.family, "seeds": design.seeds, "points": true, "deviations": size}
                 | {"probability": share, "seeds_for_80": enough}
             )
     widest = max(prospects, key=lambda each: each.design.family)
@@ -35,8 +35,8 @@ def sheet(name: str, prospects: Sequence[Prospect]) -> Sheet:
             "SD: the standard deviation between seeds"
             + (" (of the pairs' differences)" if widest.design.pairing == "paired" else "")
             + ". Found: a verdict better or worse at one look at all seeds, by Student's t test at the first step of "
-            f"Holm's correction. The figure is of the family of {widest.design.family}, for several numbers of seeds "
-            "an arm; dashed: 80 %."
+            "Holm's correction; verdicts at several looks share the 5 % and find less at each. The figure is of the "
+            f"family of {widest.design.family}, for several numbers of seeds an arm; dashed: 80 %."
         ),
         data=data,
         chart=_chart(widest),
@@ -53,7 +53,7 @@ def _sentences(each: Prospect) -> list[str]:
     decide = f"about {enough} seeds an arm decide" if enough else f"even {MOST_SEEDS:,} seeds an arm do not decide"
     return [
         *said,
-        f"{known}: {decide} with 80 % probability, whether the true difference is {design.margin:g} points or none",
+        f"{known}: {decide} with 80 % probability, whether the true difference is {points(design.margin)} or none",
     ]
 
 

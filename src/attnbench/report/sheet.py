@@ -11,7 +11,7 @@ from typing import Any
 from attnbench.errors import StoreProblem
 
 STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
     "table{border-collapse:collapse}th,td{padding:.2rem .6rem;border-bottom:1px solid #ddd;text-align:right}"
     "th:first-child,td:first-child{text-align:left}svg{max-width:100%;height:auto}figure{margin:1rem 0}"
 )
@@ -30,17 +30,15 @@ class Sheet:
     """What the numbers of table and figure are."""
     data: Sequence[dict[str, Any]]
     """The table as numbers, for CSV."""
-    chart: dict[str, Any] | None = None
+    chart: dict[str, Any]
     """A Vega-Lite specification."""
 
     def markdown(self) -> str:
         """Sentences, table and caption."""
-        lines = [
-            f"| {' | '.join(row)} |" for row in (self.heads, [":--", *["--:"] * (len(self.heads) - 1)], *self.rows)
-        ]
-        return "\n".join(
-            [f"# {self.title}", "", *(f"* {each}" for each in self.sentences), "", *lines, "", self.caption]
-        )
+        ruler = [":--", *["--:"] * (len(self.heads) - 1)]
+        lines = [f"| {' | '.join(row)} |" for row in (self.heads, ruler, *self.rows)]
+        said = [f"* {each}" for each in self.sentences]
+        return "\n".join([f"# {self.title}", "", *said, "", *lines, "", self.caption])
 
     def html(self, svg: str) -> str:
         """One page that needs nothing else; `svg` is its figure."""
@@ -62,22 +60,19 @@ class Sheet:
         """
         from attnbench.report.charts import static
 
-        svg, png = static(self.chart) if self.chart else ("", b"")
+        svg, png = static(self.chart)
         texts = {"html": self.html(svg), "md": f"{self.markdown()}\n", "csv": self._csv(), "svg": svg}
+        files = {folder / f"{name}.{ending}": text.encode() for ending, text in texts.items()}
+        files[folder / f"{name}.png"] = png
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for ending, text in texts.items():
-                if text:
-                    (folder / f"{name}.{ending}").write_text(text, encoding="utf-8")
-            if png:
-                (folder / f"{name}.png").write_bytes(png)
+            for file, content in files.items():
+                file.write_bytes(content)
         except OSError as problem:
             raise StoreProblem(f"{folder}/ cannot be written: {problem.strerror or problem}") from None
-        return [folder / f"{name}.{ending}" for ending in texts if texts[ending]]
+        return [*files]
 
     def _csv(self) -> str:
-        if not self.data:
-            return ""
         out = io.StringIO()
         writer = csv.DictWriter(out, dict.fromkeys(key for row in self.data for key in row), lineterminator="\n")
         writer.writeheader()
