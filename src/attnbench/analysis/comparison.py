@@ -6,10 +6,10 @@ from functools import cached_property
 
 from attnbench.analysis.across import Across, across
 from attnbench.analysis.cells import Arm, Cell, baseline_of, cell_warnings
-from attnbench.analysis.recorded import label_of, record_warnings, recorded_cells
+from attnbench.analysis.recorded import label_of, planned_key, record_warnings, recorded_cells
 from attnbench.analysis.verdicts import Design, Plan
 from attnbench.errors import StoreProblem
-from attnbench.spec.arm import ArmKey, cell_key, labels, shared
+from attnbench.spec.arm import ArmKey, labels
 from attnbench.spec.run import RunSpec
 from attnbench.spec.study import Study
 from attnbench.store.runs import RunRecord, Store
@@ -50,7 +50,7 @@ class Comparison:
     def places(self) -> dict[Place, Arm]:
         """The arms of recorded cells, by their places in a study."""
         return {
-            (cell_key(shared(record.canonical)), arm.key): arm
+            (planned_key(record, self.plan), arm.key): arm
             for cell in self.cells
             for record in [record for arm in cell.arms for record in arm.records][:1]
             for arm in cell.arms
@@ -136,7 +136,7 @@ def _comparison(name: str, plan: Plan, cells: Sequence[Cell], every: Sequence[Ru
     compared = Comparison(name, plan, tuple(cells))
     warnings = [
         f"run {record.id}, {label_of(record)} seed {record.spec['seed']} failed: {record.error}"
-        + "; no run of this arm is done, and it is not compared" * (_place(record) not in compared.places)
+        + "; no run of this arm is done, and it is not compared" * (_place(record, plan) not in compared.places)
         for record in records
         if not record.done
     ]
@@ -147,5 +147,5 @@ def _comparison(name: str, plan: Plan, cells: Sequence[Cell], every: Sequence[Ru
     return replace(compared, warnings=tuple(warnings))
 
 
-def _place(record: RunRecord) -> Place:
-    return cell_key(shared(record.canonical)), ArmKey.of(record.canonical)
+def _place(record: RunRecord, plan: Plan) -> Place:
+    return planned_key(record, plan), ArmKey.of(record.canonical)

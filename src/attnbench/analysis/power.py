@@ -68,6 +68,15 @@ def detectable(
     return size
 
 
+def probability(
+    size: float, n: int, m: int, family: int = 1, pairing: Pairing = "independent", level: float = ALPHA
+) -> float:
+    """How often a true difference of so many standard deviations is found; 0 where the design cannot decide."""
+    if not can_decide(n, m, family, pairing, level):
+        return 0.0
+    return float(_found(size / _unit_error(n, m, pairing), _freedom(n, m, pairing), level / family))
+
+
 def equivalence_spread(
     n: int, m: int, margin: float, family: int = 1, pairing: Pairing = "independent", level: float = ALPHA
 ) -> float:

@@ -35,13 +35,13 @@ def recorded_cells(
     """
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record in (record for record in records if record.done):
-        groups[repr(_cell_form(record))].append(record)
-    names = _names([_cell_form(members[0]) for members in groups.values()])
+        groups[repr(_cell_form(record, plan))].append(record)
+    names = _names([_cell_form(members[0], plan) for members in groups.values()])
     failed: dict[str, list[RunRecord]] = defaultdict(list)
     for record in (record for record in records if not record.done):
-        failed[cell_key(shared(record.canonical))].append(record)
+        failed[planned_key(record, plan)].append(record)
     return [
-        _cell(name, [*members, *failed[_planned_key(members[0])]], plan, planned, seen)
+        _cell(name, [*members, *failed[planned_key(members[0], plan)]], plan, planned, seen)
         for name, members in zip(names, groups.values(), strict=True)
     ]
 
@@ -57,7 +57,7 @@ def seen_now(cells: Sequence[Cell]) -> Seen:
     for cell in cells:
         arms = [arm for arm in cell.arms if arm.contrast and not arm.contrast.verdict.waiting]
         if arms and cell.baseline and cell.baseline.records:
-            key = _key(cell.baseline.records[0])
+            key = _key(cell.baseline.records[0], cell.plan)
             found[key] = {
                 text_of(arm.key): tuple(sorted({*arm.sample.seeds, *arm.failed})) for arm in (cell.baseline, *arms)
             }
@@ -83,11 +83,13 @@ def _cell(name: str, records: Sequence[RunRecord], plan: Plan, planned: Planned,
         for key, found in members.items()
         if done[key] or key != baseline  # nothing is compared with a baseline of which every run failed
     }
+    asked, cell = planned.get(planned_key(first, plan), {}), _key(first, plan)
     history = History(
-        {key: tuple(spec.seed for spec in specs) for key, specs in planned.get(_planned_key(first), {}).items()},
-        [{key: arms[key.text] for key in members if key.text in arms} for at in seen if (arms := at.get(_key(first)))],
+        {key: tuple(spec.seed for spec in specs) for key, specs in asked.items()},
+        [{key: arms[key.text] for key in members if key.text in arms} for at in seen if (arms := at.get(cell))],
     )
-    epochs, recipe = f"{first.spec['epochs']} epochs", f"recipe {first.recipe or 'as given'}"
+    epochs = f"{first.spec['epochs']} epochs"
+    recipe = ", ".join([f"recipe {first.recipe or 'as given'}", *(f"{name} tuned for each arm" for name in plan.tuned)])
     limited = [f"{name} {first.spec[name]}" for name in LIMITS if first.spec[name] not in (None, 1)]
     about = ", ".join([epochs, recipe, f"{first.test['images']:,} test images", *limited])
     return cell_of(name, samples, plan, f"{recipe}, {epochs}", about, done, history)
@@ -114,14 +116,14 @@ def _chance(record: RunRecord) -> float:
     return 100 / classes if classes else 0.0
 
 
-def _planned_key(record: RunRecord) -> str:
+def planned_key(record: RunRecord, plan: Plan) -> str:
     """The cell of a run as a study plans it."""
-    return cell_key(shared(record.canonical))
+    return cell_key(shared(record.canonical, plan.tuned))
 
 
-def _key(record: RunRecord) -> str:
+def _key(record: RunRecord, plan: Plan) -> str:
     """The cell of a run with the images that it saw."""
-    return cell_key(_cell_form(record))
+    return cell_key(_cell_form(record, plan))
 
 
 def _own_site(record: RunRecord) -> str | None:
@@ -130,9 +132,9 @@ def _own_site(record: RunRecord) -> str | None:
     return site
 
 
-def _cell_form(record: RunRecord) -> dict[str, object]:
+def _cell_form(record: RunRecord, plan: Plan) -> dict[str, object]:
     """Everything that must be equal for two records to be pooled: recipe, versions, data and split."""
-    return {**shared(record.canonical), "data": record.data_fingerprint, "split": record.split_fingerprint}
+    return {**shared(record.canonical, plan.tuned), "data": record.data_fingerprint, "split": record.split_fingerprint}
 
 
 def _names(forms: list[dict[str, object]]) -> list[str]:

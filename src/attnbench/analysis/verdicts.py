@@ -46,12 +46,14 @@ class Plan:
     """At how many seeds an arm there are verdicts; `any`: after each; None: once, at all that are planned."""
     failures: Failures = "worst"
     """What a failed run scores: chance level, or nothing, it is left out."""
+    tuned: tuple[str, ...] = ()
+    """Fields of a run in which each arm has values of its own."""
 
     @classmethod
     def of(cls, study: Study) -> "Plan":
         """What a study's file declares."""
         looks = tuple(study.looks) if isinstance(study.looks, list) else study.looks
-        return cls(study.baseline, study.margin, study.pairing, looks, study.failures)
+        return cls(study.baseline, study.margin, study.pairing, looks, study.failures, tuple(study.tuned))
 
 
 @dataclass(frozen=True)
