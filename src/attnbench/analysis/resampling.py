@@ -121,7 +121,8 @@ def _regrouped_gaps(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     """Differences of means of two groups regrouped: of all regroupings, or of as many as are drawn."""
     n, m, pooled = len(one), len(two), np.concatenate([one, two])
     pooled = (1 / n + 1 / m) * (pooled - pooled.mean())  # sums up to 0: the first group says it all
-    gaps = np.concatenate([pooled[places[:n]].sum(0) for places in _regroupings(n, m)])
+    (masks,) = regroupings(((n, m),))
+    gaps: np.ndarray = masks @ pooled
     return np.concatenate([gaps, -gaps]) if n == m else gaps
 
 

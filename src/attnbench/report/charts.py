@@ -83,6 +83,16 @@ def lines(rows: Rows, order: list[str], title: str) -> Spec:
     return _styled(alt.layer(*([band] if len(order) <= MOST_BANDS else []), middle, dots), 230, rows=rows)
 
 
+def curves(rows: Rows, order: list[str], across: str, up: str, log: bool = False, marks: Sequence[float] = ()) -> Spec:
+    """`y` over `x` of each `curve`, titled `up` and `across`; dashed lines stand at the heights `marks`."""
+    x = alt.X("x:Q", title=across, scale=alt.Scale(type="log") if log else alt.Undefined)
+    base = _ROWS.encode(x=x, y=alt.Y("y:Q", title=up, scale=alt.Scale(zero=False)), color=_colour("curve", order))
+    dashed = alt.Chart(alt.NamedData("marks")).mark_rule(strokeDash=[4, 4], opacity=0.6)
+    across_at = dashed.encode(y="at:Q", color=alt.value(INK))
+    drawn = [*([across_at] if marks else []), base.mark_line(interpolate="monotone")]
+    return _styled(alt.layer(*drawn), 240, rows=rows, marks=[{"at": at} for at in marks])
+
+
 def front(rows: Rows, order: list[str], title: str) -> Spec:
     """`accuracy` (with `low`, `high`) against `seconds`, and a line through those that are `front`."""
     x = alt.X("seconds:Q", title=title, scale=alt.Scale(zero=False, padding=12))

@@ -10,7 +10,7 @@ from attnbench.analysis.stats import Difference, Estimate
 from attnbench.analysis.verdicts import Contrast
 from attnbench.report.across import HEADS, Section, csv_rows, sections
 from attnbench.report.evidence import QUALITY, Quality, decomposition
-from attnbench.report.text import arm_row, columns, points, sentence, signed, spread
+from attnbench.report.text import arm_row, changed, columns, kind, points, sentence, signed, spread
 from attnbench.store.runs import RunRecord
 
 RECORDED = (
@@ -54,6 +54,8 @@ def markdown(comparison: Comparison) -> str:
     parts += ["\n".join(_across(section)) for section in sections(comparison)]
     if comparison.missing:
         parts.append(f"**{comparison.missing} runs of this study are not done yet.**\n")
+    if comparison.changes:
+        parts.append(f"**{_plain(changed(comparison))}**\n")
     parts += [f"**Warning:** {_plain(warning)}.\n" for warning in comparison.warnings]
     return "\n".join(parts)
 
@@ -89,9 +91,12 @@ def verdicts(comparison: Comparison) -> list[str]:
 
 
 def _table(cell: Cell, heads: list[str]) -> list[str]:
-    costs = [[format(arm.records[0].cost["parameters"], ",")] if arm.records else [] for arm in cell.arms]
-    rows = [[_plain(arm.name), *arm_row(arm)[1:], *cost] for arm, cost in zip(cell.arms, costs, strict=True)]
-    shown = [*map(_plain, heads), *["parameters"] * bool(costs[0])]
+    costs = [format(arm.records[0].cost["parameters"], ",") if arm.records else "-" for arm in cell.arms]
+    rows = [
+        [_plain(arm.name), *arm_row(arm)[1:], *[cost] * cell.recorded]
+        for arm, cost in zip(cell.arms, costs, strict=True)
+    ]
+    shown = [*map(_plain, heads), *["parameters"] * cell.recorded]
     lines = [f"**{_plain(cell.name)}**: {_plain(cell.about)}.", "", _line(shown)]
     lines.append("|".join(["", *(":--" if head in WORDS else "--:" for head in shown), ""]))
     return [*lines, *map(_line, rows), ""]
@@ -131,6 +136,7 @@ def _cell_rows(comparison: Comparison, qualities: Sequence[Sequence[Quality]]) -
                 "cell": cell.name,
                 first: arm.name,
                 "n": arm.score.n,
+                "failed": len(arm.failed),
                 score: arm.score.mean,
                 **_bounds(score, arm.score),
                 **(_bounds(f"{score}_new_images", arm.new_images) if recorded else {}),
@@ -151,7 +157,7 @@ def _compared(found: Contrast | None, recorded: bool) -> dict[str, object]:
         "equivalence_p_holm": verdict.equivalence_p if verdict else "",
         "margin": verdict.margin if verdict else "",
         "family": verdict.family if verdict else "",
-        "verdict": verdict.kind if verdict else "",
+        "verdict": kind(verdict) if verdict else "",
         "further_seeds": verdict.further if verdict and verdict.further is not None else "",
         "correlation": found.correlation.r if found else "",
         "pairing_saved": found.correlation.saved if found else "",
@@ -167,10 +173,10 @@ def _run_rows(comparison: Comparison) -> Iterable[dict[str, object]]:
     first, _, score, *_ = columns(comparison)
     for cell in comparison.cells:
         for arm in cell.arms:
-            runs = zip(arm.sample.seeds, arm.values, arm.records or [None] * arm.score.n, strict=True)
-            for seed, value, record in runs:
+            for seed, value, record in arm.runs:
                 row = {"cell": cell.name, first: arm.name, "seed": seed, score: value}
-                yield {"id": record.id, **row, **_cost(record)} if record else row
+                id_ = {"id": record.id if record else "failed"} if arm.records or arm.failed else {}
+                yield {**id_, **row, **(_cost(record) if record else {})}
 
 
 def _cost(record: RunRecord) -> dict[str, object]:
@@ -186,7 +192,7 @@ def _cost(record: RunRecord) -> dict[str, object]:
 def _write(file: Path, rows: Iterable[dict[str, object]]) -> None:
     listed = list(rows)
     with file.open("w", newline="") as target:
-        writer = csv.DictWriter(target, list(listed[0]) if listed else ["cell"])
+        writer = csv.DictWriter(target, list(dict.fromkeys(name for row in listed for name in row)) or ["cell"])
         writer.writeheader()
         writer.writerows({name: _inert(value) for name, value in row.items()} for row in listed)
 
