@@ -10,7 +10,7 @@ from statsmodels.stats.meta_analysis import combine_effects
 
 from attnbench.analysis import resampling
 from attnbench.analysis.pooling import BORROWED, added, on_these, random_effects, ranks
-from attnbench.analysis.resampling import permutation_p, sign_flip_p, stratified_p
+from attnbench.analysis.resampling import Stratum, permutation_p, sign_flip_p, stratified_p
 from attnbench.analysis.stats import gap
 
 KNOWN = math.inf
@@ -26,18 +26,18 @@ def study(sets: int, tau: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
 
 def strata(*sizes: tuple[int, int], seed: int = 0) -> list:
     rng = np.random.default_rng(seed)
-    return [(rng.normal(1, 1, n), rng.normal(0, 1, m), place + 1.0) for place, (n, m) in enumerate(sizes)]
+    return [Stratum(rng.normal(1, 1, n), rng.normal(0, 1, m), place + 1.0) for place, (n, m) in enumerate(sizes)]
 
 
 def by_hand(given: list) -> float:
     """The share of all combinations of regroupings whose weighted sum of differences is as large."""
     sums = [0.0]
-    for one, two, weight in given:
+    for one, two, weight, _ in given:
         pooled, n = np.concatenate([one, two]), len(one)
         chosen = [list(first) for first in itertools.combinations(range(len(pooled)), n)]
         gaps = [pooled[first].mean() - np.delete(pooled, first).mean() for first in chosen]
         sums = [total + weight * own for total in sums for own in gaps]
-    observed = sum(weight * (np.mean(one) - np.mean(two)) for one, two, weight in given)
+    observed = sum(weight * (np.mean(one) - np.mean(two)) for one, two, weight, _ in given)
     return float(np.mean(np.abs(sums) >= abs(observed) - 1e-9))
 
 
@@ -150,21 +150,21 @@ def test_the_stratified_p_is_the_share_of_all_combinations_of_regroupings(sizes)
 
 def test_ties_with_the_observed_sum_count_whatever_rounding_makes_of_them():
     tied = [([0.1 + 0.2, 0.3, 0.7], [0.3, 0.1, 0.7], 0.1), ([1.1, 0.9, 1.0], [1.0, 1.0, 1.0], 0.3)]
-    assert stratified_p([(np.array(a), np.array(b), w) for a, b, w in tied]) == pytest.approx(
-        by_hand([(np.round(a, 6), np.round(b, 6), w) for a, b, w in tied])
+    assert stratified_p([Stratum(np.array(a), np.array(b), w) for a, b, w in tied]) == pytest.approx(
+        by_hand([Stratum(np.round(a, 6), np.round(b, 6), w) for a, b, w in tied])
     )
-    assert stratified_p([([1.0, 1.0], [1.0, 1.0], 1.0)] * 3) == 1.0
+    assert stratified_p([Stratum(np.ones(2), np.ones(2))] * 3) == 1.0
 
 
 def test_one_run_an_arm_on_each_data_set_makes_a_sign_flip_test():
     given = strata(*[(1, 1)] * 9)
-    assert stratified_p(given) == pytest.approx(sign_flip_p([w * (a[0] - b[0]) for a, b, w in given]))
+    assert stratified_p(given) == pytest.approx(sign_flip_p([w * (a[0] - b[0]) for a, b, w, _ in given]))
 
 
 def test_pairs_change_signs_and_not_groups():
     given = strata((4, 4), (3, 3))
     flips = itertools.product([-1, 1], repeat=7)
-    gaps = np.concatenate([w * (a - b) / len(a) for a, b, w in given])
+    gaps = np.concatenate([w * (a - b) / len(a) for a, b, w, _ in given])
     sums = np.abs([np.dot(signs, gaps) for signs in flips])
     assert stratified_p(given, "paired") == pytest.approx(np.mean(sums >= abs(gaps.sum()) - 1e-9))
 
@@ -173,18 +173,19 @@ def test_pairs_change_signs_and_not_groups():
 def test_drawn_combinations_come_near_to_all_of_them(sizes, monkeypatch):
     given = strata(*sizes, seed=3)
     whole = stratified_p(given)
-    for most in (4, 0):  # the combinations are drawn; then the regroupings of each stratum too
-        monkeypatch.setattr(resampling, "EXACT_UP_TO", most)
-        assert stratified_p(given) == pytest.approx(whole, abs=6 * math.sqrt(whole * (1 - whole) / 99_999))
+    monkeypatch.setattr(resampling, "EXACT_UP_TO", 4)
+    resampling.regroupings.cache_clear()
+    assert stratified_p(given) == pytest.approx(whole, abs=6 * math.sqrt(whole * (1 - whole) / 99_999))
+    resampling.regroupings.cache_clear()
 
 
 def test_an_empty_stratum_has_no_p():
-    assert math.isnan(stratified_p([([], [1.0], 1.0)]))
+    assert math.isnan(stratified_p([Stratum(np.array([]), np.ones(1))]))
 
 
 def test_in_a_single_cell_the_sum_is_its_difference_with_welchs_interval():
-    (one, two, _), *_ = strata((6, 6))
-    found, alone = on_these([(one, two, 1.0)]), gap(one, two)
+    (one, two, *_), *_ = strata((6, 6))
+    found, alone = on_these([Stratum(one, two)]), gap(one, two)
     assert (found.mean, found.low, found.high) == pytest.approx((alone.mean, alone.low, alone.high))
     assert (found.n, found.n_baseline) == (6, 6)
     assert found.p_value == pytest.approx(permutation_p(one, two), abs=0.02)
@@ -193,9 +194,9 @@ def test_in_a_single_cell_the_sum_is_its_difference_with_welchs_interval():
 def test_variances_of_cells_add_and_degrees_of_freedom_are_satterthwaites():
     given = strata((5, 5), (6, 6), (3, 3), seed=2)
     mean, error, freedom = added(given)
-    shares = [(w**2 * np.var(x, ddof=1) / len(x), len(x) - 1) for *pair, w in given for x in pair]
+    shares = [(w**2 * np.var(x, ddof=1) / len(x), len(x) - 1) for *pair, w, _ in given for x in pair]
     total = sum(share for share, _ in shares)
-    assert mean == pytest.approx(sum(w * (one.mean() - two.mean()) for one, two, w in given))
+    assert mean == pytest.approx(sum(w * (one.mean() - two.mean()) for one, two, w, _ in given))
     assert error == pytest.approx(math.sqrt(total))
     assert freedom == pytest.approx(total**2 / sum(share**2 / own for share, own in shares))
 

@@ -171,7 +171,7 @@ def _on_one(name: str, pairs: Sequence[Pair], pairing: Pairing) -> OnOne:
 
 def _weighted(pairs: Sequence[Pair], whole: float = 1.0) -> list[Stratum]:
     """Cells of one data set, each with an equal share of its weight."""
-    return [(one.values, two.values, whole / len(pairs)) for one, two in pairs]
+    return [Stratum(one.values, two.values, whole / len(pairs), one.measure.step) for one, two in pairs]
 
 
 def across(cells: Sequence[Cell]) -> list[Across]:

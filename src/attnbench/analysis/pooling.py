@@ -72,7 +72,7 @@ def on_these(strata: Sequence[Stratum], pairing: Pairing = "independent") -> Dif
     """
     mean, error, freedom = added(strata, pairing)
     low, high, p = around(mean, error, freedom)
-    n, n_baseline = sum(len(one) for one, _, _ in strata), sum(len(two) for _, two, _ in strata)
+    n, n_baseline = sum(len(each.values) for each in strata), sum(len(each.baseline) for each in strata)
     return Difference(mean, low, high, float(np.nanmax([p, stratified_p(strata, pairing)])), n, n_baseline)
 
 
@@ -127,9 +127,9 @@ def ranks(arms: Sequence[str], table: np.ndarray) -> Ranks | None:
 
 def added(strata: Sequence[Stratum], pairing: Pairing = "independent") -> tuple[float, float, float]:
     """The weighted sum of differences, its standard error, and Satterthwaite's degrees of freedom."""
-    weights = np.array([weight for _, _, weight in strata])
-    parts = [contrast(np.asarray(one, float), np.asarray(two, float), pairing) for one, two, _ in strata]
+    parts = [contrast(each.values, each.baseline, pairing, each.unit) for each in strata]
     gaps, errors, freedoms = np.array(parts).T
+    weights = np.array([each.weight for each in strata])
     shares = np.square(weights * errors)
     total = float(shares.sum())
     freedom = total**2 / float((shares**2 / freedoms).sum()) if total else float(freedoms.sum())

@@ -107,6 +107,7 @@ def _limits(found: Across) -> list[str]:
     counts = {len(each.sets) for each in found.overalls}
     several = [f"{name} ({len(cells)} cells)" for name, cells in found.datasets.items() if len(cells) > 1]
     one_seed = any(math.isnan(one.error) for each in found.overalls for one in each.sets)
+    looks = any(cell.plan.looks is not None for cell in found.cells)
     said: dict[str, object] = {
         f"Cells of one data set are averaged; they are not different data sets: {', '.join(several)}": several,
         "Cells of a single data set say nothing about data sets like it": 1 in counts,
@@ -115,6 +116,7 @@ def _limits(found: Across) -> list[str]:
         f"Below {FROM_PREDICTION} data sets there is no prediction for a new one": counts & {1, 2},
         "With three data sets a prediction goes 12.7 standard deviations to each side": 3 in counts,
         "Where an arm has one seed on a data set, the spread between seeds is part of tau": one_seed,
+        "The p values over several data sets are those of a single look, but these runs were added look by look": looks,
         f"Below {FROM_RANKS} data sets mean ranks are not shown: chance orders them": len(found.datasets) < FROM_RANKS,
     }
     return [text for text, true in said.items() if true]
