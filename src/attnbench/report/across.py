@@ -114,7 +114,7 @@ def _limits(found: Across) -> list[str]:
         "Two data sets say next to nothing about data sets like them: their interval goes 12.7 standard errors to "
         "each side, where many data sets need 2": 2 in counts,
         f"Below {FROM_PREDICTION} data sets there is no prediction for a new one": counts & {1, 2},
-        "With three data sets a prediction goes 12.7 standard deviations to each side": 3 in counts,
+        "With three data sets tau is hardly known, so that the prediction for a new one is very wide": 3 in counts,
         "Where an arm has one seed on a data set, the spread between seeds is part of tau": one_seed,
         "The p values over several data sets are those of a single look, but these runs were added look by look": looks,
         f"Below {FROM_RANKS} data sets mean ranks are not shown: chance orders them": len(found.datasets) < FROM_RANKS,
