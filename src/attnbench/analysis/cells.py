@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attnbench.analysis.stats import Difference, Estimate, crossed, estimate, standard_error
+from attnbench.analysis.accuracies import accuracy, accuracy_on_new_images
+from attnbench.analysis.stats import Difference, Estimate, estimate
 from attnbench.analysis.verdicts import Contrast, Plan, Sample, contrasts
 from attnbench.catalogue.places import built_in_sentence
 from attnbench.errors import BadReference, StoreProblem
@@ -78,7 +79,7 @@ class Cell:
             return arm.contrast
         if other.contrast is not None and arm is self.baseline:
             return other.contrast.mirrored()
-        return contrasts([_sample(arm.name, arm.records, stream=1)], _sample(other.name, other.records), self.plan)[0]
+        return contrasts([_sample(arm.name, arm.records)], _sample(other.name, other.records), self.plan)[0]
 
 
 def cell_of(title: str, records: list[RunRecord], plan: Plan) -> Cell:
@@ -89,12 +90,12 @@ def cell_of(title: str, records: list[RunRecord], plan: Plan) -> Cell:
     names = labels({key: _own_site(found[0]) for key, found in members.items()})
     baseline = baseline_of(names, plan.baseline)
     order = sorted(members, key=lambda key: (key != baseline, names[key]))
-    samples = {key: _sample(names[key], members[key], stream) for stream, key in enumerate(order)}
+    samples = {key: _sample(names[key], members[key]) for key in order}
     others = [key for key in order if key != baseline]
     found = contrasts([samples[key] for key in others], samples[baseline], plan) if baseline else []
     against = dict(zip(others, found, strict=bool(baseline)))
     arms = [
-        Arm(key, names[key], tuple(members[key]), estimate(sample.accuracies), _new_images(sample), against.get(key))
+        Arm(key, names[key], tuple(members[key]), _here(sample), _new_images(sample), against.get(key))
         for key, sample in samples.items()
     ]
     return Cell(title, tuple(arms), plan, arms[0] if baseline else None)
@@ -124,22 +125,23 @@ def _own_site(record: RunRecord) -> str | None:
     return site
 
 
-def _sample(name: str, records: Iterable[RunRecord], stream: int = 0) -> Sample:
+def _sample(name: str, records: Iterable[RunRecord]) -> Sample:
     """What the statistics see of an arm."""
     runs = list(records)
-    found = [record.predictions for record in runs]
     seeds, accuracies = tuple(r.spec["seed"] for r in runs), np.array([r.accuracy for r in runs])
+    found, images = [record.predictions for record in runs], runs[0].test["images"]
     known = [predictions for predictions in found if predictions is not None]
     if len(known) < len(runs):
-        return Sample(name, seeds, accuracies, stream=stream)
-    return Sample(name, seeds, accuracies, np.stack([each.predicted for each in known]), known[0].labels, stream)
+        return Sample(name, seeds, accuracies, images=images)
+    return Sample(name, seeds, accuracies, np.stack([each.predicted for each in known]), known[0].labels, images)
+
+
+def _here(sample: Sample) -> Estimate:
+    return accuracy(sample.accuracies, sample.images) if sample.images else estimate(sample.accuracies)
 
 
 def _new_images(sample: Sample) -> Estimate | None:
-    n = len(sample.seeds)
-    if sample.draws is None:
-        return None
-    return crossed(sample.draws, float(sample.accuracies.mean()), standard_error(sample.accuracies), n - 1, n)
+    return None if sample.right is None else accuracy_on_new_images(sample.right)
 
 
 def _without_baseline(cell: Cell) -> list[str]:

@@ -3,13 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from attnbench.analysis.power import further_seeds
-from attnbench.analysis.resampling import Pairing, crossed_draws
+from attnbench.analysis.resampling import Pairing, bootstrap_variance
 from attnbench.analysis.stats import (
     ALPHA,
     Correlation,
@@ -62,21 +61,19 @@ class Sample:
     """S x N classes; None where predictions are missing."""
     labels: np.ndarray | None = None
     """N classes."""
-    stream: int = 0
-    """Which seeds the bootstrap draws: arms with the same stream have theirs drawn together."""
+    images: int = 0
+    """N, of which the accuracies are shares; 0 where they are something else, or N is not known."""
 
     def at(self, seeds: Sequence[int]) -> "Sample":
-        """The runs of some of its seeds, to be drawn together with those of another arm."""
+        """The runs of some of its seeds."""
         rows = [self.seeds.index(seed) for seed in seeds]
         kept = None if self.predicted is None else self.predicted[rows]
-        return Sample(self.name, tuple(seeds), self.accuracies[rows], kept, self.labels)
+        return replace(self, seeds=tuple(seeds), accuracies=self.accuracies[rows], predicted=kept)
 
-    @cached_property
-    def draws(self) -> np.ndarray | None:
-        """Bootstrap means over seeds and images; None where predictions are missing or one seed cannot tell."""
-        if self.predicted is None or len(self.seeds) < 2:
-            return None
-        return crossed_draws(100.0 * (self.predicted == self.labels), self.stream)
+    @property
+    def right(self) -> np.ndarray | None:
+        """S x N, 100 where a run is right about an image, else 0; None where predictions are missing."""
+        return None if self.predicted is None else 100.0 * (self.predicted == self.labels)
 
 
 @dataclass(frozen=True)
@@ -167,11 +164,11 @@ def _paired(one: Sample, two: Sample) -> tuple[Sample, Sample]:
 
 def _new_images(one: Sample, two: Sample, pairing: Pairing) -> Estimate | None:
     """The difference for seeds and images like these."""
-    if one.draws is None or two.draws is None:
+    rights, n = (one.right, two.right), min(len(one.seeds), len(two.seeds))
+    if rights[0] is None or rights[1] is None or n < 2:
         return None
-    return crossed(
-        one.draws - two.draws, *contrast(one.accuracies, two.accuracies, pairing), min(len(one.seeds), len(two.seeds))
-    )
+    drawn = (rights[0] - rights[1],) if pairing == "paired" else rights
+    return crossed(bootstrap_variance(*drawn), *contrast(one.accuracies, two.accuracies, pairing), n)
 
 
 def _verdict(one: Sample, two: Sample, gap: Difference, p: float, same: float, plan: Plan, family: int) -> Verdict:
