@@ -12,7 +12,7 @@ from attnbench import compare
 from attnbench.analysis.across import across
 from attnbench.analysis.cells import Cell, cell_of
 from attnbench.analysis.comparison import Comparison
-from attnbench.analysis.measure import Measure
+from attnbench.analysis.measure import ACCURACY, Measure
 from attnbench.analysis.pooling import added, around, random_effects
 from attnbench.analysis.resampling import Stratum, sign_flip_p, stratified_p
 from attnbench.analysis.stats import contrast, gap, holm
@@ -24,10 +24,14 @@ from attnbench.report.latex import table
 SECONDS = Measure("latency", "latency", "ms", higher_is_better=False)
 
 
-def cell(name: str, plan: Plan | None = None, measure: Measure | None = None, **arms: list[float]) -> Cell:
+def cell(
+    name: str, plan: Plan | None = None, measure: Measure = ACCURACY, images: int = 0, **arms: list[float]
+) -> Cell:
     """A cell of scores, whose arms have seeds 0, 1, ..."""
-    given = {"measure": measure} if measure else {}
-    samples = {arm: Sample(arm, tuple(range(len(v))), np.array(v, float), **given) for arm, v in arms.items()}
+    samples = {
+        arm: Sample(arm, tuple(range(len(v))), np.array(v, float), measure=measure, images=images)
+        for arm, v in arms.items()
+    }
     return cell_of(name, samples, plan or Plan())
 
 
@@ -166,8 +170,7 @@ def test_one_seed_an_arm_has_a_test_and_its_spread_is_part_of_tau():
 
 
 def test_ties_do_not_make_a_standard_error_zero():
-    step = Measure(step=1.0)
-    found = overall([cell(f"set{n}", measure=step, none=[80, 80, 80], se=[81, 81, 81]) for n in range(3)])
+    found = overall([cell(f"set{n}", images=100, none=[80, 80, 80], se=[81, 81, 81]) for n in range(3)])
     assert all(one.error > 0 for one in found.sets)
     assert found.these.low < 1 < found.these.high
     assert found.like.low < 1 < found.like.high
@@ -218,6 +221,19 @@ def test_runs_that_were_added_look_by_look_are_told():
     (section,) = sections(comparison(cells(4, plan=Plan(looks=(2, 4)))))
     assert any("look by look" in text for text in section.limits)
     assert not any("look by look" in text for text in sections(comparison(cells(4)))[0].limits)
+
+
+def test_before_all_cells_have_their_verdicts_there_are_estimates_and_no_p():
+    plan = Plan(looks=(6, 8))
+    made = [*cells(3, seeds=6, plan=plan), cell("late", plan, none=[80, 81, 80], se=[82, 81, 83])]
+    found, (section,) = overall(made), sections(comparison(made))
+    assert made[0].arm("se").contrast.verdict.kind == "better"
+    assert found.waiting
+    assert (found.on_these, found.on_like) == ("undecided", "undecided")
+    assert math.isnan(found.these_p)
+    assert math.isnan(found.like_p)
+    assert section.sentences[-1].count("no verdict yet") == 2
+    assert any("no p before every cell has its verdict" in text for text in section.limits)
 
 
 def test_a_sentence_holds_both_statements_and_their_numbers():
