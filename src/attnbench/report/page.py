@@ -10,7 +10,7 @@ from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.costs import CLOCKS, clock, costs
 from attnbench.analysis.stats import Estimate
-from attnbench.report.across import HEADS, across_figures, sections
+from attnbench.report.across import across_figures, sections
 from attnbench.report.evidence import QUALITY, Quality, calibration_chance, decomposition
 from attnbench.report.figures import Figure
 from attnbench.report.tables import WHY, caption, margins
@@ -45,7 +45,6 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
         quality_heads=["attention", *QUALITY.values()],
         cells=cells,
         across=sections(comparison),
-        across_heads=HEADS,
         across_figures=over,
         specs={figure.name: _spoken(figure) for drawn in (*figures, over) for figure in drawn},
         style=(HERE / "page.css").read_text(),
