@@ -55,12 +55,12 @@ def study(file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run:
     from attnbench.spec.study import Study
 
     plan = Study.load(file)
-    runtime = dataclasses.replace(runtime, numerics=runtime.numerics or _possible(plan.numerics, file))
+    runtime = dataclasses.replace(runtime, numerics=runtime.numerics or possible(plan.numerics, file))
     sweep = Sweep(plan.runs(), runtime, plan.recipe, plan.name)
     pending = sweep.pending()
     _announce(plan, sweep, pending)
     if dry_run:
-        _foretell(sweep, pending, jobs)
+        foretell(sweep, pending, jobs)
         return 0
     failures = execute(sweep, jobs, retries)
     for trace in dict.fromkeys(failure.trace for failure in failures if failure.trace):
@@ -85,7 +85,7 @@ def _announce(plan: "Study", sweep: "Sweep", pending: list[RunSpec]) -> None:
         print("\n  ".join(design_lines(design)))
 
 
-def _foretell(sweep: "Sweep", pending: list[RunSpec], jobs: int) -> None:
+def foretell(sweep: "Sweep", pending: list[RunSpec], jobs: int) -> None:
     """The runs that are left, and about how long they take."""
     from attnbench.execution.sweep import estimate
 
@@ -99,7 +99,7 @@ def _foretell(sweep: "Sweep", pending: list[RunSpec], jobs: int) -> None:
     )
 
 
-def _possible(numerics: Literal["native", "portable"], file: Path) -> Literal["native", "portable"]:
+def possible(numerics: Literal["native", "portable"], file: Path) -> Literal["native", "portable"]:
     """What a study's file asks for, where this machine has it; a flag that asks is refused instead."""
     if numerics == "native" or not (why := lacking()):
         return numerics
