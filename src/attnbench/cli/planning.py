@@ -80,6 +80,40 @@ def variance(
     return int(failed)
 
 
+def tune(
+    file: Positional[Path],
+    runtime: RuntimeFlags,
+    jobs: int = 1,
+    dry_run: bool = False,
+    retries: int = 0,
+    out: Path | None = None,
+) -> int:
+    """Tune every arm of a study by as many trials in the same space, on validation images; write the tuned study.
+
+    Args:
+        file: The study with the keys space, trials and sampler, a YAML file.
+        jobs: Trials at a time, each in a process of its own.
+        dry_run: Say which trials there are, and about how long they take; train nothing.
+        retries: How often a run that died is tried again.
+        out: Folder of the sheet and of the tuned study (default: reports/NAME).
+    """
+    from attnbench.execution import tuning
+    from attnbench.execution.sweep import Sweep
+    from attnbench.report.tuning import sheet, write_study
+    from attnbench.spec.search import Search
+
+    plan = Search.load(file)
+    runtime = dataclasses.replace(runtime, numerics=runtime.numerics or possible(plan.numerics, file))
+    if dry_run:
+        _do(Sweep(tuning.planned(plan), runtime, plan.recipe, f"{plan.name} search"), jobs, dry_run, retries)
+        return 0
+    found, folder = tuning.tune(plan, runtime, jobs, retries), _folder(out, plan)
+    write_study(plan, found, folder / "tuned.yaml")
+    _show(sheet(plan, found), folder, "tune")
+    print(f"the study with tuned values: attnbench study {folder / 'tuned.yaml'}")
+    return 0
+
+
 def _do(sweep: "Sweep", jobs: int, dry_run: bool, retries: int) -> bool:
     """Do the runs that are left, or foretell them; whether any failed."""
     from attnbench.execution.sweep import execute
