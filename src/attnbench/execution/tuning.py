@@ -159,11 +159,13 @@ def _keep(search: Search, store: Store, arms: Sequence[_Arm]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.ours"):
         storage = JournalStorage(JournalFileBackend(str(file)))
+        known = optuna.get_all_study_names(storage)
         for arm in arms:
-            study = optuna.create_study(
-                storage=storage, study_name=_name(search, arm), direction="maximize", load_if_exists=True
-            )
-            there = {trial.user_attrs.get("trial") for trial in study.trials}
+            name = _name(search, arm)
+            if name not in known:
+                optuna.create_study(storage=storage, study_name=name, direction="maximize")
+            study = optuna.load_study(storage=storage, study_name=name)
+            there = {trial.user_attrs["trial"] for trial in study.trials}
             study.add_trials([_frozen(space, trial) for trial in arm.done if trial.number not in there])
 
 

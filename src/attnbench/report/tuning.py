@@ -106,7 +106,7 @@ def _chart(names: Sequence[str], grown: Sequence[np.ndarray], up: str) -> dict[s
     from attnbench.report.charts import curves
 
     rows = [
-        {"curve": name, "x": float(n), "y": float(value)}
+        {"curve": name, "x": n, "y": float(value)}
         for name, curve in zip(names, grown, strict=True)
         for n, value in enumerate(curve, 1)
     ]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, MinLen
 
 from attnbench.catalogue.refs import nearest
 from attnbench.errors import AttnbenchError
@@ -23,7 +23,7 @@ Point = dict[str, Any]
 class Search(Study):
     """A study whose arms are each tuned by as many trials in the same space, scored on validation images."""
 
-    space: dict[str, dict[Literal["low", "high", "log", "choices"], Any]]
+    space: Annotated[dict[str, dict[Literal["low", "high", "log", "choices"], Any]], MinLen(1)]
     """Run fields that are tuned: each with `low` and `high` (and `log: true`), or with `choices`."""
     trials: Annotated[int, Ge(1)] = 16
     """Trials of every arm."""
@@ -33,9 +33,8 @@ class Search(Study):
     @classmethod
     def more_mistakes(cls, values: dict[str, Any]) -> list[Mistake]:
         """What a search cannot be, where its values are of the right types."""
-        found = [] if values.get("space", True) else [Mistake(("space",), "an empty space leaves nothing to tune")]
-        for name, span in values.get("space", {}).items():
-            found += _field_mistakes(name, span, values)
+        spans = values.get("space", {}).items()
+        found = [each for name, span in spans for each in _field_mistakes(name, span, values)]
         return [*found, *_split_mistakes(values)]
 
     def settings(self) -> Iterator[tuple[Point, dict[str, Any]]]:
