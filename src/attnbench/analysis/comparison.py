@@ -2,12 +2,11 @@
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-import numpy as np
-
-from attnbench.analysis.cells import Cell, baseline_of, cell_warnings
+from attnbench.analysis.across import Across, across
+from attnbench.analysis.cells import Arm, Cell, baseline_of, cell_warnings
 from attnbench.analysis.recorded import label_of, planned_key, record_warnings, recorded_cells
-from attnbench.analysis.stats import Estimate, superiority
 from attnbench.analysis.verdicts import Design, Plan
 from attnbench.errors import StoreProblem
 from attnbench.spec.arm import ArmKey, labels
@@ -32,8 +31,6 @@ class Comparison:
     warnings: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     """What of the plan was changed after the first run, a few words each."""
-    lost: frozenset[Place] = frozenset()
-    """Arms of which runs failed and none is done: they cannot be compared."""
 
     @property
     def baseline(self) -> str:
@@ -42,12 +39,22 @@ class Comparison:
 
     @property
     def decided(self) -> dict[Place, str]:
-        """The arms of recorded cells that no further run changes: each with its verdict, or `failed`."""
-        return dict.fromkeys(self.lost, "failed") | {
-            _place(arm.records[0], self.plan): arm.contrast.verdict.kind
+        """The arms of recorded cells whose verdict no further run changes, each with its kind."""
+        return {
+            place: arm.contrast.verdict.kind
+            for place, arm in self.places.items()
+            if arm.contrast and arm.contrast.verdict.kind != "undecided"
+        }
+
+    @property
+    def places(self) -> dict[Place, Arm]:
+        """The arms of recorded cells, by their places in a study."""
+        return {
+            (planned_key(record, self.plan), arm.key): arm
             for cell in self.cells
+            for record in [record for arm in cell.arms for record in arm.records][:1]
             for arm in cell.arms
-            if arm.contrast and arm.contrast.verdict.kind != "undecided" and arm.records
+            if isinstance(arm.key, ArmKey)
         }
 
     @property
@@ -55,43 +62,10 @@ class Comparison:
         """Whether more than scores is known of its runs: their records."""
         return all(cell.recorded for cell in self.cells)
 
-
-@dataclass(frozen=True)
-class Overall:
-    """A mechanism against the baseline over several cells."""
-
-    arm: str
-    superiority: Estimate
-    """P(a run of the arm beats a run of the baseline), stratified by cell."""
-    rank: float
-    """Mean rank of its mean score among the arms that all these cells have; 1 is the best."""
-
-
-def across(comparison: Comparison) -> list[Overall]:
-    """Every mechanism that is compared in each of at least two cells; descriptive, beside the cells' own verdicts."""
-    from scipy.stats import rankdata
-
-    cells = [cell for cell in comparison.cells if cell.baseline is not None]
-    if len(cells) < 2:
-        return []
-    tables = [{arm.key: arm for arm in cell.arms} for cell in cells]
-    common = [key for key in tables[0] if all(key in table for table in tables)]
-    ranks = [rankdata([-table[key].sample.merits.mean() for key in common]) for table in tables]
-    return [
-        Overall(
-            tables[0][key].name,
-            superiority(
-                [
-                    (table[key].sample.merits, cell.baseline.sample.merits)
-                    for cell, table in zip(cells, tables, strict=True)
-                    if cell.baseline is not None
-                ]
-            ),
-            float(np.mean([rank[place] for rank in ranks])),
-        )
-        for place, key in enumerate(common)
-        if tables[0][key] is not cells[0].baseline
-    ]
+    @cached_property
+    def across(self) -> list[Across]:
+        """What its cells say together, measure by measure; empty for a single cell."""
+        return across(self.cells)
 
 
 def compare(
@@ -159,11 +133,10 @@ def _tested(name: str, records: Iterable[RunRecord]) -> list[RunRecord]:
 
 def _comparison(name: str, plan: Plan, cells: Sequence[Cell], every: Sequence[RunRecord]) -> Comparison:
     records = [record for record in every if record.scored == "test"]
-    places = {record.id: _place(record, plan) for record in records}
-    lost = {*places.values()} - {places[record.id] for record in records if record.done}
+    compared = Comparison(name, plan, tuple(cells))
     warnings = [
         f"run {record.id}, {label_of(record)} seed {record.spec['seed']} failed: {record.error}"
-        + "; no run of this arm is done, and it is not compared" * (places[record.id] in lost)
+        + "; no run of this arm is done, and it is not compared" * (_place(record, plan) not in compared.places)
         for record in records
         if not record.done
     ]
@@ -171,7 +144,7 @@ def _comparison(name: str, plan: Plan, cells: Sequence[Cell], every: Sequence[Ru
         warnings.append(f"{untested} runs are scored on validation images only and are left out")
     for cell in cells:
         warnings += [*cell_warnings(cell), *record_warnings(cell)]
-    return Comparison(name, plan, tuple(cells), warnings=tuple(warnings), lost=frozenset(lost))
+    return replace(compared, warnings=tuple(warnings))
 
 
 def _place(record: RunRecord, plan: Plan) -> Place:

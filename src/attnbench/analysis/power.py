@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from attnbench.analysis.resampling import FLIPS_UP_TO, RESAMPLES, Pairing, exact
+from attnbench.analysis.sequential import Spending
 from attnbench.analysis.stats import ALPHA, FEWEST
 
 POWER = 0.8
@@ -35,6 +36,14 @@ def can_decide(n: int, m: int, family: int = 1, pairing: Pairing = "independent"
 def seeds_to_decide(family: int = 1, pairing: Pairing = "independent", level: float = ALPHA) -> int:
     """The fewest seeds an arm at which *better* and *worse* can be reached at all."""
     return next((n for n in range(2, MOST_SEEDS) if can_decide(n, n, family, pairing, level)), MOST_SEEDS)
+
+
+def fewest_seeds(spending: Spending | None, family: int = 1, pairing: Pairing = "independent") -> int | None:
+    """Where no outcome could be *better* or *worse* at the last of some looks: the fewest seeds at which one could."""
+    if spending is None:
+        return None
+    n, level = spending.seeds[-1], ALPHA * float(spending.parts[-1])
+    return None if can_decide(n, n, family, pairing, level) else seeds_to_decide(family, pairing, level)
 
 
 def detectable(

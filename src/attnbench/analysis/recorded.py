@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from attnbench.analysis.cells import Cell, cell_of
+from attnbench.analysis.cells import Cell, baseline_of, cell_of
 from attnbench.analysis.looks import History
 from attnbench.analysis.verdicts import Plan, Sample
 from attnbench.catalogue.places import built_in_sentence
@@ -56,7 +56,7 @@ def seen_now(cells: Sequence[Cell]) -> Seen:
     found: dict[str, dict[str, tuple[int, ...]]] = {}
     for cell in cells:
         arms = [arm for arm in cell.arms if arm.contrast and not arm.contrast.verdict.waiting]
-        if arms and cell.baseline and cell.recorded:
+        if arms and cell.baseline and cell.baseline.records:
             key = _key(cell.baseline.records[0], cell.plan)
             found[key] = {
                 text_of(arm.key): tuple(sorted({*arm.sample.seeds, *arm.failed})) for arm in (cell.baseline, *arms)
@@ -74,25 +74,24 @@ def _cell(name: str, records: Sequence[RunRecord], plan: Plan, planned: Planned,
     members: dict[ArmKey, list[RunRecord]] = defaultdict(list)
     for record in sorted(records, key=lambda record: record.spec["seed"]):
         members[ArmKey.of(record.canonical)].append(record)
-    lost = [key for key, found in members.items() if not any(record.done for record in found)]
+    names = labels({key: _own_site(found[0]) for key, found in members.items()})
     first = next(record for record in records if record.done)
-    known = {key: found for key, found in members.items() if key not in lost}
-    names = labels({key: _own_site(found[0]) for key, found in known.items()})
-    samples = {key: _sample(names[key], found, _chance(first)) for key, found in known.items()}
-    asked = planned.get(planned_key(first, plan), {})
+    done = {key: [record for record in found if record.done] for key, found in members.items()}
+    baseline = baseline_of(names, plan.baseline)
+    samples = {
+        key: _sample(names[key], found, _chance(first))
+        for key, found in members.items()
+        if done[key] or key != baseline  # nothing is compared with a baseline of which every run failed
+    }
+    asked, cell = planned.get(planned_key(first, plan), {}), _key(first, plan)
     history = History(
-        {key: tuple(spec.seed for spec in specs) for key, specs in asked.items() if key not in lost},
-        [
-            {key: at[cell][key.text] for key in known if key.text in at[cell]}
-            for at in seen
-            if (cell := _key(first, plan)) in at
-        ],
+        {key: tuple(spec.seed for spec in specs) for key, specs in asked.items()},
+        [{key: arms[key.text] for key in members if key.text in arms} for at in seen if (arms := at.get(cell))],
     )
     epochs = f"{first.spec['epochs']} epochs"
     recipe = ", ".join([f"recipe {first.recipe or 'as given'}", *(f"{name} tuned for each arm" for name in plan.tuned)])
     limited = [f"{name} {first.spec[name]}" for name in LIMITS if first.spec[name] not in (None, 1)]
     about = ", ".join([epochs, recipe, f"{first.test['images']:,} test images", *limited])
-    done = {key: [record for record in found if record.done] for key, found in known.items()}
     return cell_of(name, samples, plan, f"{recipe}, {epochs}", about, done, history)
 
 
@@ -103,12 +102,13 @@ def _sample(name: str, runs: Sequence[RunRecord], chance: float) -> Sample:
     failed = frozenset(record.spec["seed"] for record in runs if not record.done)
     found = [record.predictions for record in runs if record.done]
     known = [predictions for predictions in found if predictions is not None]
-    if len(known) < len(found):
-        return Sample(name, seeds, accuracies, failed=failed)
+    images = max((record.test["images"] for record in runs if record.done), default=0)
+    if len(known) < len(found) or not known:
+        return Sample(name, seeds, accuracies, images=images, failed=failed)
     said, labels_ = iter(known), known[0].labels
     nothing = np.full(len(labels_), -1)
     predicted = np.stack([next(said).predicted if record.done else nothing for record in runs])
-    return Sample(name, seeds, accuracies, predicted, labels_, failed=failed)
+    return Sample(name, seeds, accuracies, predicted, labels_, images=images, failed=failed)
 
 
 def _chance(record: RunRecord) -> float:

@@ -23,8 +23,8 @@ SHAPE = 2.0
 
 
 @dataclass(frozen=True)
-class Looks:
-    """When verdicts are given, and how much of the error is spent by then."""
+class Spending:
+    """How the looks of a study share the error."""
 
     seeds: tuple[int, ...]
     """Seeds an arm at each look, growing."""
@@ -34,13 +34,13 @@ class Looks:
     """Whether the looks were declared before the first run."""
 
     @classmethod
-    def plan(cls, seeds: Sequence[int]) -> "Looks":
-        """Looks declared beforehand; the last one spends what is left."""
+    def plan(cls, seeds: Sequence[int]) -> "Spending":
+        """Spending declared beforehand; the last one spends what is left."""
         return cls(tuple(seeds), tuple((n / seeds[-1]) ** SHAPE for n in seeds))
 
     @classmethod
-    def open(cls, seeds: Sequence[int]) -> "Looks":
-        """Looks as they came: the first spends four fifths, each later one half of what is left."""
+    def open(cls, seeds: Sequence[int]) -> "Spending":
+        """Spending as they came: the first spends four fifths, each later one half of what is left."""
         return cls(tuple(seeds), tuple(1 - (1 - FIRST) / 2**k for k in range(len(seeds))), planned=False)
 
     @property
@@ -48,11 +48,11 @@ class Looks:
         """What each look alone may spend."""
         return np.diff(self.spent, prepend=0.0)
 
-    def first(self, count: int) -> "Looks":
+    def first(self, count: int) -> "Spending":
         """The first few of them."""
-        return Looks(self.seeds[:count], self.spent[:count], self.planned)
+        return Spending(self.seeds[:count], self.spent[:count], self.planned)
 
-    def merged(self, reachable: Callable[[int], float], level: float) -> "Looks":
+    def merged(self, reachable: Callable[[int], float], level: float) -> "Spending":
         """Without the looks whose part of `level` is below the smallest p at their seeds: the next one gets it.
 
         Args:
@@ -63,13 +63,13 @@ class Looks:
         for n, spent in zip(self.seeds, self.spent, strict=True):
             if reachable(n) <= level * (spent - (kept[-1][1] if kept else 0.0)):
                 kept.append((n, spent))
-        return Looks(tuple(n for n, _ in kept), tuple(spent for _, spent in kept), self.planned)
+        return Spending(tuple(n for n, _ in kept), tuple(spent for _, spent in kept), self.planned)
 
 
 def permutation_p_over(
     one: Values, two: Values, sizes: Sequence[tuple[int, int]], parts: np.ndarray, pairing: Pairing = "independent"
-) -> list[float]:
-    """Two-sided p of the permutation test at each look, holding over all looks up to it.
+) -> float:
+    """Two-sided p of the permutation test at the last look, holding over all looks up to it.
 
     Runs are regrouped within what each look added, so that the law of the statistics of all looks together is exact:
     a test at level g crosses at a look where, of all regroupings that have not crossed before, no more than the part
@@ -85,8 +85,8 @@ def permutation_p_over(
     else:
         law = regrouped_t(one, two, sizes)
     if len(sizes) == 1:  # the usual test, with a smaller share of the error
-        return [min(1.0, share_as_far(law[:, 0]) / float(parts[0]))]
-    return [_smallest_level(law[:, : look + 1], parts[: look + 1]) for look in range(len(sizes))]
+        return min(1.0, share_as_far(law[:, 0]) / float(parts[0]))
+    return _smallest_level(law, parts)
 
 
 def _smallest_level(law: np.ndarray, parts: np.ndarray) -> float:
@@ -138,10 +138,8 @@ def _may_cross(law: np.ndarray, parts: np.ndarray, level: float, total: int) -> 
     return kept
 
 
-def nominal_p_over(
-    p_values: Sequence[float], information: Sequence[float], parts: np.ndarray, sides: Sides
-) -> list[float]:
-    """p at each look, holding over all looks up to it, from the p values of each look's own test.
+def nominal_p_over(p_values: Sequence[float], information: Sequence[float], parts: np.ndarray, sides: Sides) -> float:
+    """p at the last look, holding over all looks up to it, from the p values of each look's own test.
 
     The looks' statistics go together as those of a sum that grows (Jennison and Turnbull 2000, chapter 7).
 
@@ -151,21 +149,18 @@ def nominal_p_over(
         parts: what each look may spend, as a part of the whole.
     """
     if len(p_values) == 1:
-        return [min(1.0, p_values[0] / float(parts[0]))]
-    table = _levels(_ratios(information), tuple(parts), sides)
-    found, smallest = [], 1.0
-    for look, p in enumerate(p_values):
-        if not math.isnan(p):
-            each = np.interp(math.log(max(p, 1e-300)), np.log(table[:, look]), np.log(_GRID), left=-math.inf, right=0.0)
-            smallest = min(smallest, math.exp(float(each)))
-        found.append(smallest)
-    return found
+        return min(1.0, p_values[0] / float(parts[0]))
+    table = np.log(_levels(_ratios(information), tuple(parts), sides))
+    known = [(look, math.log(max(p, 1e-300))) for look, p in enumerate(p_values) if not math.isnan(p)]
+    return min(math.exp(float(np.interp(p, table[:, look], np.log(_GRID), right=0.0))) for look, p in known)
 
 
 def nominal_level(
     information: Sequence[float], parts: Sequence[float] | np.ndarray, level: float, sides: Sides
 ) -> float:
     """The level of the last look's own test, where the test over all looks has the given one."""
+    if len(parts) == 1:
+        return level * float(parts[0])
     return float(_bounds_p(_ratios(information), tuple(float(part) for part in parts), level, sides)[-1])
 
 

@@ -12,6 +12,7 @@ from attnbench.cli.examining import check, profile, same
 from attnbench.cli.flags import run_flags
 from attnbench.cli.planning import power, tune, variance
 from attnbench.cli.reading import compare, evaluate, predict, report, reproduce, sync, ui
+from attnbench.cli.scoring import verdict
 from attnbench.cli.training import run_verb, study
 from attnbench.errors import AttnbenchError
 
@@ -22,6 +23,7 @@ VERBS: dict[str, Callable[..., int]] = {
     "tune": tune,
     "report": report,
     "compare": compare,
+    "verdict": verdict,
     "list": list_,
     "show": show,
     "check": check,

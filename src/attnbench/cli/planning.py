@@ -1,14 +1,13 @@
 """Verbs that plan a study: power, variance, tune."""
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
 from attnbench.cli.flags import RuntimeFlags, StoreFlag
-from attnbench.cli.training import foretell, possible
+from attnbench.cli.training import foretell, possible, tell_failures
 from attnbench.errors import AttnbenchError, BadStudy
 
 if TYPE_CHECKING:
@@ -124,8 +123,7 @@ def _do(sweep: "Sweep", jobs: int, dry_run: bool, retries: int) -> bool:
         foretell(sweep, pending, jobs)
         return False
     failures = execute(sweep, jobs, retries)
-    for failure in failures:
-        print(f"failed: {failure.spec.id}  {sweep.describe(failure.spec)}: {failure.reason}", file=sys.stderr)
+    tell_failures(failures, sweep)
     return bool(failures)
 
 

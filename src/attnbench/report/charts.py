@@ -121,6 +121,22 @@ def reliability(rows: Rows, order: list[str]) -> Spec:
     return _styled(alt.layer(ideal, base.mark_line(), dots), 280, rows=rows, ends=ends)
 
 
+def critical_difference(points: Rows, bars: Rows, critical: float) -> Spec:
+    """Mean `rank` of each `arm`, and below them a bar from `low` to `high` for each group that is not told apart."""
+    groups = [{"arm": "not told apart" + " " * place, **bar} for place, bar in enumerate(bars)]  # rows of their own
+    ruler = [{"arm": "critical difference", "low": 1.0, "high": 1.0 + critical}]
+    order = [str(row["arm"]) for row in (*ruler, *points, *groups)]
+    y = alt.Y("arm:N", title=None, sort=order)  # one scale only if all layers say the same
+    x = alt.X("rank:Q", title="mean rank (1 is the best)", scale=alt.Scale(zero=False, nice=False, padding=12))
+    dots = _ROWS.mark_point(filled=True, size=70, opacity=1).encode(
+        x=x, y=y, color=alt.value(PALETTE[0]), tooltip=_tooltip(points)
+    )
+    ends = {"x": alt.X("low:Q"), "x2": "high:Q", "y": y, "color": alt.value(INK)}
+    bar = alt.Chart(alt.NamedData("groups")).mark_rule(strokeWidth=5, opacity=0.7).encode(**ends)
+    rule = alt.Chart(alt.NamedData("ruler")).mark_rule(strokeWidth=2).encode(**ends)
+    return _styled(alt.layer(rule, dots, bar), 30 + 22 * len(order), rows=points, groups=groups, ruler=ruler)
+
+
 def static(spec: Spec, width: int = 640) -> tuple[str, bytes]:
     """The same chart as SVG and as PNG, on white."""
     svg: str = vl_convert.vegalite_to_svg({**spec, "width": width, "background": "white"})
