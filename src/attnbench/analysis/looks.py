@@ -79,7 +79,7 @@ def follow(samples: Mapping[K, Sample], baseline: K, plan: Plan, looks: Sequence
         here = [arm for arm in left if arm in look.seeds]
         if all(arm in stand and _same(look, stand[arm][0], (arm, baseline)) for arm in here):
             continue
-        if short := look.lacking([*here, baseline], samples):
+        if short := look.lacking([baseline, *here], samples):
             waiting = Waiting(look.size or len(look.seeds[short[0]]), short[1], _name(short[0], samples))
             return _course(samples, baseline, plan, stand, left, waiting)
         cut = {arm: _cut(samples[arm], look, arm) for arm in (*here, baseline)}

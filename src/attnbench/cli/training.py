@@ -97,9 +97,7 @@ def _in_stages(plan: "Study", sweep: "Sweep", jobs: int, retries: int) -> int:
     for stage in until_decided(plan, sweep, jobs, retries):
         _tell(stage.failures, sweep)
         if not stage.reached:
-            print(
-                f"{plan.name}: the look at {stage.seeds} seeds an arm is not reached; the same command goes on from here"
-            )
+            print(f"{plan.name}: not all runs to the look at {stage.seeds} seeds ended; the same command goes on")
             return 1
         lines = look_lines(stage.comparison, stage.seeds, stage.decided, before, stage.last)
         print("\n".join(lines), flush=True)

@@ -41,7 +41,7 @@ def until_decided(study: Study, sweep: Sweep, jobs: int = 1, retries: int = 0) -
         new = [spec for spec in specs if (record := sweep.store.record(spec.id)) is None or record.done]
         failures = execute(replace(sweep, specs=new), jobs, retries)
         found = compare(study, sweep.store)
-        decided = frozenset(place for place in found.decided if found.places[place].results <= size)
+        decided = frozenset(place for place in found.decided if len(found.places[place].seeds) <= size)
         reached = all(sweep.store.record(spec.id) for spec in specs)
         last = not reached or size == sizes[-1] or not needed(study, decided)
         yield Stage(size, found, decided, reached, last, failures)

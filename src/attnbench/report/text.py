@@ -125,11 +125,9 @@ def failures(arm: Arm, rule: Failures) -> str:
         return ""
     count = len(arm.failed)
     if rule == "drop":
-        return f"{count} of {arm.results} runs of {arm.name} failed and {'are' if count > 1 else 'is'} left out"
+        return f"{count} of {len(arm.seeds)} runs of {arm.name} failed and {'are' if count > 1 else 'is'} left out"
     chance = min(arm.values)
-    return (
-        f"{count} of {arm.results} runs of {arm.name} failed and score{'s' * (count == 1)} chance level, {chance:.3g} %"
-    )
+    return f"{count} of {len(arm.seeds)} runs of {arm.name} failed and score{'s' * (count == 1)} chance level, {chance:.3g} %"
 
 
 def _failures(contrast: Contrast, cell: Cell) -> str:
@@ -186,9 +184,9 @@ def _tests(contrast: Contrast) -> str:
 
 def waits(waiting: Waiting, contrast: Contrast) -> str:
     """Why there is no verdict yet."""
-    of = "" if waiting.arm in (contrast.arm, contrast.other) else f" of {waiting.arm}"
-    done = f"{waiting.done} {'is' if waiting.done == 1 else 'are'} done"
-    return f"verdicts are given at {waiting.at} seeds, {done}{of}"
+    if waiting.arm not in (contrast.arm, contrast.other):
+        return f"verdicts are given at {waiting.at} seeds, of which {waiting.arm} has {waiting.done}"
+    return f"verdicts are given at {waiting.at} seeds, {waiting.done} {'is' if waiting.done == 1 else 'are'} done"
 
 
 def _outlook(contrast: Contrast) -> str:
