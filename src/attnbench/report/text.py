@@ -123,11 +123,12 @@ def failures(arm: Arm, rule: Failures) -> str:
     """How many runs of an arm failed, and what they count as; nothing where none did."""
     if not arm.failed:
         return ""
-    count = len(arm.failed)
+    several = len(arm.failed) > 1
+    said = f"{len(arm.failed)} of {len(arm.seeds)} runs of {arm.name} failed and"
     if rule == "drop":
-        return f"{count} of {len(arm.seeds)} runs of {arm.name} failed and {'are' if count > 1 else 'is'} left out"
-    chance = min(arm.values)
-    return f"{count} of {len(arm.seeds)} runs of {arm.name} failed and score{'s' * (count == 1)} chance level, {chance:.3g} %"
+        return f"{said} {'are' if several else 'is'} left out"
+    chance = arm.values[arm.sample.seeds.index(arm.failed[0])]
+    return f"{said} {'score' if several else 'scores'} chance level, {chance:.3g} %"
 
 
 def _failures(contrast: Contrast, cell: Cell) -> str:
