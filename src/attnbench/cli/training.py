@@ -67,8 +67,7 @@ def study(
     from attnbench.store.studies import StudyJournal
 
     plan = Study.load(file)
-    if until_decided:
-        check_looks(plan, str(file))
+    check_looks(plan, file, until_decided)
     runtime = dataclasses.replace(runtime, numerics=runtime.numerics or _possible(plan.numerics, file))
     sweep = Sweep(plan.runs(), runtime, plan.recipe, plan.name)
     pending = sweep.pending()
@@ -79,8 +78,7 @@ def study(
     StudyJournal(Store(runtime.store), plan.slug).keep_plan(plan)
     if until_decided:
         return _in_stages(plan, sweep, jobs, retries)
-    failures = execute(sweep, jobs, retries)
-    _tell(failures, sweep)
+    _tell(failures := execute(sweep, jobs, retries), sweep)
     done = len(sweep.specs) - len(sweep.pending())
     print(f"{plan.name}: {done} of {len(sweep.specs)} runs are done in {runtime.store}/")
     return 1 if failures else 0

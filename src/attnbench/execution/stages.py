@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from attnbench.analysis.comparison import Comparison, Place, compare, needed
 from attnbench.errors import BadStudy
@@ -49,13 +50,13 @@ def until_decided(study: Study, sweep: Sweep, jobs: int = 1, retries: int = 0) -
             return
 
 
-def check_looks(study: Study, file: str) -> None:
-    """Refuse to train from look to look where there is none.
+def check_looks(study: Study, file: Path, asked: bool) -> None:
+    """Refuse to train from look to look where that is `asked` for and there is none.
 
     Raises:
         BadStudy: the study has no looks.
     """
-    if study.looks is None:
+    if asked and study.looks is None:
         raise BadStudy([f"{file}: --until-decided needs the key 'looks', such as looks: [5, 8, 12, 20], or any"])
 
 
