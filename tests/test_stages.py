@@ -1,6 +1,7 @@
 """`study --until-decided`: from look to look, without the arms that are decided, and the same when interrupted."""
 
 import dataclasses
+import functools
 import json
 import signal
 import subprocess
@@ -171,7 +172,7 @@ def test_killed_at_every_stage_the_same_command_comes_to_the_same_verdicts(data_
     for count in range(0, done, 2):
         process = subprocess.Popen([*command, "runs"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            wait_for(lambda count=count: Path("runs/studies/plan.jsonl").exists() and len(results("runs")) >= count)
+            wait_for(functools.partial(begun, count))
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -183,6 +184,11 @@ def test_killed_at_every_stage_the_same_command_comes_to_the_same_verdicts(data_
     events = [[look.seen for look in StudyJournal(Store(store), "plan").looks()] for store in ("whole", "runs")]
     assert events[0] == events[1]
     assert compare(plan, Store("runs")).decided == compare(plan, Store("whole")).decided
+
+
+def begun(count: int) -> bool:
+    """Whether the plan is kept, and so many runs are done."""
+    return Path("runs/studies/plan.jsonl").exists() and len(results("runs")) >= count
 
 
 def results(store: str) -> dict[str, float]:

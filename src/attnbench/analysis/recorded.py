@@ -35,13 +35,13 @@ def recorded_cells(
     """
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record in (record for record in records if record.done):
-        groups[repr(_cell_form(record))].append(record)
-    names = _names([_cell_form(members[0]) for members in groups.values()])
+        groups[repr(_cell_form(record, plan))].append(record)
+    names = _names([_cell_form(members[0], plan) for members in groups.values()])
     failed: dict[str, list[RunRecord]] = defaultdict(list)
     for record in (record for record in records if not record.done):
-        failed[cell_key(shared(record.canonical))].append(record)
+        failed[planned_key(record, plan)].append(record)
     return [
-        _cell(name, [*members, *failed[_planned_key(members[0])]], plan, planned, seen)
+        _cell(name, [*members, *failed[planned_key(members[0], plan)]], plan, planned, seen)
         for name, members in zip(names, groups.values(), strict=True)
     ]
 
@@ -60,7 +60,7 @@ def seen_now(cells: Sequence[Cell]) -> Seen:
             beside = {seed for arm in told for seed in arm.seeds} if cell.waiting else set(cell.baseline.seeds)
             seeds = {text_of(arm.key): arm.seeds for arm in told}
             base = {text_of(cell.baseline.key): tuple(seed for seed in cell.baseline.seeds if seed in beside)}
-            found[_key(cell.baseline.records[0])] = base | seeds
+            found[_key(cell.baseline.records[0], cell.plan)] = base | seeds
     return found
 
 
@@ -83,11 +83,13 @@ def _cell(name: str, records: Sequence[RunRecord], plan: Plan, planned: Planned,
         for key, found in members.items()
         if done[key] or key != baseline  # nothing is compared with a baseline of which every run failed
     }
+    asked, cell = planned.get(planned_key(first, plan), {}), _key(first, plan)
     history = History(
-        {key: tuple(spec.seed for spec in specs) for key, specs in planned.get(_planned_key(first), {}).items()},
-        [{key: arms[key.text] for key in members if key.text in arms} for at in seen if (arms := at.get(_key(first)))],
+        {key: tuple(spec.seed for spec in specs) for key, specs in asked.items()},
+        [{key: arms[key.text] for key in members if key.text in arms} for at in seen if (arms := at.get(cell))],
     )
-    epochs, recipe = f"{first.spec['epochs']} epochs", f"recipe {first.recipe or 'as given'}"
+    epochs = f"{first.spec['epochs']} epochs"
+    recipe = ", ".join([f"recipe {first.recipe or 'as given'}", *(f"{name} tuned for each arm" for name in plan.tuned)])
     limited = [f"{name} {first.spec[name]}" for name in LIMITS if first.spec[name] not in (None, 1)]
     about = ", ".join([epochs, recipe, f"{first.test['images']:,} test images", *limited])
     return cell_of(name, samples, plan, f"{recipe}, {epochs}", about, done, history)
@@ -100,12 +102,13 @@ def _sample(name: str, runs: Sequence[RunRecord], chance: float) -> Sample:
     failed = frozenset(record.spec["seed"] for record in runs if not record.done)
     found = [record.predictions for record in runs if record.done]
     known = [predictions for predictions in found if predictions is not None]
+    images = max((record.test["images"] for record in runs if record.done), default=0)
     if len(known) < len(found) or not known:
-        return Sample(name, seeds, accuracies, failed=failed)
+        return Sample(name, seeds, accuracies, images=images, failed=failed)
     said, labels_ = iter(known), known[0].labels
     nothing = np.full(len(labels_), -1)
     predicted = np.stack([next(said).predicted if record.done else nothing for record in runs])
-    return Sample(name, seeds, accuracies, predicted, labels_, failed=failed)
+    return Sample(name, seeds, accuracies, predicted, labels_, images=images, failed=failed)
 
 
 def _chance(record: RunRecord) -> float:
@@ -114,14 +117,14 @@ def _chance(record: RunRecord) -> float:
     return 100 / classes if classes else 0.0
 
 
-def _planned_key(record: RunRecord) -> str:
+def planned_key(record: RunRecord, plan: Plan) -> str:
     """The cell of a run as a study plans it."""
-    return cell_key(shared(record.canonical))
+    return cell_key(shared(record.canonical, plan.tuned))
 
 
-def _key(record: RunRecord) -> str:
+def _key(record: RunRecord, plan: Plan) -> str:
     """The cell of a run with the images that it saw."""
-    return cell_key(_cell_form(record))
+    return cell_key(_cell_form(record, plan))
 
 
 def _own_site(record: RunRecord) -> str | None:
@@ -130,9 +133,9 @@ def _own_site(record: RunRecord) -> str | None:
     return site
 
 
-def _cell_form(record: RunRecord) -> dict[str, object]:
+def _cell_form(record: RunRecord, plan: Plan) -> dict[str, object]:
     """Everything that must be equal for two records to be pooled: recipe, versions, data and split."""
-    return {**shared(record.canonical), "data": record.data_fingerprint, "split": record.split_fingerprint}
+    return {**shared(record.canonical, plan.tuned), "data": record.data_fingerprint, "split": record.split_fingerprint}
 
 
 def _names(forms: list[dict[str, object]]) -> list[str]:

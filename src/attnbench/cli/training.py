@@ -36,7 +36,8 @@ def run_verb(flags: Any) -> Callable[..., int]:
         if not pending([asked], Store(runtime.store), runtime.data_dir):
             print(f"run {asked.id} is done already")
         record = train(asked, runtime, recipe)
-        print(f"test accuracy {record.accuracy:.2f} %  ({record.test['images']:,} images)  {record.folder}/")
+        count = vars(record)[record.scored]["images"]
+        print(f"{record.images} accuracy {record.score:.2f} %  ({count:,} images)  {record.folder}/")
         return 0
 
     return run
@@ -95,7 +96,10 @@ def _in_stages(plan: "Study", sweep: "Sweep", jobs: int, retries: int) -> int:
     for stage in until_decided(plan, sweep, jobs, retries):
         _tell(stage.failures, sweep)
         if not stage.reached:
-            print(f"{plan.name}: not all runs to the look at {stage.seeds} seeds ended; the same command goes on")
+            print(
+                f"{plan.name}: the look at {stage.seeds} seeds an arm is not reached; "
+                "the same command goes on from here"
+            )
             return 1
         lines = look_lines(stage.comparison, stage.seeds, stage.decided, before, stage.last)
         print("\n".join(lines), flush=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attnbench.analysis.comparison import Comparison, Place, compare, needed
+from attnbench.analysis.looks import able
 from attnbench.errors import BadStudy
 from attnbench.execution.sweep import Failure, Sweep, execute
 from attnbench.spec.study import Study
@@ -61,7 +62,8 @@ def check_looks(study: Study, file: Path, asked: bool) -> None:
 
 
 def look_sizes(study: Study) -> list[int]:
-    """At how many seeds an arm a study has its looks."""
+    """At how many seeds an arm a study has its looks: those at which the family of some cell can decide."""
     if study.looks == "any":
         return list(range(2, len(study.seed_list) + 1))
-    return list(study.looks or [len(study.seed_list)])
+    looks, families = study.looks or [len(study.seed_list)], {len(arms) - 1 for arms in study.cells().values()}
+    return sorted({size for family in families for size in able(looks, family, study.pairing).seeds})

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from attnbench.analysis.cells import Arm, Cell
-from attnbench.analysis.comparison import Comparison, across
+from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.costs import CLOCKS, clock, costs
 from attnbench.analysis.stats import Estimate
-from attnbench.report.evidence import QUALITY, Quality, decomposition
+from attnbench.report.across import HEADS, across_figures, sections
+from attnbench.report.evidence import QUALITY, Quality, calibration_chance, decomposition
 from attnbench.report.figures import Figure
 from attnbench.report.tables import WHY, caption, margins
 from attnbench.report.text import changed, columns, entries, interval, sentence, signed, spread
@@ -33,6 +34,7 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     cells = [_cell(cell, own, drawn) for cell, own, drawn in zip(comparison.cells, qualities, figures, strict=True)]
+    over = across_figures(comparison)
     return templates.get_template("page.html").render(
         comparison=comparison,
         caption=caption(comparison),
@@ -42,8 +44,10 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
         why=WHY,
         quality_heads=["attention", *QUALITY.values()],
         cells=cells,
-        across=_across(comparison),
-        specs={figure.name: _spoken(figure) for drawn in figures for figure in drawn},
+        across=sections(comparison),
+        across_heads=HEADS,
+        across_figures=over,
+        specs={figure.name: _spoken(figure) for drawn in (*figures, over) for figure in drawn},
         style=(HERE / "page.css").read_text(),
         script=(HERE / "page.js").read_text(),
         vega=vl_convert.javascript_bundle(),  # type: ignore[call-arg]
@@ -121,7 +125,8 @@ def _costs(cell: Cell) -> list[list[str]]:
 
 
 def _quality(quality: Quality) -> list[str]:
-    return [quality.arm, *(_with_interval(quality.estimates[name]) for name in QUALITY)]
+    told = {name: _with_interval(quality.estimates[name]) for name in QUALITY}
+    return [quality.arm, *(told | {"ece": f"{told['ece']} {calibration_chance(quality, 3)}"}).values()]
 
 
 def _with_interval(found: Estimate) -> str:
@@ -168,11 +173,3 @@ def _packages(environment: dict[str, Any]) -> str:
 
 def _distinct(values: Iterable[object]) -> str:
     return " | ".join(dict.fromkeys(value if isinstance(value, str) else json.dumps(value) for value in values))
-
-
-def _across(comparison: Comparison) -> list[list[str]]:
-    """One row per mechanism that was compared in several cells."""
-    return [
-        [each.arm, str(each.superiority.n), _with_interval(each.superiority), f"{each.rank:.2f}"]
-        for each in across(comparison)
-    ]

@@ -8,6 +8,7 @@ from attnbench.analysis.cells import Cell
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.stats import Difference, Estimate
 from attnbench.analysis.verdicts import Contrast
+from attnbench.report.across import HEADS, Section, csv_rows, sections
 from attnbench.report.evidence import QUALITY, Quality, decomposition
 from attnbench.report.text import arm_row, changed, columns, kind, points, sentence, signed, spread
 from attnbench.store.runs import RunRecord
@@ -38,16 +39,19 @@ _TESTS = {
 
 
 def write_csv(comparison: Comparison, qualities: Sequence[Sequence[Quality]], folder: Path) -> list[Path]:
-    """Write `cells.csv`, a row per arm, and `runs.csv`, a row per run; returns their paths."""
-    files = [folder / "cells.csv", folder / "runs.csv"]
-    _write(files[0], _cell_rows(comparison, qualities))
-    _write(files[1], _run_rows(comparison))
-    return files
+    """Write `cells.csv`, a row per arm, `runs.csv`, a row per run, and for several cells `across.csv`; their paths."""
+    rows = {"cells": _cell_rows(comparison, qualities), "runs": _run_rows(comparison)}
+    if comparison.across:
+        rows["across"] = csv_rows(comparison)
+    for name, each in rows.items():
+        _write(folder / f"{name}.csv", each)
+    return [folder / f"{name}.csv" for name in rows]
 
 
 def markdown(comparison: Comparison) -> str:
     """The whole report as one page."""
     parts = [f"# {_plain(comparison.name)}\n", body(comparison)]
+    parts += ["\n".join(_across(section)) for section in sections(comparison)]
     if comparison.missing:
         parts.append(f"**{comparison.missing} runs of this study are not done yet.**\n")
     if comparison.changes:
@@ -98,6 +102,13 @@ def _table(cell: Cell, heads: list[str]) -> list[str]:
     return [*lines, *map(_line, rows), ""]
 
 
+def _across(section: Section) -> list[str]:
+    """What cells say together: sentences, the table, and what so few data sets cannot say."""
+    lines = [f"## {_plain(section.title)}", "", *(f"* {_plain(text)}" for text in section.sentences), ""]
+    lines += [_line(HEADS), f"|:--|{'--:|' * (len(HEADS) - 1)}", *(_line(map(_plain, row)) for row in section.rows)]
+    return [*lines, "", _plain(section.caption), "", *(f"* {_plain(text)}." for text in section.limits), ""]
+
+
 def _line(texts: Iterable[str]) -> str:
     return f"| {' | '.join(texts)} |"
 
@@ -119,7 +130,7 @@ def _why(cell: Cell) -> list[str]:
 def _cell_rows(comparison: Comparison, qualities: Sequence[Sequence[Quality]]) -> Iterable[dict[str, object]]:
     recorded, (first, _, score, *_) = comparison.recorded, columns(comparison)
     for cell, own in zip(comparison.cells, qualities, strict=True):
-        by_arm = {each.arm: each.estimates for each in own}
+        by_arm = {each.arm: each for each in own}
         for arm in cell.arms:
             yield {
                 "cell": cell.name,
@@ -130,8 +141,14 @@ def _cell_rows(comparison: Comparison, qualities: Sequence[Sequence[Quality]]) -
                 **_bounds(score, arm.score),
                 **(_bounds(f"{score}_new_images", arm.new_images) if recorded else {}),
                 **_compared(arm.contrast, recorded),
-                **{name: by_arm[arm.name][name].mean if arm.name in by_arm else "" for name in QUALITY if recorded},
+                **(_quality(by_arm.get(arm.name)) if recorded else {}),
             }
+
+
+def _quality(found: Quality | None) -> dict[str, object]:
+    """The columns of what the logits say beside accuracy; empty where they are missing."""
+    means: dict[str, object] = {name: found.estimates[name].mean if found else "" for name in QUALITY}
+    return means | {"ece_if_calibrated": found.ece_if_calibrated if found else ""}
 
 
 def _compared(found: Contrast | None, recorded: bool) -> dict[str, object]:
