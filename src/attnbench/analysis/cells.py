@@ -37,9 +37,9 @@ class Arm:
     """Results beyond the look that decided it."""
 
     @property
-    def results(self) -> int:
-        """How many results its verdict is about, with those that are left out because they failed."""
-        return len({*self.sample.seeds, *self.failed})
+    def seeds(self) -> tuple[int, ...]:
+        """Those of the results that its verdict is about, with those that are left out because they failed."""
+        return tuple(sorted({*self.sample.seeds, *self.failed}))
 
     @property
     def runs(self) -> list[tuple[int, float, RunRecord | None]]:

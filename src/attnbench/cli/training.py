@@ -68,8 +68,7 @@ def study(
     from attnbench.store.studies import StudyJournal
 
     plan = Study.load(file)
-    if until_decided:
-        check_looks(plan, str(file))
+    check_looks(plan, file, until_decided)
     runtime = dataclasses.replace(runtime, numerics=runtime.numerics or possible(plan.numerics, file))
     sweep = Sweep(plan.runs(), runtime, plan.recipe, plan.name)
     pending = sweep.pending()
@@ -80,8 +79,7 @@ def study(
     StudyJournal(Store(runtime.store), plan.slug).keep_plan(plan)
     if until_decided:
         return _in_stages(plan, sweep, jobs, retries)
-    failures = execute(sweep, jobs, retries)
-    tell_failures(failures, sweep)
+    tell_failures(failures := execute(sweep, jobs, retries), sweep)
     done = len(sweep.specs) - len(sweep.pending())
     print(f"{plan.name}: {done} of {len(sweep.specs)} runs are done in {runtime.store}/")
     return 1 if failures else 0
