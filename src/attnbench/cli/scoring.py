@@ -28,9 +28,9 @@ def verdict(
     """Give verdicts on scores of runs that were trained elsewhere: a CSV file, an MLflow experiment, or ultralytics.
 
     Args:
-        source: A CSV file with columns arm, seed, score (cell, unit, higher_is_better), or a folder of ultralytics runs.
+        source: A CSV file with columns arm, seed, score (and cell, unit, higher_is_better), or ultralytics folders.
         baseline: The arm that every other is compared with (default: the one called none or baseline).
-        margin: The largest difference that does not matter, in the unit of the scores (default: 1 point, 0.01 of shares).
+        margin: The largest difference that does not matter, in the scores' unit (default: 1 point, 0.01 of shares).
         pairing: Whether equal seeds are pairs.
         failures: A failed run (nan) scores the worst finite score of its cell, or is left out.
         chance: What a failed run scores instead of the worst.
