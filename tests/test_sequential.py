@@ -1,4 +1,4 @@
-"""Looks at a growing study: permutation laws by brute force, levels of published tables, bets by loops."""
+"""Spending at a growing study: permutation laws by brute force, levels of published tables, bets by loops."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ from attnbench.analysis.anytime import (
 from attnbench.analysis.course import Course
 from attnbench.analysis.power import smallest_p
 from attnbench.analysis.resampling import flipped_t, permutation_p, regrouped_t, sign_flip_p
-from attnbench.analysis.sequential import Looks, nominal_level, nominal_p_over, permutation_p_over
+from attnbench.analysis.sequential import Spending, nominal_level, nominal_p_over, permutation_p_over
 
 SIZES = ((2, 2), (4, 4))
 PARTS = np.array([0.4, 0.6])
@@ -139,7 +139,7 @@ def test_bounds_of_five_looks_are_the_published_ones(parts, bounds):
 
 @pytest.mark.parametrize("sides", [1, 2])
 def test_p_over_looks_crosses_where_the_bounds_say(sides):
-    information, parts = [5.0, 8.0, 12.0, 20.0], Looks.plan([5, 8, 12, 20]).parts
+    information, parts = [5.0, 8.0, 12.0, 20.0], Spending.plan([5, 8, 12, 20]).parts
     for look in range(4):
         bound = nominal_level(information[: look + 1], parts[: look + 1], 0.05, sides)
         for factor in (0.97, 1.03):
@@ -150,7 +150,7 @@ def test_p_over_looks_crosses_where_the_bounds_say(sides):
 
 def test_sums_that_grow_cross_as_often_as_planned():
     """40,000 random walks without drift, against bounds for five looks: 5 % cross, 3 standard errors allowed."""
-    looks = Looks.plan([4, 8, 12, 16, 20])
+    looks = Spending.plan([4, 8, 12, 16, 20])
     walks = np.cumsum(np.random.default_rng(0).standard_normal((40_000, 20)), 1)[:, np.array(looks.seeds) - 1]
     bounds = [nominal_level(looks.seeds[: k + 1], looks.parts[: k + 1], 0.05, 2) for k in range(5)]
     far = np.abs(walks) / np.sqrt(looks.seeds) > oracle.norm.isf(np.array(bounds) / 2)
@@ -162,12 +162,12 @@ def test_sums_that_grow_cross_as_often_as_planned():
 
 
 def test_a_plan_spends_everything_by_its_last_look_and_open_looks_never_do():
-    assert Looks.plan([5, 8, 12, 20]).spent[-1] == 1
-    assert Looks.open([5, 13, 21, 40]).spent == pytest.approx((0.8, 0.9, 0.95, 0.975))
+    assert Spending.plan([5, 8, 12, 20]).spent[-1] == 1
+    assert Spending.open([5, 13, 21, 40]).spent == pytest.approx((0.8, 0.9, 0.95, 0.975))
 
 
 def test_a_look_that_cannot_decide_leaves_its_share_to_the_next():
-    looks = Looks.plan([4, 8, 12])
+    looks = Spending.plan([4, 8, 12])
     kept = looks.merged(lambda n: smallest_p(n, n), 0.05)
     assert kept.seeds == (8, 12)
     assert kept.parts == pytest.approx([looks.spent[1], 1 - looks.spent[1]])
@@ -175,7 +175,7 @@ def test_a_look_that_cannot_decide_leaves_its_share_to_the_next():
     assert looks.merged(lambda n: 1.0, 0.05).seeds == ()
 
 
-def at(one, two, looks: Looks, look: int, pairing="independent") -> Course:
+def at(one, two, looks: Spending, look: int, pairing="independent") -> Course:
     """The course of two arms up to a look, counted from 1."""
     known = looks.first(look)
     n = known.seeds[-1]
@@ -185,7 +185,7 @@ def at(one, two, looks: Looks, look: int, pairing="independent") -> Course:
 def test_a_verdict_at_an_early_look_is_never_taken_back():
     one, two = arms(11, 12, apart=3.0)
     one[6:] -= 3.0  # what came later says otherwise
-    looks = Looks.plan([6, 8, 12])
+    looks = Spending.plan([6, 8, 12])
     found = [at(one, two, looks, k).reading().p_value for k in (1, 2, 3)]
     assert found[0] < 0.05
     assert found == sorted(found, reverse=True)
@@ -194,9 +194,9 @@ def test_a_verdict_at_an_early_look_is_never_taken_back():
 @pytest.mark.parametrize("pairing", ["independent", "paired"])
 def test_the_interval_of_an_early_look_is_wider_than_that_of_a_look_of_its_own(pairing):
     one, two = arms(2, 12)
-    looks = Looks.plan([6, 12])
+    looks = Spending.plan([6, 12])
     early = at(one, two, looks, 1, pairing).difference()
-    alone = at(one, two, Looks.plan([6]), 1, pairing).difference()
+    alone = at(one, two, Spending.plan([6]), 1, pairing).difference()
     assert early.high - early.low > alone.high - alone.low
     assert (early.mean, early.p_value, early.n) == (alone.mean, alone.p_value, 6)
 

@@ -1,20 +1,22 @@
 """Records to a comparison: arms grouped into cells, and each arm's verdict against the baseline."""
 
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
-import numpy as np
-
-from attnbench.analysis.cells import Cell, baseline_of, cell_warnings
-from attnbench.analysis.recorded import label_of, record_warnings, recorded_cells, shared
-from attnbench.analysis.stats import Estimate, superiority
+from attnbench.analysis.across import Across, across
+from attnbench.analysis.cells import Arm, Cell, baseline_of, cell_warnings
+from attnbench.analysis.recorded import label_of, planned_key, record_warnings, recorded_cells
 from attnbench.analysis.verdicts import Design, Plan
 from attnbench.errors import StoreProblem
 from attnbench.spec.arm import ArmKey, labels
-from attnbench.spec.run import canonical
+from attnbench.spec.run import RunSpec
 from attnbench.spec.study import Study
 from attnbench.store.runs import RunRecord, Store
+from attnbench.store.studies import StudyJournal
+
+Place = tuple[str, ArmKey]
+"""A cell as a study plans it, and an arm of it."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,10 @@ class Comparison:
     plan: Plan
     cells: tuple[Cell, ...]
     missing: int = 0
-    """Runs that the study asks for and that are not done."""
+    """Runs that the study asks for and that are neither done nor failed, without those that no verdict needs."""
     warnings: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+    """What of the plan was changed after the first run, a few words each."""
 
     @property
     def baseline(self) -> str:
@@ -34,47 +38,34 @@ class Comparison:
         return self.plan.baseline
 
     @property
+    def decided(self) -> dict[Place, str]:
+        """The arms of recorded cells whose verdict no further run changes, each with its kind."""
+        return {
+            place: arm.contrast.verdict.kind
+            for place, arm in self.places.items()
+            if arm.contrast and arm.contrast.verdict.kind != "undecided"
+        }
+
+    @property
+    def places(self) -> dict[Place, Arm]:
+        """The arms of recorded cells, by their places in a study."""
+        return {
+            (planned_key(record, self.plan), arm.key): arm
+            for cell in self.cells
+            for record in [record for arm in cell.arms for record in arm.records][:1]
+            for arm in cell.arms
+            if isinstance(arm.key, ArmKey)
+        }
+
+    @property
     def recorded(self) -> bool:
         """Whether more than scores is known of its runs: their records."""
         return all(cell.recorded for cell in self.cells)
 
-
-@dataclass(frozen=True)
-class Overall:
-    """A mechanism against the baseline over several cells."""
-
-    arm: str
-    superiority: Estimate
-    """P(a run of the arm beats a run of the baseline), stratified by cell."""
-    rank: float
-    """Mean rank of its mean score among the arms that all these cells have; 1 is the best."""
-
-
-def across(comparison: Comparison) -> list[Overall]:
-    """Every mechanism that is compared in each of at least two cells; descriptive, beside the cells' own verdicts."""
-    from scipy.stats import rankdata
-
-    cells = [cell for cell in comparison.cells if cell.baseline is not None]
-    if len(cells) < 2:
-        return []
-    tables = [{arm.key: arm for arm in cell.arms} for cell in cells]
-    common = [key for key in tables[0] if all(key in table for table in tables)]
-    ranks = [rankdata([-table[key].sample.merits.mean() for key in common]) for table in tables]
-    return [
-        Overall(
-            tables[0][key].name,
-            superiority(
-                [
-                    (table[key].sample.merits, cell.baseline.sample.merits)
-                    for cell, table in zip(cells, tables, strict=True)
-                    if cell.baseline is not None
-                ]
-            ),
-            float(np.mean([rank[place] for rank in ranks])),
-        )
-        for place, key in enumerate(common)
-        if tables[0][key] is not cells[0].baseline
-    ]
+    @cached_property
+    def across(self) -> list[Across]:
+        """What its cells say together, measure by measure; empty for a single cell."""
+        return across(self.cells)
 
 
 def compare(
@@ -88,40 +79,73 @@ def compare(
         plan: how records are analysed; a study's file says it itself.
     """
     if not isinstance(study_or_records, Study):
-        return _comparison("records", plan or Plan(), list(study_or_records), 0)
+        looks = StudyJournal(store).looks() if store else []
+        records = list(study_or_records)
+        cells = recorded_cells(_tested("records", records), plan or Plan(), seen=[look.seen for look in looks])
+        return _comparison("records", plan or Plan(), cells, records)
     study = study_or_records
     home = store or Store.default()
-    planned = study.runs()
-    records = [record for spec in planned if (record := home.record(spec.id)) is not None]
-    missing = len(planned) - sum(record.done for record in records)
-    declared = Plan(study.baseline, study.margin, study.pairing)
-    return _comparison(study.name, declared, records, missing)
+    journal, declared = StudyJournal(home, study.slug), Plan.of(study)
+    found = {spec.id: record for spec in study.runs() if (record := home.record(spec.id)) is not None}
+    records = _tested(study.name, found.values())
+    cells = recorded_cells(records, declared, study.cells(), [look.seen for look in journal.looks()])
+    compared = _comparison(study.name, declared, cells, [*found.values()])
+    missing = sum(spec.id not in found for spec in needed(study, compared.decided))
+    return replace(compared, missing=missing, changes=tuple(journal.changes(study)))
+
+
+def needed(study: Study, decided: Container[Place], seeds: int | None = None) -> list[RunSpec]:
+    """The runs that verdicts need, in order: of the arms that are not decided, and of what they are compared with.
+
+    Args:
+        seeds: how many an arm; None for those of the last look.
+    """
+    last = study.looks[-1] if isinstance(study.looks, list) else len(study.seed_list)
+    wanted: set[str] = set()
+    for cell, arms in study.cells().items():
+        baseline = baseline_of(_planned_labels(arms), study.baseline)
+        left = [arm for arm in arms if arm != baseline and (cell, arm) not in decided]
+        kept = [arm for arm in arms if arm in left or (arm == baseline and (left or len(arms) == 1))]
+        wanted |= {spec.id for arm in kept for spec in arms[arm][: seeds or last]}
+    return [spec for spec in study.runs() if spec.id in wanted]
 
 
 def designs(study: Study) -> list[Design]:
     """The different designs of a study's cells, before anything is trained; cells without a comparison left out."""
-    arms: dict[str, dict[ArmKey, str | None]] = defaultdict(dict)
-    for spec in study.runs():
-        form = canonical(spec)
-        arms[repr(shared(form))][ArmKey.of(form)] = spec.resolved.attention.placed.site
-    families = {len(found) - 1 for found in arms.values() if baseline_of(labels(found), study.baseline) is not None}
+    cells = [arms for arms in study.cells().values() if baseline_of(_planned_labels(arms), study.baseline) is not None]
+    families = {len(arms) - 1 for arms in cells}
     return [Design(len(study.seed_list), family, study.margin, study.pairing) for family in sorted(families - {0})]
 
 
-def _comparison(name: str, plan: Plan, records: list[RunRecord], missing: int) -> Comparison:
-    untested = sum(record.scored == "val" for record in records)
-    if untested and untested == len(records):
+def _planned_labels(arms: Mapping[ArmKey, Sequence[RunSpec]]) -> dict[ArmKey, str]:
+    """The labels of the arms of a planned cell."""
+    return labels({arm: specs[0].resolved.attention.placed.site for arm, specs in arms.items()})
+
+
+def _tested(name: str, records: Iterable[RunRecord]) -> list[RunRecord]:
+    """The records that can be compared: those scored on test images."""
+    given = list(records)
+    found = [record for record in given if record.scored == "test"]
+    if given and not found:
         raise StoreProblem(f"{name}: its runs are scored on validation images only: no test accuracy to compare")
-    records = [record for record in records if record.scored == "test"]
-    cells = recorded_cells([record for record in records if record.done], plan)
+    return found
+
+
+def _comparison(name: str, plan: Plan, cells: Sequence[Cell], every: Sequence[RunRecord]) -> Comparison:
+    records = [record for record in every if record.scored == "test"]
+    compared = Comparison(name, plan, tuple(cells))
     warnings = [
-        f"run {record.id}, {label_of(record)} seed {record.spec['seed']} failed: {record.error}; "
-        "means are over the runs that did not"
+        f"run {record.id}, {label_of(record)} seed {record.spec['seed']} failed: {record.error}"
+        + "; no run of this arm is done, and it is not compared" * (_place(record, plan) not in compared.places)
         for record in records
         if not record.done
     ]
-    if untested:
+    if untested := len(every) - len(records):
         warnings.append(f"{untested} runs are scored on validation images only and are left out")
     for cell in cells:
         warnings += [*cell_warnings(cell), *record_warnings(cell)]
-    return Comparison(name, plan, tuple(cells), missing, tuple(warnings))
+    return replace(compared, warnings=tuple(warnings))
+
+
+def _place(record: RunRecord, plan: Plan) -> Place:
+    return planned_key(record, plan), ArmKey.of(record.canonical)

@@ -7,7 +7,7 @@ import numpy as np
 
 from attnbench.analysis.anytime import any_time_equivalence_p, any_time_p, confidence_sequence
 from attnbench.analysis.resampling import Pairing
-from attnbench.analysis.sequential import Looks, Sides, nominal_level, nominal_p_over, permutation_p_over
+from attnbench.analysis.sequential import Sides, Spending, nominal_level, nominal_p_over, permutation_p_over
 from attnbench.analysis.stats import ALPHA, Difference, difference, equivalence_p, t_p
 
 
@@ -30,7 +30,7 @@ class Course:
     two: np.ndarray
     sizes: tuple[tuple[int, int], ...]
     """How many of each the looks saw, up to the present one."""
-    looks: Looks | None
+    spending: Spending | None
     """The same looks; None where there is one after each pair of runs."""
     margin: float
     pairing: Pairing = "independent"
@@ -39,7 +39,7 @@ class Course:
 
     def reading(self) -> Reading:
         """What the last look says, over all up to it."""
-        if self.looks is None:
+        if self.spending is None:
             gaps = self._gaps()
             if len(gaps) < 2:
                 return Reading(len(gaps), len(gaps), math.nan, math.nan)
@@ -50,12 +50,12 @@ class Course:
     def difference(self) -> Difference:
         """The difference at the last look, with the p of that look's own test; the interval holds over all looks."""
         one, two = self.one, self.two
-        if self.looks is None:
+        if self.spending is None:
             one, two = one[: self._pairs], two[: self._pairs]
             found = difference(one, two, self.pairing, self.unit)
             low, high = confidence_sequence(self._gaps(), ALPHA) if self._pairs > 1 else (math.nan, math.nan)
             return replace(found, low=low, high=high)
-        level = nominal_level(self._information(), self.looks.parts, ALPHA, 2) if min(self.sizes[-1]) > 1 else ALPHA
+        level = nominal_level(self._information(), self.spending.parts, ALPHA, 2) if min(self.sizes[-1]) > 1 else ALPHA
         return difference(one, two, self.pairing, self.unit, level)
 
     @property
@@ -79,10 +79,10 @@ class Course:
 
     def _p_value(self) -> float:
         """Of the difference: the larger one of the permutation and the t test; of pairs the sign-flip test's."""
-        assert self.looks is not None
+        assert self.spending is not None
         if len(self.sizes) - 1 not in self._tested:
             return math.nan
-        sizes, parts = [self.sizes[place] for place in self._tested], self.looks.parts[self._tested]
+        sizes, parts = [self.sizes[place] for place in self._tested], self.spending.parts[self._tested]
         exact = permutation_p_over(self.one, self.two, sizes, parts, self.pairing)
         if self.pairing == "paired":
             return exact
@@ -94,7 +94,7 @@ class Course:
         )
 
     def _over(self, p_values: list[float], sides: Sides) -> float:
-        assert self.looks is not None
+        assert self.spending is not None
         if math.isnan(p_values[-1]):
             return math.nan
-        return nominal_p_over(p_values, self._information(), self.looks.parts, sides)
+        return nominal_p_over(p_values, self._information(), self.spending.parts, sides)

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from attnbench.analysis.resampling import FLIPS_UP_TO, RESAMPLES, Pairing, exact
-from attnbench.analysis.sequential import Looks
+from attnbench.analysis.sequential import Spending
 from attnbench.analysis.stats import ALPHA, FEWEST
 
 POWER = 0.8
@@ -38,11 +38,11 @@ def seeds_to_decide(family: int = 1, pairing: Pairing = "independent", level: fl
     return next((n for n in range(2, MOST_SEEDS) if can_decide(n, n, family, pairing, level)), MOST_SEEDS)
 
 
-def fewest_seeds(looks: Looks | None, family: int = 1, pairing: Pairing = "independent") -> int | None:
-    """Where no outcome could be *better* or *worse* at the last of these looks: the fewest seeds at which one could."""
-    if looks is None:
+def fewest_seeds(spending: Spending | None, family: int = 1, pairing: Pairing = "independent") -> int | None:
+    """Where no outcome could be *better* or *worse* at the last of some looks: the fewest seeds at which one could."""
+    if spending is None:
         return None
-    n, level = looks.seeds[-1], ALPHA * float(looks.parts[-1])
+    n, level = spending.seeds[-1], ALPHA * float(spending.parts[-1])
     return None if can_decide(n, n, family, pairing, level) else seeds_to_decide(family, pairing, level)
 
 
@@ -66,6 +66,15 @@ def detectable(
     error, freedom = _unit_error(n, m, pairing), _freedom(n, m, pairing)
     size: float = brentq(lambda d: _found(d / error, freedom, level / family) - power, 0.0, 1e4 * error)
     return size
+
+
+def probability(
+    size: float, n: int, m: int, family: int = 1, pairing: Pairing = "independent", level: float = ALPHA
+) -> float:
+    """How often a true difference of so many standard deviations is found; 0 where the design cannot decide."""
+    if not can_decide(n, m, family, pairing, level):
+        return 0.0
+    return float(_found(size / _unit_error(n, m, pairing), _freedom(n, m, pairing), level / family))
 
 
 def equivalence_spread(

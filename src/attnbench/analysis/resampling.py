@@ -21,6 +21,8 @@ FLAT = 1e-7
 
 Pairing = Literal["independent", "paired"]
 Values = Sequence[float] | np.ndarray
+Stratum = tuple[Values, Values, float]
+"""Values of an arm and of the baseline in one cell of several, and the weight of their difference in the sum."""
 
 
 def permutation_p(values: Values, baseline: Values) -> float:
@@ -90,6 +92,38 @@ def flipped_t(differences: Values, looks: Sequence[int]) -> np.ndarray:
     sums, scale = np.cumsum(signs * gaps, 1)[:, ends], np.sqrt(np.cumsum(gaps**2))[ends]
     found: np.ndarray = np.abs(sums) / np.where(scale > 0, scale, 1.0)
     return found
+
+
+def stratified_p(strata: Sequence[Stratum], pairing: Pairing = "independent") -> float:
+    """Two-sided p of the weighted sum of differences of means, regrouped within each stratum; nan for an empty one.
+
+    All combinations of regroupings are counted where they are no more than those of 10 + 10 values; else 99,999 are
+    drawn with a fixed seed. Paired values change signs instead of groups.
+    """
+    sides = [(np.asarray(one, float), np.asarray(two, float), weight) for one, two, weight in strata]
+    if not all(len(one) and len(two) for one, two, _ in sides):
+        return math.nan
+    if pairing == "paired":
+        return sign_flip_p(np.concatenate([weight * (one - two) / len(one) for one, two, weight in sides]))
+    sizes = [(len(one), len(two)) for one, two, _ in sides]
+    counted = math.prod(math.comb(n + m, n) for n, m in sizes) <= math.comb(2 * EXACT_UP_TO, EXACT_UP_TO)
+    rng, sums = np.random.default_rng(0), np.zeros(1 if counted else RESAMPLES)
+    for one, two, weight in sides:
+        own = weight * _regrouped_gaps(one, two)
+        sums = np.add.outer(sums, own).ravel() if counted else sums + rng.choice(own, RESAMPLES)
+    observed = abs(sum(weight * float(one.mean() - two.mean()) for one, two, weight in sides))
+    spans = sum(abs(weight) * float(np.ptp(np.concatenate([one, two]))) for one, two, weight in sides)
+    far = int((np.abs(sums) >= observed - TIE * spans).sum())
+    return far / len(sums) if counted else (far + 1) / (len(sums) + 1)
+
+
+def _regrouped_gaps(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Differences of means of two groups regrouped: of all regroupings, or of as many as are drawn."""
+    n, m, pooled = len(one), len(two), np.concatenate([one, two])
+    pooled = (1 / n + 1 / m) * (pooled - pooled.mean())  # sums up to 0: the first group says it all
+    (masks,) = regroupings(((n, m),))
+    gaps: np.ndarray = masks @ pooled
+    return np.concatenate([gaps, -gaps]) if n == m else gaps
 
 
 def crossed_draws(right: np.ndarray, stream: int) -> np.ndarray:

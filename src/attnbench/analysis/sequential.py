@@ -23,8 +23,8 @@ SHAPE = 2.0
 
 
 @dataclass(frozen=True)
-class Looks:
-    """When verdicts are given, and how much of the error is spent by then."""
+class Spending:
+    """How the looks of a study share the error."""
 
     seeds: tuple[int, ...]
     """Seeds an arm at each look, growing."""
@@ -34,13 +34,13 @@ class Looks:
     """Whether the looks were declared before the first run."""
 
     @classmethod
-    def plan(cls, seeds: Sequence[int]) -> "Looks":
-        """Looks declared beforehand; the last one spends what is left."""
+    def plan(cls, seeds: Sequence[int]) -> "Spending":
+        """Spending declared beforehand; the last one spends what is left."""
         return cls(tuple(seeds), tuple((n / seeds[-1]) ** SHAPE for n in seeds))
 
     @classmethod
-    def open(cls, seeds: Sequence[int]) -> "Looks":
-        """Looks as they came: the first spends four fifths, each later one half of what is left."""
+    def open(cls, seeds: Sequence[int]) -> "Spending":
+        """Spending as they came: the first spends four fifths, each later one half of what is left."""
         return cls(tuple(seeds), tuple(1 - (1 - FIRST) / 2**k for k in range(len(seeds))), planned=False)
 
     @property
@@ -48,11 +48,11 @@ class Looks:
         """What each look alone may spend."""
         return np.diff(self.spent, prepend=0.0)
 
-    def first(self, count: int) -> "Looks":
+    def first(self, count: int) -> "Spending":
         """The first few of them."""
-        return Looks(self.seeds[:count], self.spent[:count], self.planned)
+        return Spending(self.seeds[:count], self.spent[:count], self.planned)
 
-    def merged(self, reachable: Callable[[int], float], level: float) -> "Looks":
+    def merged(self, reachable: Callable[[int], float], level: float) -> "Spending":
         """Without the looks whose part of `level` is below the smallest p at their seeds: the next one gets it.
 
         Args:
@@ -63,7 +63,7 @@ class Looks:
         for n, spent in zip(self.seeds, self.spent, strict=True):
             if reachable(n) <= level * (spent - (kept[-1][1] if kept else 0.0)):
                 kept.append((n, spent))
-        return Looks(tuple(n for n, _ in kept), tuple(spent for _, spent in kept), self.planned)
+        return Spending(tuple(n for n, _ in kept), tuple(spent for _, spent in kept), self.planned)
 
 
 def permutation_p_over(

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -13,7 +13,7 @@ from attnbench.analysis.course import Course, Reading
 from attnbench.analysis.measure import ACCURACY, Measure
 from attnbench.analysis.power import fewest_seeds, further_seeds
 from attnbench.analysis.resampling import Pairing, crossed_draws
-from attnbench.analysis.sequential import Looks, nominal_level
+from attnbench.analysis.sequential import Spending, nominal_level
 from attnbench.analysis.stats import (
     ALPHA,
     Correlation,
@@ -26,8 +26,10 @@ from attnbench.analysis.stats import (
     holm,
     superiority,
 )
+from attnbench.spec.study import Study
 
 Kind = Literal["better", "worse", "equivalent", "undecided"]
+Failures = Literal["worst", "drop"]
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,16 @@ class Plan:
     """Whether equal seeds are pairs."""
     looks: tuple[int, ...] | Literal["any"] | None = None
     """At how many seeds an arm there are verdicts; `any`: after each; None: once, at all that are planned."""
-    failures: Literal["worst", "drop"] = "worst"
+    failures: Failures = "worst"
     """What a failed run scores: chance level, or nothing, it is left out."""
+    tuned: tuple[str, ...] = ()
+    """Fields of a run in which each arm has values of its own."""
+
+    @classmethod
+    def of(cls, study: Study) -> "Plan":
+        """What a study's file declares."""
+        looks = tuple(study.looks) if isinstance(study.looks, list) else study.looks
+        return cls(study.baseline, study.margin, study.pairing, looks, study.failures, tuple(study.tuned))
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,14 @@ class Sample:
     stream: int = 0
     """Which seeds the bootstrap draws: arms with the same stream have theirs drawn together."""
     measure: Measure = ACCURACY
+    failed: frozenset[int] = frozenset()
+    """Seeds whose runs failed: they score chance level, and what they predict is no class."""
+
+    def by(self, failures: Failures) -> "Sample":
+        """What is analysed of it under a plan's rule for failed runs."""
+        if failures == "worst" or not self.failed:
+            return self
+        return replace(self.at([seed for seed in self.seeds if seed not in self.failed]), stream=self.stream)
 
     @property
     def merits(self) -> np.ndarray:
@@ -81,32 +99,57 @@ class Sample:
         """The runs of some of its seeds, to be drawn together with those of another arm."""
         rows = [self.seeds.index(seed) for seed in seeds]
         kept = None if self.predicted is None else self.predicted[rows]
-        return replace(self, seeds=tuple(seeds), values=self.values[rows], predicted=kept, stream=0)
+        failed = self.failed.intersection(seeds)
+        return replace(self, seeds=tuple(seeds), values=self.values[rows], predicted=kept, stream=0, failed=failed)
 
     @cached_property
     def draws(self) -> np.ndarray | None:
         """Bootstrap means over seeds and images; None where predictions are missing or one seed cannot tell."""
         if self.predicted is None or len(self.seeds) < 2:
             return None
-        return crossed_draws(100.0 * (self.predicted == self.labels), self.stream)
+        right = 100.0 * (self.predicted == self.labels)
+        for row in (self.seeds.index(seed) for seed in self.failed):
+            right[row] = self.values[row]  # as if by chance on each image
+        return crossed_draws(right, self.stream)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Why there is no verdict yet: at the next look every arm that is open must have so many seeds."""
+
+    at: int
+    """Seeds an arm at the next look."""
+    done: int
+    """How many of them the arm with the fewest has."""
+    arm: str
+    """That arm."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a sequence of looks has come."""
+    """The looks so far, the present one included."""
 
-    looks: Looks | None
-    """Up to and with the present one; None where every run is a look."""
-    sizes: Sequence[Sequence[tuple[int, int]]]
-    """For each arm: how many runs of it and of the baseline each of these looks has seen."""
+    spending: Spending | None
+    """How they share the error; None where every run is a look."""
+    arms: Sequence[Sequence[Container[int]]]
+    """Of each look the seeds of each arm."""
+    other: Sequence[Container[int]]
+    """Of each look the seeds of what they are compared with."""
     settled: Sequence[tuple[float, float]] = ()
     """Both p values, uncorrected, of each arm that was decided before: they stay in the family."""
 
     @classmethod
-    def once(cls, pairs: "Sequence[tuple[Sample, Sample]]") -> "Progress":
+    def once(cls, arms: "Sequence[Sample]", other: "Sample") -> "Progress":
         """One look at everything, which spends the whole error."""
-        sizes = [(len(one.seeds), len(two.seeds)) for one, two in pairs]
-        return cls(Looks.plan([max(1, *(min(size) for size in sizes))]), [[size] for size in sizes])
+        most = max(1, *(min(len(arm.seeds), len(other.seeds)) for arm in arms))
+        return cls(Spending.plan([most]), [[arm.seeds for arm in arms]], [other.seeds])
+
+    def sizes(self, one: "Sample", two: "Sample", place: int) -> tuple[tuple[int, int], ...]:
+        """How many runs of the arm at a place and of the other each look has seen."""
+        return tuple(
+            (sum(seed in arms[place] for seed in one.seeds), sum(seed in other for seed in two.seeds))
+            for arms, other in zip(self.arms, self.other, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -123,14 +166,16 @@ class Verdict:
     family: int
     """Comparisons that share the 5 % error."""
     margin: float
-    looks: Looks | None = None
-    """The looks that share the error, up to and with that of the verdict; None where every run is a look."""
+    spending: Spending | None = None
+    """How the looks up to that of the verdict share the error; None where every run is a look."""
     alone: Reading | None = None
     """The p values of this comparison alone, over all looks, and how many runs it is about."""
     needed: int | None = None
     """Where undecided because no outcome could have decided: the fewest seeds an arm at which one could."""
     further: int | None = None
     """Where undecided: about how many more seeds an arm decide; None where a thousand in all do not, or unknown."""
+    waiting: Waiting | None = None
+    """Where undecided because there is no verdict at these results: for what it waits."""
 
     @property
     def within_margin(self) -> bool:
@@ -175,20 +220,20 @@ class Contrast:
 def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan, progress: Progress | None = None) -> list[Contrast]:
     """Every arm against `other`: one family, whose two kinds of tests are each corrected by Holm's method.
 
+    Failed runs are analysed by the plan's rule.
+
     Args:
         arms, other: their runs in the order in which they came.
-        progress: at which look they are seen; None for the one and only.
+        progress: the looks up to that at which they are seen; None for one look at everything.
     """
     if not arms:
         return []
+    progress = progress or Progress.once(arms, other)
+    arms, other = [arm.by(plan.failures) for arm in arms], other.by(plan.failures)
     matched = [_paired(arm, other) for arm in arms]
     pairs = matched if plan.pairing == "paired" else [(arm, other) for arm in arms]
-    progress = progress or Progress.once(pairs)
-    courses = [
-        Course(one.values, two.values, tuple(sizes), progress.looks, plan.margin, plan.pairing, one.measure.step)
-        for (one, two), sizes in zip(pairs, progress.sizes, strict=True)
-    ]
-    readings = [course.reading() for course in courses]
+    courses = [_course(one, two, plan, progress, place) for place, (one, two) in enumerate(pairs)]
+    readings = [_reading(*pair, plan, progress, place) for place, pair in enumerate(pairs)]
     settled = progress.settled
     family = len(arms) + len(settled)
     adjusted = holm([*(reading.p_value for reading in readings), *(p for p, _ in settled)])
@@ -200,7 +245,7 @@ def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan, progress: Progr
             other=two.name,
             difference=gap,
             new_images=_new_images(one, two, plan.pairing),
-            verdict=_verdict(one, two, gap, (p, same), reading, plan, progress.looks, family),
+            verdict=_verdict(one, two, gap, (p, same), reading, plan, progress.spending, family),
             pairing=plan.pairing,
             correlation=correlation(*(sample.values for sample in equal_seeds)),
             superiority=superiority([(one.merits, two.merits)]),
@@ -227,6 +272,28 @@ def _new_images(one: Sample, two: Sample, pairing: Pairing) -> Estimate | None:
     )
 
 
+def _course(one: Sample, two: Sample, plan: Plan, progress: Progress, place: int) -> Course:
+    sizes = progress.sizes(one, two, place)
+    return Course(one.values, two.values, sizes, progress.spending, plan.margin, plan.pairing, one.measure.step)
+
+
+def _reading(one: Sample, two: Sample, plan: Plan, progress: Progress, place: int) -> Reading:
+    """Both p values; where failed runs of the baseline make an arm look better, also without them: the larger ones."""
+    found = _course(one, two, plan, progress, place).reading()
+    if not two.failed or one.merits.mean() <= two.merits.mean():
+        return found
+    spared = two.by("drop")
+    pair = _paired(one, spared) if plan.pairing == "paired" else (one, spared)
+    without = _course(*pair, plan, progress, place).reading()
+    p, same = (max(known) for known in zip(_both(found), _both(without), strict=True))
+    return replace(found, p_value=p, equivalence_p=same)
+
+
+def _both(reading: Reading) -> tuple[float, float]:
+    """Its p values, 1 where there is none."""
+    return tuple(1.0 if math.isnan(p) else p for p in (reading.p_value, reading.equivalence_p))  # type: ignore[return-value]
+
+
 def _verdict(
     one: Sample,
     two: Sample,
@@ -234,7 +301,7 @@ def _verdict(
     adjusted: tuple[float, float],
     alone: Reading,
     plan: Plan,
-    looks: Looks | None,
+    spending: Spending | None,
     family: int,
 ) -> Verdict:
     p, same = adjusted
@@ -243,35 +310,39 @@ def _verdict(
         kind = "better" if (gap.mean > 0) == one.measure.higher_is_better else "worse"
     elif same < ALPHA:
         kind = "equivalent"
-    found = Verdict(kind, p, same, family, plan.margin, looks, alone)
+    found = Verdict(kind, p, same, family, plan.margin, spending, alone)
     if kind != "undecided":
         return found
-    needed = fewest_seeds(looks, family, plan.pairing)
-    return replace(found, needed=needed, further=_further(one, two, plan, looks, family))
+    needed = fewest_seeds(spending, family, plan.pairing)
+    return replace(found, needed=needed, further=_further(one, two, plan, spending, family))
 
 
-def _further(one: Sample, two: Sample, plan: Plan, looks: Looks | None, family: int) -> int | None:
+def _further(one: Sample, two: Sample, plan: Plan, spending: Spending | None, family: int) -> int | None:
     """How many more seeds an arm decide: at one more look, or in a study like this one that is planned anew."""
     _, error, freedom = contrast(one.values, two.values, plan.pairing, one.measure.step)
-    if math.isnan(error) or looks is None:
+    if math.isnan(error) or spending is None:
         return None
     seeds = min(len(one.seeds), len(two.seeds))
     if plan.pairing == "paired":
         spread = error * math.sqrt(seeds)
     else:
         spread = math.sqrt((one.values.var(ddof=1) + two.values.var(ddof=1)) / 2)
-    levels = None if looks.planned else functools.partial(_levels_later, looks.seeds, family)
+    levels = None if spending.planned else functools.partial(_levels_later, spending.seeds, family)
     return further_seeds(spread, freedom, seeds, plan.margin, family, plan.pairing, levels)
 
 
 def _levels_later(seen: tuple[int, ...], family: int, seeds: int) -> tuple[float, float]:
     """Levels of the tests of difference and of equivalence at a look that comes after those seen."""
-    looks = Looks.open([*(n for n in seen if n < seeds), seeds])
-    differs, same = (nominal_level(looks.seeds, looks.parts, ALPHA / family, sides) for sides in (2, 1))
-    return differs, same
+    later = Spending.open([*(n for n in seen if n < seeds), seeds])
+    return (
+        nominal_level(later.seeds, later.parts, ALPHA / family, 2),
+        nominal_level(later.seeds, later.parts, ALPHA / family, 1),
+    )
 
 
 def _churn(one: Sample, two: Sample) -> Estimate | None:
-    if one.predicted is None or two.predicted is None or not one.seeds:
+    said = [seed for seed in one.seeds if seed not in one.failed | two.failed]
+    one, two = one.at(said), two.at(said)
+    if one.predicted is None or two.predicted is None or not said:
         return None
     return churn(one.predicted, two.predicted)

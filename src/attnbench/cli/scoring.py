@@ -28,7 +28,7 @@ def verdict(
     """Give verdicts on scores of runs that were trained elsewhere: a CSV file, an MLflow experiment, or ultralytics.
 
     Args:
-        source: A CSV file with columns arm, seed, score (and cell, unit, higher_is_better), or ultralytics folders.
+        source: A CSV file (columns arm, seed, score; cell, unit, higher_is_better), or a folder of ultralytics runs.
         baseline: The arm that every other is compared with (default: the one called none or baseline).
         margin: The largest difference that does not matter, in the scores' unit (default: 1 point, 0.01 of shares).
         pairing: Whether equal seeds are pairs.

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from attnbench.analysis.cells import Arm, Cell
-from attnbench.analysis.comparison import Comparison, across
+from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.costs import CLOCKS, clock, costs
 from attnbench.analysis.stats import Estimate
+from attnbench.report.across import HEADS, across_figures, sections
 from attnbench.report.evidence import QUALITY, Quality, decomposition
 from attnbench.report.figures import Figure
 from attnbench.report.tables import WHY, caption, margins
-from attnbench.report.text import columns, entries, interval, sentence, signed, spread
+from attnbench.report.text import changed, columns, entries, interval, sentence, signed, spread
 
 HERE = Path(__file__).parent
 SAME = ("dataset", "attention", "backbone", "seed", "site", "stages", "every", "init")
@@ -33,16 +34,20 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     cells = [_cell(cell, own, drawn) for cell, own, drawn in zip(comparison.cells, qualities, figures, strict=True)]
+    over = across_figures(comparison)
     return templates.get_template("page.html").render(
         comparison=comparison,
         caption=caption(comparison),
+        changed=changed(comparison),
         heads=["data set" if comparison.recorded else "cell", *columns(comparison)],
         margin=margins(comparison),
         why=WHY,
         quality_heads=["attention", *QUALITY.values()],
         cells=cells,
-        across=_across(comparison),
-        specs={figure.name: _spoken(figure) for drawn in figures for figure in drawn},
+        across=sections(comparison),
+        across_heads=HEADS,
+        across_figures=over,
+        specs={figure.name: _spoken(figure) for drawn in (*figures, over) for figure in drawn},
         style=(HERE / "page.css").read_text(),
         script=(HERE / "page.js").read_text(),
         vega=vl_convert.javascript_bundle(),  # type: ignore[call-arg]
@@ -102,9 +107,10 @@ def _row(arm: Arm) -> list[tuple[str, object, str]]:
 
 def _runs(arm: Arm) -> list[tuple[object, ...]]:
     """Each run's id, where it has one, its arm, seed and score."""
-    ids: list[tuple[str, ...]] = [(record.id,) for record in arm.records] or [()] * arm.score.n
-    scores = zip(ids, arm.sample.seeds, arm.values, strict=True)
-    return [(*own, arm.name, seed, value) for own, seed, value in scores]
+    return [
+        (*([record.id if record else "failed"] if arm.records or arm.failed else []), arm.name, seed, value)
+        for seed, value, record in arm.runs
+    ]
 
 
 _FRONT = {True: "yes", False: "", None: "control"}
@@ -166,11 +172,3 @@ def _packages(environment: dict[str, Any]) -> str:
 
 def _distinct(values: Iterable[object]) -> str:
     return " | ".join(dict.fromkeys(value if isinstance(value, str) else json.dumps(value) for value in values))
-
-
-def _across(comparison: Comparison) -> list[list[str]]:
-    """One row per mechanism that was compared in several cells."""
-    return [
-        [each.arm, str(each.superiority.n), _with_interval(each.superiority), f"{each.rank:.2f}"]
-        for each in across(comparison)
-    ]

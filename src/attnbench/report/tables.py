@@ -8,8 +8,9 @@ from attnbench.analysis.cells import Cell
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.stats import Difference, Estimate
 from attnbench.analysis.verdicts import Contrast
+from attnbench.report.across import HEADS, Section, csv_rows, sections
 from attnbench.report.evidence import QUALITY, Quality, decomposition
-from attnbench.report.text import arm_row, columns, points, sentence, signed, spread
+from attnbench.report.text import arm_row, changed, columns, kind, points, sentence, signed, spread
 from attnbench.store.runs import RunRecord
 
 RECORDED = (
@@ -38,18 +39,23 @@ _TESTS = {
 
 
 def write_csv(comparison: Comparison, qualities: Sequence[Sequence[Quality]], folder: Path) -> list[Path]:
-    """Write `cells.csv`, a row per arm, and `runs.csv`, a row per run; returns their paths."""
-    files = [folder / "cells.csv", folder / "runs.csv"]
-    _write(files[0], _cell_rows(comparison, qualities))
-    _write(files[1], _run_rows(comparison))
-    return files
+    """Write `cells.csv`, a row per arm, `runs.csv`, a row per run, and for several cells `across.csv`; their paths."""
+    rows = {"cells": _cell_rows(comparison, qualities), "runs": _run_rows(comparison)}
+    if comparison.across:
+        rows["across"] = csv_rows(comparison)
+    for name, each in rows.items():
+        _write(folder / f"{name}.csv", each)
+    return [folder / f"{name}.csv" for name in rows]
 
 
 def markdown(comparison: Comparison) -> str:
     """The whole report as one page."""
     parts = [f"# {_plain(comparison.name)}\n", body(comparison)]
+    parts += ["\n".join(_across(section)) for section in sections(comparison)]
     if comparison.missing:
         parts.append(f"**{comparison.missing} runs of this study are not done yet.**\n")
+    if comparison.changes:
+        parts.append(f"**{_plain(changed(comparison))}**\n")
     parts += [f"**Warning:** {_plain(warning)}.\n" for warning in comparison.warnings]
     return "\n".join(parts)
 
@@ -85,12 +91,22 @@ def verdicts(comparison: Comparison) -> list[str]:
 
 
 def _table(cell: Cell, heads: list[str]) -> list[str]:
-    costs = [[format(arm.records[0].cost["parameters"], ",")] if arm.records else [] for arm in cell.arms]
-    rows = [[_plain(arm.name), *arm_row(arm)[1:], *cost] for arm, cost in zip(cell.arms, costs, strict=True)]
-    shown = [*map(_plain, heads), *["parameters"] * bool(costs[0])]
+    costs = [format(arm.records[0].cost["parameters"], ",") if arm.records else "-" for arm in cell.arms]
+    rows = [
+        [_plain(arm.name), *arm_row(arm)[1:], *[cost] * cell.recorded]
+        for arm, cost in zip(cell.arms, costs, strict=True)
+    ]
+    shown = [*map(_plain, heads), *["parameters"] * cell.recorded]
     lines = [f"**{_plain(cell.name)}**: {_plain(cell.about)}.", "", _line(shown)]
     lines.append("|".join(["", *(":--" if head in WORDS else "--:" for head in shown), ""]))
     return [*lines, *map(_line, rows), ""]
+
+
+def _across(section: Section) -> list[str]:
+    """What cells say together: sentences, the table, and what so few data sets cannot say."""
+    lines = [f"## {_plain(section.title)}", "", *(f"* {_plain(text)}" for text in section.sentences), ""]
+    lines += [_line(HEADS), f"|:--|{'--:|' * (len(HEADS) - 1)}", *(_line(map(_plain, row)) for row in section.rows)]
+    return [*lines, "", _plain(section.caption), "", *(f"* {_plain(text)}." for text in section.limits), ""]
 
 
 def _line(texts: Iterable[str]) -> str:
@@ -120,6 +136,7 @@ def _cell_rows(comparison: Comparison, qualities: Sequence[Sequence[Quality]]) -
                 "cell": cell.name,
                 first: arm.name,
                 "n": arm.score.n,
+                "failed": len(arm.failed),
                 score: arm.score.mean,
                 **_bounds(score, arm.score),
                 **(_bounds(f"{score}_new_images", arm.new_images) if recorded else {}),
@@ -140,7 +157,7 @@ def _compared(found: Contrast | None, recorded: bool) -> dict[str, object]:
         "equivalence_p_holm": verdict.equivalence_p if verdict else "",
         "margin": verdict.margin if verdict else "",
         "family": verdict.family if verdict else "",
-        "verdict": verdict.kind if verdict else "",
+        "verdict": kind(verdict) if verdict else "",
         "further_seeds": verdict.further if verdict and verdict.further is not None else "",
         "correlation": found.correlation.r if found else "",
         "pairing_saved": found.correlation.saved if found else "",
@@ -156,10 +173,10 @@ def _run_rows(comparison: Comparison) -> Iterable[dict[str, object]]:
     first, _, score, *_ = columns(comparison)
     for cell in comparison.cells:
         for arm in cell.arms:
-            runs = zip(arm.sample.seeds, arm.values, arm.records or [None] * arm.score.n, strict=True)
-            for seed, value, record in runs:
+            for seed, value, record in arm.runs:
                 row = {"cell": cell.name, first: arm.name, "seed": seed, score: value}
-                yield {"id": record.id, **row, **_cost(record)} if record else row
+                id_ = {"id": record.id if record else "failed"} if arm.records or arm.failed else {}
+                yield {**id_, **row, **(_cost(record) if record else {})}
 
 
 def _cost(record: RunRecord) -> dict[str, object]:
@@ -175,7 +192,7 @@ def _cost(record: RunRecord) -> dict[str, object]:
 def _write(file: Path, rows: Iterable[dict[str, object]]) -> None:
     listed = list(rows)
     with file.open("w", newline="") as target:
-        writer = csv.DictWriter(target, list(listed[0]) if listed else ["cell"])
+        writer = csv.DictWriter(target, list(dict.fromkeys(name for row in listed for name in row)) or ["cell"])
         writer.writeheader()
         writer.writerows({name: _inert(value) for name, value in row.items()} for row in listed)
 

@@ -1,15 +1,23 @@
 """An arm of a comparison: a mechanism at a place, told apart by a key and shown by a label."""
 
+import hashlib
+import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference
+from attnbench.spec.run import LATER
 
 FIELDS = ("attention", "site", "stages", "every", "init")
 """Fields of a run that belong to its arm; all others are shared by the arms of a cell."""
+TUNABLE = frozenset(
+    {"batch_size", "optimizer", "lr", "weight_decay", "momentum", "schedule", "warmup", "augment"}
+    | {"label_smoothing", "averaging", "progressive"}
+)
+"""Fields of a recipe, in which arms that were tuned one by one may have values of their own."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,11 @@ class ArmKey:
             version=form["versions"]["attention"],
         )
 
+    @property
+    def text(self) -> str:
+        """All of it, for files; no two arms share it."""
+        return self.label(None) + (f" version={self.version}" if self.version != 1 else "")
+
     def label(self, own_site: str | None) -> str:
         """The mechanism, with its place where that is not its own (`own_site`); for display only."""
         parts = [f"site={self.site}"] if self.site not in (None, own_site) else []
@@ -49,6 +62,23 @@ class ArmKey:
     def beside(self, attention: str) -> "ArmKey":
         """Another mechanism at the same place, of whatever version."""
         return replace(self, attention=attention, version=0)
+
+
+def shared(form: Mapping[str, Any], tuned: Collection[str] = ()) -> dict[str, object]:
+    """What the arms of a cell have in common, of the canonical form of one of its runs.
+
+    Args:
+        tuned: fields in which each arm has values of its own.
+    """
+    whole = {**form, **{name: form.get(name, nothing) for name, nothing in LATER.items()}}
+    kept = {name: value for name, value in whole.items() if name not in (*FIELDS, *tuned, "seed", "versions")}
+    return kept | {f"{name} version": v for name, v in form["versions"].items() if name != "attention"}
+
+
+def cell_key(common: Mapping[str, object]) -> str:
+    """A cell as files name it: data set, backbone, and a hash of all that its arms have in common."""
+    text = json.dumps(common, sort_keys=True)
+    return f"{common['dataset']}, {common['backbone']}, {hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def labels(own_sites: Mapping[ArmKey, str | None]) -> dict[ArmKey, str]:
@@ -70,6 +100,11 @@ K = TypeVar("K", bound=Key)
 def mechanism(key: Key) -> str | None:
     """The mechanism of an arm, in the one spelling; None for what was trained elsewhere."""
     return key.attention if isinstance(key, ArmKey) else None
+
+
+def text_of(key: Key) -> str:
+    """An arm as files name it."""
+    return key.text if isinstance(key, ArmKey) else key
 
 
 def meant(text: str, arms: Mapping[K, str]) -> K:
