@@ -98,7 +98,7 @@ def _spans(arm: Arm, here: Estimate | Difference, new: Estimate | None, plus: bo
     """The intervals for this test set and, where there may be predictions, for new images."""
     places = arm.sample.measure.decimals
     known = [Entry(spread(here, plus, places), here.low)]
-    return [*known, Entry(spread(new, plus, places), new.low if new else "")] if arm.records or arm.failed else known
+    return [*known, Entry(spread(new, plus, places), new.low if new else "")] if arm.recorded else known
 
 
 def sentence(contrast: Contrast, cell: Cell) -> str:
@@ -126,10 +126,9 @@ def failures(arm: Arm, rule: Failures) -> str:
     count = len(arm.failed)
     if rule == "drop":
         return f"{count} of {arm.results} runs of {arm.name} failed and {'are' if count > 1 else 'is'} left out"
-    chance = min(arm.values)
-    return (
-        f"{count} of {arm.results} runs of {arm.name} failed and score{'s' * (count == 1)} chance level, {chance:.3g} %"
-    )
+    what = f"{'chance level, ' * arm.recorded}{arm.values[arm.sample.seeds.index(arm.failed[0])]:.3g}"
+    unit = f" {arm.sample.measure.unit}".rstrip()
+    return f"{count} of {arm.results} runs of {arm.name} failed and score{'s' * (count == 1)} {what}{unit}"
 
 
 def _failures(contrast: Contrast, cell: Cell) -> str:
