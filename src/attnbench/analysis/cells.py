@@ -37,6 +37,11 @@ class Arm:
     """Results beyond the look that decided it."""
 
     @property
+    def recorded(self) -> bool:
+        """Whether its runs were trained here, so that more than scores may be known of them."""
+        return isinstance(self.key, ArmKey)
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """Those of the results that its verdict is about, with those that are left out because they failed."""
         return tuple(sorted({*self.sample.seeds, *self.failed}))
@@ -96,7 +101,7 @@ class Cell:
 
     @property
     def recorded(self) -> bool:
-        """Whether more than scores is known of its runs: their records."""
+        """Whether its runs were trained here, so that more than scores is known of them: their records."""
         return any(arm.records for arm in self.arms)
 
     def arm(self, asked: str) -> Arm:

@@ -106,11 +106,10 @@ def _row(arm: Arm) -> list[tuple[str, object, str]]:
 
 
 def _runs(arm: Arm) -> list[tuple[object, ...]]:
-    """Each run's id, where it has one, its arm, seed and score."""
-    return [
-        (*([record.id if record else "failed"] if arm.records or arm.failed else []), arm.name, seed, value)
-        for seed, value, record in arm.runs
-    ]
+    """Each run's id, or where it was not trained here nothing; its arm, seed and score."""
+    if not arm.recorded:
+        return [(arm.name, seed, f"{value}{' (failed)' * (seed in arm.failed)}") for seed, value, _ in arm.runs]
+    return [(record.id if record else "failed", arm.name, seed, value) for seed, value, record in arm.runs]
 
 
 _FRONT = {True: "yes", False: "", None: "control"}

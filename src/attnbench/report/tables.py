@@ -181,8 +181,10 @@ def _run_rows(comparison: Comparison) -> Iterable[dict[str, object]]:
         for arm in cell.arms:
             for seed, value, record in arm.runs:
                 row = {"cell": cell.name, first: arm.name, "seed": seed, score: value}
-                id_ = {"id": record.id if record else "failed"} if arm.records or arm.failed else {}
-                yield {**id_, **row, **(_cost(record) if record else {})}
+                if arm.recorded:
+                    yield {"id": record.id if record else "failed", **row, **(_cost(record) if record else {})}
+                else:
+                    yield {**row, "failed": seed in arm.failed}
 
 
 def _cost(record: RunRecord) -> dict[str, object]:

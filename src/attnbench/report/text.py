@@ -98,7 +98,7 @@ def _spans(arm: Arm, here: Estimate | Difference, new: Estimate | None, plus: bo
     """The intervals for this test set and, where there may be predictions, for new images."""
     places = arm.sample.measure.decimals
     known = [Entry(spread(here, plus, places), here.low)]
-    return [*known, Entry(spread(new, plus, places), new.low if new else "")] if arm.records or arm.failed else known
+    return [*known, Entry(spread(new, plus, places), new.low if new else "")] if arm.recorded else known
 
 
 def sentence(contrast: Contrast, cell: Cell) -> str:
@@ -127,8 +127,8 @@ def failures(arm: Arm, rule: Failures) -> str:
     said = f"{len(arm.failed)} of {len(arm.seeds)} runs of {arm.name} failed and"
     if rule == "drop":
         return f"{said} {'are' if several else 'is'} left out"
-    chance = arm.values[arm.sample.seeds.index(arm.failed[0])]
-    return f"{said} {'score' if several else 'scores'} chance level, {chance:.3g} %"
+    worst = f"{arm.values[arm.sample.seeds.index(arm.failed[0])]:.3g} {arm.sample.measure.unit}".rstrip()
+    return f"{said} {'score' if several else 'scores'} {'chance level, ' * arm.recorded}{worst}"
 
 
 def _failures(contrast: Contrast, cell: Cell) -> str:
