@@ -97,7 +97,8 @@ class Cell:
     @property
     def dataset(self) -> str:
         """Whose images its runs saw; a cell of scores is taken for a data set of its own."""
-        return str(self.arms[0].records[0].canonical["dataset"]) if self.recorded else self.name
+        records = (record for arm in self.arms for record in arm.records)
+        return next((str(record.canonical["dataset"]) for record in records), self.name)
 
     @property
     def recorded(self) -> bool:
