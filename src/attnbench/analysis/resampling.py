@@ -1,4 +1,4 @@
-"""Resampling: exact tests by regrouping and by sign flips, and the crossed bootstrap's variance; arrays in, numbers out."""
+"""Exact tests by regrouping and by sign flips, and the variance of a crossed bootstrap: arrays in, numbers out."""
 
 import functools
 import itertools
