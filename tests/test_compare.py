@@ -68,7 +68,7 @@ def cell(store: Path, pairing: str) -> Cell:
 
 def arms(comparison: Comparison) -> list[list[tuple[str, int]]]:
     """For each cell the arms and how many runs each has."""
-    return [[(arm.name, arm.accuracy.n) for arm in cell.arms] for cell in comparison.cells]
+    return [[(arm.name, arm.score.n) for arm in cell.arms] for cell in comparison.cells]
 
 
 # What is pooled
@@ -81,8 +81,8 @@ def test_runs_that_differ_in_mechanism_and_seed_are_one_cell_with_the_baseline_f
     assert not found.warnings
 
 
-def test_an_arm_holds_its_accuracies_in_the_order_of_the_seeds():
-    assert compare(reversed(records())).cells[0].arm("SE()").accuracies == ACCURACY["se"]
+def test_an_arm_holds_its_scores_in_the_order_of_the_seeds():
+    assert compare(reversed(records())).cells[0].arm("SE()").values == ACCURACY["se"]
 
 
 OTHER = [{"epochs": 4}, {"lr": 0.5}, {"backbone": "resnet20"}, {"test_limit": 9}, {"tta": "flip"}, {"progressive": 0.5}]
@@ -136,14 +136,15 @@ def test_two_versions_of_a_mechanism_are_not_pooled_in_silence(version):
     assert found.warnings or len(found.cells[0].arms) == 3
 
 
-def test_a_study_counts_its_own_done_runs_and_says_how_many_are_missing():
+def test_a_study_counts_its_own_results_and_says_how_many_are_missing():
+    """A run that failed is a result; one that was never begun is missing."""
     Path("plan.yaml").write_text(PLAN)
     others = records(given={"epochs": 9})
     failed = dataclasses.replace(records("cbam")[0], status="failed")
     found = compare(Study.load("plan.yaml"), stored([*records("none", "se")[:-1], failed, *others]))
-    assert arms(found) == [[("none", 5), ("se", 4)]]
-    assert found.missing == 6
-    assert "**6 runs of this study are not done yet.**" in markdown(found)
+    assert arms(found) == [[("none", 5), ("se", 4), ("cbam", 1)]]
+    assert found.missing == 5
+    assert "**5 runs of this study are not done yet.**" in markdown(found)
 
 
 def test_a_studys_baseline_is_what_the_others_are_compared_with():
@@ -159,10 +160,10 @@ def test_records_have_their_baseline_under_any_spelling():
     assert [(arm.name, arm.contrast is None) for arm in found.cells[0].arms] == [("se", True), ("none", False)]
 
 
-def test_a_failed_run_counts_for_nothing_and_is_named_with_its_reason_and_its_cell():
+def test_a_failed_run_counts_as_declared_and_is_named_with_its_reason_and_its_cell():
     failed = [record("se", 3, 0, {"epochs": n}, status="failed", test={}, error="loss is nan") for n in (3, 4)]
     found = compare([*records("none"), *records("none", given={"epochs": 4}), *failed])
-    assert arms(found) == [[("none", 5)]] * 2
+    assert arms(found) == [[("none", 5), ("se", 1)]] * 2
     assert ["se seed 3 failed: loss is nan" in warning for warning in found.warnings] == [True, True]
     assert len({*found.warnings}) == 2, "nothing tells in which of the two cells the run is missing"
 

@@ -66,6 +66,29 @@ def test_a_number_needs_no_point(number):
     assert load(f"name: s\nbase: {{dataset: digits, lr: {number}}}\n").runs()[0].lr == 0.001
 
 
+@pytest.mark.parametrize(
+    ("keys", "seeds", "looks"),
+    [
+        ("", 1, None),
+        ("looks: [5, 8]", 8, [5, 8]),
+        ("seeds: 9\nlooks: [5, 8]", 9, [5, 8]),
+        ("seeds: [4, 3, 9]\nlooks: [2, 3]", 3, [2, 3]),
+        ("seeds: 4\nlooks: any", 4, "any"),
+    ],
+)
+def test_without_seeds_there_are_as_many_as_the_last_look(keys, seeds, looks):
+    study = load(f"{HEAD}{keys}\n")
+    assert (len(study.seed_list), study.looks) == (seeds, looks)
+
+
+@pytest.mark.parametrize("seeds", ["7", "[0, 1, 2]", "1"])
+def test_a_look_beyond_the_seeds_is_a_mistake_of_the_looks(seeds):
+    for looks in ("[5, 8]", *(["any"] if seeds == "1" else [])):
+        assert [said.split(": ")[:2] for said in mistakes(f"{HEAD}seeds: {seeds}\nlooks: {looks}\n")] == [
+            [f"{FILE}:4", "looks"]
+        ]
+
+
 def test_stages_are_a_list_in_a_file():
     runs = load(HEAD + "grid: {attention: [se], stages: [[1, 2], null]}\nbaseline: se\n").runs()
     assert [spec.stages for spec in runs] == [(1, 2), None]
@@ -127,6 +150,16 @@ margin: .nan
 margin: .inf
 margin: wide
 pairing: pared
+failures: best
+looks: []
+looks: 5
+looks: all
+looks: [1, 5]
+looks: [5, 5]
+looks: [8, 5]
+looks: [5, 8.0]
+looks: [5, true]
+looks: any # how many seeds at most is left open
 recipe: fastt
 baseline: se
 baseline: no ne

@@ -7,6 +7,7 @@ AttnbenchError
 ├── ForeignError      somebody's own code raised something: its line, and its traceback
 ├── BadSpec           a run that cannot be: every mistake of it at once
 ├── BadStudy          a study file that cannot be: every mistake of it at once, with its line
+├── BadScores         scores from elsewhere that cannot be: every mistake of them at once, with its row
 ├── DataProblem       data that are missing, corrupt, or not what they should be
 ├── StoreProblem      a folder of runs that cannot be read or written, or a run that is not there
 └── Diverged          a loss that is not finite (exit code 1: nothing was asked wrongly)
@@ -45,6 +46,13 @@ class BadSpec(AttnbenchError):
 
 class BadStudy(AttnbenchError):
     """For a study file with mistakes: one line each."""
+
+    def __init__(self, mistakes: Iterable[str]) -> None:
+        super().__init__("\n".join(mistakes))
+
+
+class BadScores(AttnbenchError):
+    """For scores of runs made elsewhere with mistakes: one line each."""
 
     def __init__(self, mistakes: Iterable[str]) -> None:
         super().__init__("\n".join(mistakes))

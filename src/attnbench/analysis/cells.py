@@ -1,60 +1,103 @@
-"""A cell: the runs that differ in mechanism and seed only, as arms with their verdicts against the baseline."""
+"""A cell: runs that differ in arm and seed only, as arms with their scores and their verdicts against the baseline."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
 
 from attnbench.analysis.accuracies import accuracy, accuracy_on_new_images
+from attnbench.analysis.looks import History, Stand, follow, unripe
+from attnbench.analysis.measure import Measure
 from attnbench.analysis.stats import Difference, Estimate, estimate
-from attnbench.analysis.verdicts import Contrast, Plan, Sample, contrasts
-from attnbench.catalogue.places import built_in_sentence
+from attnbench.analysis.verdicts import Contrast, Plan, Sample, Waiting, contrasts
 from attnbench.errors import BadReference, StoreProblem
-from attnbench.spec.arm import ArmKey, labels, meant
+from attnbench.spec.arm import ArmKey, K, Key, meant
 from attnbench.store.runs import RunRecord
+
+NOTHING: History[Any] = History()
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A mechanism in a cell, with the accuracy of each seed in percent."""
+    """One of the things that are compared in a cell, with the score of each seed."""
 
-    key: ArmKey
-    name: str
-    """Its label, for display."""
-    records: tuple[RunRecord, ...]
-    accuracy: Estimate
-    """Estimand: this test set."""
+    key: Key
+    sample: Sample = field(repr=False)
+    score: Estimate
+    """Mean over seeds; estimand: this test set."""
     new_images: Estimate | None
     """Estimand: new images; None where predictions are missing."""
     contrast: Contrast | None
     """To the baseline; None for the baseline itself, or where it was not run."""
+    records: tuple[RunRecord, ...] = field(default=(), repr=False)
+    """Of its runs that did not fail, in the order of the seeds; empty where only scores are known."""
+    failed: tuple[int, ...] = ()
+    """Seeds of its runs that failed, whether they score something or are left out."""
+    unused: int = 0
+    """Results beyond the look that decided it."""
+
+    @property
+    def results(self) -> int:
+        """How many results its verdict is about, with those that are left out because they failed."""
+        return len({*self.sample.seeds, *self.failed})
+
+    @property
+    def runs(self) -> list[tuple[int, float, RunRecord | None]]:
+        """Seed, score and, where there is one, record of each run that has a score."""
+        known = {record.spec["seed"]: record for record in self.records}
+        return [(seed, value, known.get(seed)) for seed, value in zip(self.sample.seeds, self.values, strict=True)]
+
+    @property
+    def name(self) -> str:
+        """Its label, for display."""
+        return self.sample.name
 
     @property
     def difference(self) -> Difference | None:
-        """To the baseline, in percentage points; estimand: this test set."""
+        """To the baseline; estimand: this test set."""
         return self.contrast.difference if self.contrast else None
 
     @property
-    def accuracies(self) -> list[float]:
-        """Test accuracy in percent, in the order of the seeds."""
-        return [record.accuracy for record in self.records]
+    def values(self) -> list[float]:
+        """The scores, in the order of the seeds."""
+        return [float(value) for value in self.sample.values]
 
     @property
     def control(self) -> bool:
         """Whether it is `none` or a control rather than an attention mechanism."""
-        return bool(self.records[0].cards["attention"].get("control"))
+        return any(record.cards["attention"].get("control") for record in self.records[:1])
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Runs that differ in mechanism and seed only; the baseline comes first."""
+    """Runs that differ in arm and seed only; the baseline comes first."""
 
     name: str
     arms: tuple[Arm, ...]
     plan: Plan
     baseline: Arm | None
     """None where it has no done run, so that nothing can be compared."""
+    regime: str = ""
+    """What its verdicts are about beside its name, in few words; may be empty."""
+    about: str = ""
+    """The same with everything by which it falls short of the whole."""
+    waiting: Waiting | None = None
+    """For what the arms wait that are not decided; None where there is no further look."""
+
+    @property
+    def measure(self) -> Measure:
+        """What its runs score."""
+        return self.arms[0].sample.measure
+
+    @property
+    def dataset(self) -> str:
+        """Whose images its runs saw; a cell of scores is taken for a data set of its own."""
+        return str(self.arms[0].records[0].canonical["dataset"]) if self.recorded else self.name
+
+    @property
+    def recorded(self) -> bool:
+        """Whether more than scores is known of its runs: their records."""
+        return any(arm.records for arm in self.arms)
 
     def arm(self, asked: str) -> Arm:
         """The arm of that label, or of that mechanism under any spelling.
@@ -70,8 +113,11 @@ class Cell:
 
     def beside(self, arm: Arm, attention: str) -> Arm | None:
         """Another mechanism at the place of an arm, if it was run there."""
+        if not isinstance(arm.key, ArmKey):
+            return None
         wanted = arm.key.beside(attention)
-        return next((one for one in self.arms if one.key.beside(one.key.attention) == wanted), None)
+        known = ((one, one.key) for one in self.arms if isinstance(one.key, ArmKey))
+        return next((one for one, key in known if key.beside(key.attention) == wanted), None)
 
     def between(self, arm: Arm, other: Arm) -> Contrast:
         """Any two arms; two of which neither is the baseline are a family of their own."""
@@ -79,29 +125,57 @@ class Cell:
             return arm.contrast
         if other.contrast is not None and arm is self.baseline:
             return other.contrast.mirrored()
-        return contrasts([_sample(arm.name, arm.records)], _sample(other.name, other.records), self.plan)[0]
+        (found,) = contrasts([arm.sample], other.sample, self.plan)
+        early = self.waiting and any(one.contrast and one.contrast.verdict.waiting for one in (arm, other))
+        return unripe(found, self.waiting) if self.waiting and early else found
 
 
-def cell_of(title: str, records: list[RunRecord], plan: Plan) -> Cell:
-    """Group records that share everything but mechanism and seed into arms, and compare each with the baseline."""
-    members: dict[ArmKey, list[RunRecord]] = defaultdict(list)
-    for record in sorted(records, key=lambda record: record.spec["seed"]):
-        members[ArmKey.of(record.canonical)].append(record)
-    names = labels({key: _own_site(found[0]) for key, found in members.items()})
+def cell_of(
+    name: str,
+    samples: Mapping[K, Sample],
+    plan: Plan,
+    regime: str = "",
+    about: str = "",
+    records: Mapping[K, Sequence[RunRecord]] = MappingProxyType({}),
+    history: History[K] = NOTHING,
+) -> Cell:
+    """Compare each arm of a cell with the baseline, at the looks that there are.
+
+    Args:
+        name, regime, about: as in `Cell`.
+        samples: the scores of each arm, all of one measure.
+        records: those of the same runs, where there are any.
+        history: which seeds were planned, and which were seen before.
+    """
+    names = {key: sample.name for key, sample in samples.items()}
     baseline = baseline_of(names, plan.baseline)
-    order = sorted(members, key=lambda key: (key != baseline, names[key]))
-    samples = {key: _sample(names[key], members[key]) for key in order}
-    others = [key for key in order if key != baseline]
-    found = contrasts([samples[key] for key in others], samples[baseline], plan) if baseline else []
-    against = dict(zip(others, found, strict=bool(baseline)))
+    order = sorted(samples, key=lambda key: (key != baseline, bool(records) and not records.get(key), names[key]))
+    every = {key: samples[key] for key in order}
+    stand = Stand(every, {}, None)
+    if baseline is not None:
+        stand = follow(every, baseline, plan, history.agenda(every, baseline, plan))
     arms = [
-        Arm(key, names[key], tuple(members[key]), _here(sample), _new_images(sample), against.get(key))
-        for key, sample in samples.items()
+        replace(
+            _arm(key, stand.samples[key], plan, records.get(key, ())),
+            contrast=stand.contrasts.get(key),
+            unused=len(results.seeds) - len(stand.samples[key].seeds),
+        )
+        for key, results in every.items()
+        if stand.samples[key].by(plan.failures).seeds
     ]
-    return Cell(title, tuple(arms), plan, arms[0] if baseline else None)
+    compared = arms[0] if baseline is not None else None
+    return Cell(name, tuple(arms), plan, compared, regime, about, stand.waiting)
 
 
-def baseline_of(arms: Mapping[ArmKey, str], asked: str) -> ArmKey | None:
+def _arm(key: Key, results: Sample, plan: Plan, records: Sequence[RunRecord]) -> Arm:
+    """An arm by those of its results that its verdict is about."""
+    sample = results.by(plan.failures)
+    own = tuple(record for record in records if record.spec["seed"] in sample.seeds)
+    failed = tuple(seed for seed in results.seeds if seed in results.failed)
+    return Arm(key, sample, _here(sample), _new_images(sample), None, own, failed)
+
+
+def baseline_of(arms: Mapping[K, str], asked: str) -> K | None:
     """The arm that others are compared with; None where it is not there, or not the only one."""
     try:
         return meant(asked, arms)
@@ -109,35 +183,13 @@ def baseline_of(arms: Mapping[ArmKey, str], asked: str) -> ArmKey | None:
         return None
 
 
-def cell_warnings(cell: Cell, records: list[RunRecord]) -> list[str]:
-    """What a reader must know of a cell beside its verdicts."""
-    return [*_without_baseline(cell), *_built_in(records), *_mixed(cell.name, records), *_against_pairs(cell)]
-
-
-def label_of(record: RunRecord) -> str:
-    """The label of a record's arm."""
-    return ArmKey.of(record.canonical).label(_own_site(record))
-
-
-def _own_site(record: RunRecord) -> str | None:
-    """The place that a mechanism has by itself, by the card in the record."""
-    site: str | None = record.cards["attention"].get("site")
-    return site
-
-
-def _sample(name: str, records: Iterable[RunRecord]) -> Sample:
-    """What the statistics see of an arm."""
-    runs = list(records)
-    seeds, accuracies = tuple(r.spec["seed"] for r in runs), np.array([r.accuracy for r in runs])
-    found, images = [record.predictions for record in runs], runs[0].test["images"]
-    known = [predictions for predictions in found if predictions is not None]
-    if len(known) < len(runs):
-        return Sample(name, seeds, accuracies, images=images)
-    return Sample(name, seeds, accuracies, np.stack([each.predicted for each in known]), known[0].labels, images)
+def cell_warnings(cell: Cell) -> list[str]:
+    """What a reader must know of the scores of a cell beside its verdicts."""
+    return [*_without_baseline(cell), *_unused(cell), *_against_pairs(cell)]
 
 
 def _here(sample: Sample) -> Estimate:
-    return accuracy(sample.accuracies, sample.images) if sample.images else estimate(sample.accuracies)
+    return accuracy(sample.values, sample.images) if sample.images else estimate(sample.values)
 
 
 def _new_images(sample: Sample) -> Estimate | None:
@@ -155,34 +207,21 @@ def _without_baseline(cell: Cell) -> list[str]:
     return []
 
 
-def _built_in(records: list[RunRecord]) -> list[str]:
-    """Say where the backbone holds attention of its own: no arm is without any then."""
-    found = (built_in_sentence(str(r.canonical["backbone"]), r.input.get("built_in", {})) for r in records)
-    return [sentence for sentence in dict.fromkeys(found) if sentence]
+def _unused(cell: Cell) -> list[str]:
+    """Results that no verdict is about, because an earlier look decided."""
+    return [
+        f"{cell.name}: {arm.name} was decided at {arm.score.n} seeds, and its {arm.unused} later runs are not used"
+        for arm in cell.arms
+        if arm.unused and arm is not cell.baseline
+    ]
 
 
 def _against_pairs(cell: Cell) -> list[str]:
     """Where equal seeds go credibly against each other, the independent test makes more errors than it says."""
     return [
-        f"{cell.name}: the accuracies of {arm.name} and {arm.contrast.other} are negatively correlated over seeds "
-        f"(r {arm.contrast.correlation.r:+.2f}), and the test of independent arms makes more than 5 % of errors then"
+        f"{cell.name}: the {cell.measure.plural} of {arm.name} and {arm.contrast.other} are negatively correlated over "
+        f"seeds (r {arm.contrast.correlation.r:+.2f}), and the test of independent arms makes more than 5 % of errors "
+        "then"
         for arm in cell.arms
         if arm.contrast and arm.contrast.pairing == "independent" and arm.contrast.correlation.high < 0
     ]
-
-
-def _mixed(title: str, records: list[RunRecord]) -> list[str]:
-    """Warnings about records that were made under different numerics or by different numerical code."""
-    numerics = [record.numerics for record in records]
-    warnings = []
-    if (count := len({repr(one) for one in numerics})) > 1:
-        warnings.append(f"{title}: records of {count} different numerics are pooled{_differing(numerics)}")
-    if (count := len({record.environment.get("code") for record in records})) > 1:
-        warnings.append(f"{title}: records of {count} different versions of the numerical code are pooled")
-    return warnings
-
-
-def _differing(numerics: list[dict[str, object]]) -> str:
-    known = dict.fromkeys(name for one in numerics for name in one)
-    names = [name for name in known if len({repr(one.get(name)) for one in numerics}) > 1]
-    return f" ({', '.join(names)})" if names else ""

@@ -1,19 +1,22 @@
 """Records to a comparison: arms grouped into cells, and each arm's verdict against the baseline."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
-import numpy as np
-
-from attnbench.analysis.cells import Cell, baseline_of, cell_of, cell_warnings, label_of
-from attnbench.analysis.stats import Estimate, superiority
+from attnbench.analysis.across import Across, across
+from attnbench.analysis.cells import Arm, Cell, baseline_of, cell_warnings
+from attnbench.analysis.recorded import label_of, planned_key, record_warnings, recorded_cells
 from attnbench.analysis.verdicts import Design, Plan
-from attnbench.spec.arm import FIELDS, ArmKey, labels
-from attnbench.spec.run import LATER, canonical
+from attnbench.errors import StoreProblem
+from attnbench.spec.arm import ArmKey, labels
+from attnbench.spec.run import RunSpec
 from attnbench.spec.study import Study
 from attnbench.store.runs import RunRecord, Store
+from attnbench.store.studies import StudyJournal
+
+Place = tuple[str, ArmKey]
+"""A cell as a study plans it, and an arm of it."""
 
 
 @dataclass(frozen=True)
@@ -24,51 +27,45 @@ class Comparison:
     plan: Plan
     cells: tuple[Cell, ...]
     missing: int = 0
-    """Runs that the study asks for and that are not done."""
+    """Runs that the study asks for and that are neither done nor failed, without those that no verdict needs."""
     warnings: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+    """What of the plan was changed after the first run, a few words each."""
 
     @property
     def baseline(self) -> str:
         """The arm that every other is compared with."""
         return self.plan.baseline
 
+    @property
+    def decided(self) -> dict[Place, str]:
+        """The arms of recorded cells whose verdict no further run changes, each with its kind."""
+        return {
+            place: arm.contrast.verdict.kind
+            for place, arm in self.places.items()
+            if arm.contrast and arm.contrast.verdict.kind != "undecided"
+        }
 
-@dataclass(frozen=True)
-class Overall:
-    """A mechanism against the baseline over several cells."""
+    @property
+    def places(self) -> dict[Place, Arm]:
+        """The arms of recorded cells, by their places in a study."""
+        return {
+            (planned_key(record, self.plan), arm.key): arm
+            for cell in self.cells
+            for record in [record for arm in cell.arms for record in arm.records][:1]
+            for arm in cell.arms
+            if isinstance(arm.key, ArmKey)
+        }
 
-    arm: str
-    superiority: Estimate
-    """P(a run of the arm beats a run of the baseline), stratified by cell."""
-    rank: float
-    """Mean rank of its mean accuracy among the arms that all these cells have; 1 is the highest."""
+    @property
+    def recorded(self) -> bool:
+        """Whether more than scores is known of its runs: their records."""
+        return all(cell.recorded for cell in self.cells)
 
-
-def across(comparison: Comparison) -> list[Overall]:
-    """Every mechanism that is compared in each of at least two cells; descriptive, beside the cells' own verdicts."""
-    from scipy.stats import rankdata
-
-    cells = [cell for cell in comparison.cells if cell.baseline is not None]
-    if len(cells) < 2:
-        return []
-    tables = [{arm.key: arm for arm in cell.arms} for cell in cells]
-    shared = [key for key in tables[0] if all(key in table for table in tables)]
-    ranks = [rankdata([-table[key].accuracy.mean for key in shared]) for table in tables]
-    return [
-        Overall(
-            tables[0][key].name,
-            superiority(
-                [
-                    (table[key].accuracies, cell.baseline.accuracies)
-                    for cell, table in zip(cells, tables, strict=True)
-                    if cell.baseline is not None
-                ]
-            ),
-            float(np.mean([rank[place] for rank in ranks])),
-        )
-        for place, key in enumerate(shared)
-        if tables[0][key] is not cells[0].baseline
-    ]
+    @cached_property
+    def across(self) -> list[Across]:
+        """What its cells say together, measure by measure; empty for a single cell."""
+        return across(self.cells)
 
 
 def compare(
@@ -82,66 +79,73 @@ def compare(
         plan: how records are analysed; a study's file says it itself.
     """
     if not isinstance(study_or_records, Study):
-        return _comparison("records", plan or Plan(), list(study_or_records), 0)
+        looks = StudyJournal(store).looks() if store else []
+        records = list(study_or_records)
+        cells = recorded_cells(_tested("records", records), plan or Plan(), seen=[look.seen for look in looks])
+        return _comparison("records", plan or Plan(), cells, records)
     study = study_or_records
     home = store or Store.default()
-    planned = study.runs()
-    records = [record for spec in planned if (record := home.record(spec.id)) is not None]
-    missing = len(planned) - sum(record.done for record in records)
-    declared = Plan(study.baseline, study.margin, study.pairing)
-    return _comparison(study.name, declared, records, missing)
+    journal, declared = StudyJournal(home, study.slug), Plan.of(study)
+    found = {spec.id: record for spec in study.runs() if (record := home.record(spec.id)) is not None}
+    records = _tested(study.name, found.values())
+    cells = recorded_cells(records, declared, study.cells(), [look.seen for look in journal.looks()])
+    compared = _comparison(study.name, declared, cells, [*found.values()])
+    missing = sum(spec.id not in found for spec in needed(study, compared.decided))
+    return replace(compared, missing=missing, changes=tuple(journal.changes(study)))
+
+
+def needed(study: Study, decided: Container[Place], seeds: int | None = None) -> list[RunSpec]:
+    """The runs that verdicts need, in order: of the arms that are not decided, and of what they are compared with.
+
+    Args:
+        seeds: how many an arm; None for those of the last look.
+    """
+    last = study.looks[-1] if isinstance(study.looks, list) else len(study.seed_list)
+    wanted: set[str] = set()
+    for cell, arms in study.cells().items():
+        baseline = baseline_of(_planned_labels(arms), study.baseline)
+        left = [arm for arm in arms if arm != baseline and (cell, arm) not in decided]
+        kept = [arm for arm in arms if arm in left or (arm == baseline and (left or len(arms) == 1))]
+        wanted |= {spec.id for arm in kept for spec in arms[arm][: seeds or last]}
+    return [spec for spec in study.runs() if spec.id in wanted]
 
 
 def designs(study: Study) -> list[Design]:
     """The different designs of a study's cells, before anything is trained; cells without a comparison left out."""
-    arms: dict[str, dict[ArmKey, str | None]] = defaultdict(dict)
-    for spec in study.runs():
-        form = canonical(spec)
-        arms[repr(_shared(form))][ArmKey.of(form)] = spec.resolved.attention.placed.site
-    families = {len(found) - 1 for found in arms.values() if baseline_of(labels(found), study.baseline) is not None}
+    cells = [arms for arms in study.cells().values() if baseline_of(_planned_labels(arms), study.baseline) is not None]
+    families = {len(arms) - 1 for arms in cells}
     return [Design(len(study.seed_list), family, study.margin, study.pairing) for family in sorted(families - {0})]
 
 
-def _comparison(name: str, plan: Plan, records: list[RunRecord], missing: int) -> Comparison:
-    groups: dict[str, list[RunRecord]] = defaultdict(list)
-    for record in records:
-        if record.done:
-            groups[repr(_cell_form(record))].append(record)
-    titles = _titles([_cell_form(members[0]) for members in groups.values()])
-    cells = [cell_of(title, members, plan) for title, members in zip(titles, groups.values(), strict=True)]
+def _planned_labels(arms: Mapping[ArmKey, Sequence[RunSpec]]) -> dict[ArmKey, str]:
+    """The labels of the arms of a planned cell."""
+    return labels({arm: specs[0].resolved.attention.placed.site for arm, specs in arms.items()})
+
+
+def _tested(name: str, records: Iterable[RunRecord]) -> list[RunRecord]:
+    """The records that can be compared: those scored on test images."""
+    given = list(records)
+    found = [record for record in given if record.scored == "test"]
+    if given and not found:
+        raise StoreProblem(f"{name}: its runs are scored on validation images only: no test accuracy to compare")
+    return found
+
+
+def _comparison(name: str, plan: Plan, cells: Sequence[Cell], every: Sequence[RunRecord]) -> Comparison:
+    records = [record for record in every if record.scored == "test"]
+    compared = Comparison(name, plan, tuple(cells))
     warnings = [
-        f"run {record.id}, {label_of(record)} seed {record.spec['seed']} failed: {record.error}; "
-        "means are over the runs that did not"
+        f"run {record.id}, {label_of(record)} seed {record.spec['seed']} failed: {record.error}"
+        + "; no run of this arm is done, and it is not compared" * (_place(record, plan) not in compared.places)
         for record in records
         if not record.done
     ]
-    for cell, members in zip(cells, groups.values(), strict=True):
-        warnings += cell_warnings(cell, members)
-    return Comparison(name, plan, tuple(cells), missing, tuple(warnings))
+    if untested := len(every) - len(records):
+        warnings.append(f"{untested} runs are scored on validation images only and are left out")
+    for cell in cells:
+        warnings += [*cell_warnings(cell), *record_warnings(cell)]
+    return replace(compared, warnings=tuple(warnings))
 
 
-def _cell_form(record: RunRecord) -> dict[str, object]:
-    """Everything that must be equal for two records to be pooled: recipe, versions, data and split."""
-    return {**_shared(record.canonical), "data": record.data_fingerprint, "split": record.split_fingerprint}
-
-
-def _shared(form: Mapping[str, Any]) -> dict[str, object]:
-    """What the arms of a cell have in common, of the canonical form of one of its runs."""
-    whole = {**form, **{name: form.get(name, nothing) for name, nothing in LATER.items()}}
-    kept = {name: value for name, value in whole.items() if name not in (*FIELDS, "seed", "versions")}
-    return kept | {f"{name} version": v for name, v in form["versions"].items() if name != "attention"}
-
-
-def _titles(forms: list[dict[str, object]]) -> list[str]:
-    """Data set and backbone, and what else tells cells apart; versions and fingerprints only where they must."""
-    varied = [name for name in (forms[0] if forms else ()) if len({repr(form[name]) for form in forms}) > 1]
-    late = [name for name in varied if name in ("data", "split") or name.endswith(" version")]
-    early = [name for name in varied if name not in ("dataset", "backbone", *late)]
-
-    def title(form: dict[str, object], names: list[str]) -> str:
-        return ", ".join([f"{form['dataset']}, {form['backbone']}", *(f"{name} {form[name]}" for name in names)])
-
-    short = [title(form, early) for form in forms]
-    return [
-        text if short.count(text) == 1 else title(form, early + late) for text, form in zip(short, forms, strict=True)
-    ]
+def _place(record: RunRecord, plan: Plan) -> Place:
+    return planned_key(record, plan), ArmKey.of(record.canonical)

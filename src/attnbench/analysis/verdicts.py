@@ -1,14 +1,19 @@
-"""The accuracies of arms to verdicts: better, worse, equivalent or undecided, each with its evidence."""
+"""The scores of arms to verdicts: better, worse, equivalent or undecided, each with its evidence."""
 
+import functools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
-from attnbench.analysis.power import further_seeds
+from attnbench.analysis.course import Course, Reading
+from attnbench.analysis.measure import ACCURACY, Measure
+from attnbench.analysis.power import fewest_seeds, further_seeds
 from attnbench.analysis.resampling import Pairing, bootstrap_variance
+from attnbench.analysis.sequential import Spending, nominal_level
 from attnbench.analysis.stats import (
     ALPHA,
     Correlation,
@@ -18,13 +23,13 @@ from attnbench.analysis.stats import (
     contrast,
     correlation,
     crossed,
-    difference,
-    equivalence_p,
     holm,
     superiority,
 )
+from attnbench.spec.study import Study
 
 Kind = Literal["better", "worse", "equivalent", "undecided"]
+Failures = Literal["worst", "drop"]
 
 
 @dataclass(frozen=True)
@@ -34,9 +39,21 @@ class Plan:
     baseline: str = "none"
     """The arm that every other is compared with."""
     margin: float = 1.0
-    """Equivalence margin in percentage points."""
+    """Equivalence margin in the unit of the scores, for accuracies percentage points."""
     pairing: Pairing = "independent"
     """Whether equal seeds are pairs."""
+    looks: tuple[int, ...] | Literal["any"] | None = None
+    """At how many seeds an arm there are verdicts; `any`: after each; None: once, at all that are planned."""
+    failures: Failures = "worst"
+    """What a failed run scores: chance level, or nothing, it is left out."""
+    tuned: tuple[str, ...] = ()
+    """Fields of a run in which each arm has values of its own."""
+
+    @classmethod
+    def of(cls, study: Study) -> "Plan":
+        """What a study's file declares."""
+        looks = tuple(study.looks) if isinstance(study.looks, list) else study.looks
+        return cls(study.baseline, study.margin, study.pairing, looks, study.failures, tuple(study.tuned))
 
 
 @dataclass(frozen=True)
@@ -51,34 +68,101 @@ class Design:
 
 @dataclass(frozen=True)
 class Sample:
-    """The runs of one arm: S seeds, and what each predicts of the same N test images."""
+    """The runs of one arm: S seeds, what each scored, and what each predicts of the same N test images."""
 
     name: str
     seeds: tuple[int, ...]
-    accuracies: np.ndarray
-    """S, percent."""
+    values: np.ndarray
+    """S scores, in the unit of `measure`."""
     predicted: np.ndarray | None = None
     """S x N classes; None where predictions are missing."""
     labels: np.ndarray | None = None
     """N classes."""
+    measure: Measure = ACCURACY
     images: int = 0
     """N, of which the accuracies are shares; 0 where they are something else, or N is not known."""
+    failed: frozenset[int] = frozenset()
+    """Seeds whose runs failed: they score chance level, and what they predict is no class."""
+
+    def by(self, failures: Failures) -> "Sample":
+        """What is analysed of it under a plan's rule for failed runs."""
+        if failures == "worst" or not self.failed:
+            return self
+        return self.at([seed for seed in self.seeds if seed not in self.failed])
+
+    @property
+    def merits(self) -> np.ndarray:
+        """The scores, turned so that the larger is the better one."""
+        return self.values if self.measure.higher_is_better else -self.values
+
+    @property
+    def step(self) -> float:
+        """The smallest amount by which two scores can differ: one test image; 0 where it is not known."""
+        return 100 / self.images if self.images else 0.0
 
     def at(self, seeds: Sequence[int]) -> "Sample":
         """The runs of some of its seeds."""
         rows = [self.seeds.index(seed) for seed in seeds]
         kept = None if self.predicted is None else self.predicted[rows]
-        return replace(self, seeds=tuple(seeds), accuracies=self.accuracies[rows], predicted=kept)
+        failed = self.failed.intersection(seeds)
+        return replace(self, seeds=tuple(seeds), values=self.values[rows], predicted=kept, failed=failed)
 
     @property
     def right(self) -> np.ndarray | None:
-        """S x N, 100 where a run is right about an image, else 0; None where predictions are missing."""
-        return None if self.predicted is None else 100.0 * (self.predicted == self.labels)
+        """S x N, 100 where a run is right about an image, else 0; None where predictions are missing.
+
+        A failed run counts as if it were right by chance about each image.
+        """
+        if self.predicted is None:
+            return None
+        found: np.ndarray = 100.0 * (self.predicted == self.labels)
+        for row in (self.seeds.index(seed) for seed in self.failed):
+            found[row] = self.values[row]
+        return found
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Why there is no verdict yet: at the next look every arm that is open must have so many seeds."""
+
+    at: int
+    """Seeds an arm at the next look."""
+    done: int
+    """How many of them the arm with the fewest has."""
+    arm: str
+    """That arm."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The looks so far, the present one included."""
+
+    spending: Spending | None
+    """How they share the error; None where every run is a look."""
+    arms: Sequence[Sequence[Container[int]]]
+    """Of each look the seeds of each arm."""
+    other: Sequence[Container[int]]
+    """Of each look the seeds of what they are compared with."""
+    settled: Sequence[tuple[float, float]] = ()
+    """Both p values, uncorrected, of each arm that was decided before: they stay in the family."""
+
+    @classmethod
+    def once(cls, arms: "Sequence[Sample]", other: "Sample") -> "Progress":
+        """One look at everything, which spends the whole error."""
+        most = max(1, *(min(len(arm.seeds), len(other.seeds)) for arm in arms))
+        return cls(Spending.plan([most]), [[arm.seeds for arm in arms]], [other.seeds])
+
+    def sizes(self, one: "Sample", two: "Sample", place: int) -> tuple[tuple[int, int], ...]:
+        """How many runs of the arm at a place and of the other each look has seen."""
+        return tuple(
+            (sum(seed in arms[place] for seed in one.seeds), sum(seed in other for seed in two.seeds))
+            for arms, other in zip(self.arms, self.other, strict=True)
+        )
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer about one arm and another; both p values are Holm's, over the family.
+    """The answer about one arm and another; both p values hold over all looks, and are Holm's over the family.
 
     *better* or *worse*: p below 0.05, and an interval without 0; else *equivalent*: p of the two one-sided tests
     below 0.05; else *undecided*.
@@ -90,8 +174,16 @@ class Verdict:
     family: int
     """Comparisons that share the 5 % error."""
     margin: float
+    spending: Spending | None = None
+    """How the looks up to that of the verdict share the error; None where every run is a look."""
+    alone: Reading | None = None
+    """The p values of this comparison alone, over all looks, and how many runs it is about."""
+    needed: int | None = None
+    """Where undecided because no outcome could have decided: the fewest seeds an arm at which one could."""
     further: int | None = None
     """Where undecided: about how many more seeds an arm decide; None where a thousand in all do not, or unknown."""
+    waiting: Waiting | None = None
+    """Where undecided because there is no verdict at these results: for what it waits."""
 
     @property
     def within_margin(self) -> bool:
@@ -103,56 +195,103 @@ class Verdict:
 class Contrast:
     """An arm against another, with all that was measured of the two."""
 
-    arm: str
-    other: str
+    one: Sample = field(repr=False)
+    two: Sample = field(repr=False)
+    """The runs that are compared: at equal seeds where these are pairs."""
     difference: Difference
-    """In percentage points; estimand: this test set."""
-    new_images: Estimate | None
-    """The same for the estimand new images; None where predictions are missing."""
+    """In the unit of the scores, for accuracies percentage points; estimand: this test set."""
     verdict: Verdict
     pairing: Pairing
-    correlation: Correlation
-    """Over the seeds that both have."""
-    superiority: Estimate
-    """P(a run of the arm beats a run of the other); here `n` is 1, the one data set."""
-    churn: Estimate | None
-    """Share of images, in percent, on which the two disagree at equal seeds; None where predictions are missing."""
+    matched: tuple[Sample, Sample] = field(repr=False)
+    """Both arms at the seeds that both have."""
+
+    @property
+    def arm(self) -> str:
+        """The label of the one."""
+        return self.one.name
+
+    @property
+    def other(self) -> str:
+        """The label of what it is compared with."""
+        return self.two.name
+
+    @cached_property
+    def new_images(self) -> Estimate | None:
+        """The difference for seeds and images like these; None where predictions are missing."""
+        rights, n = (self.one.right, self.two.right), min(len(self.one.seeds), len(self.two.seeds))
+        if rights[0] is None or rights[1] is None or n < 2:
+            return None
+        drawn = (rights[0] - rights[1],) if self.pairing == "paired" else rights
+        return crossed(bootstrap_variance(*drawn), *contrast(self.one.values, self.two.values, self.pairing), n)
+
+    @cached_property
+    def correlation(self) -> Correlation:
+        """Over the seeds that both have."""
+        return correlation(*(sample.values for sample in self.matched))
+
+    @cached_property
+    def superiority(self) -> Estimate:
+        """P(a run of the arm beats a run of the other); here `n` is 1, the one data set."""
+        return superiority([(self.one.merits, self.two.merits)])
+
+    @cached_property
+    def churn(self) -> Estimate | None:
+        """Share of images, in percent, on which the two disagree at equal seeds; None where predictions are missing."""
+        one, two = self.matched
+        said = [seed for seed in one.seeds if seed not in one.failed | two.failed]
+        one, two = one.at(said), two.at(said)
+        if not said or one.predicted is None or two.predicted is None:
+            return None
+        return churn(one.predicted, two.predicted)
 
     def mirrored(self) -> "Contrast":
         """The same comparison told the other way round."""
-        gap, new, wins = self.difference, self.new_images, self.superiority
+        gap = self.difference
         swapped: dict[Kind, Kind] = {"better": "worse", "worse": "better"}
         return replace(
             self,
-            arm=self.other,
-            other=self.arm,
+            one=self.two,
+            two=self.one,
             difference=Difference(-gap.mean, -gap.high, -gap.low, gap.p_value, gap.n_baseline, gap.n),
-            new_images=new and Estimate(-new.mean, -new.high, -new.low, new.n),
             verdict=replace(self.verdict, kind=swapped.get(self.verdict.kind, self.verdict.kind)),
-            superiority=Estimate(1 - wins.mean, 1 - wins.high, 1 - wins.low, wins.n),
+            matched=self.matched[::-1],
         )
 
 
-def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan) -> list[Contrast]:
-    """Every arm against `other`: one family, whose two kinds of tests are each corrected by Holm's method."""
+def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan, progress: Progress | None = None) -> list[Contrast]:
+    """Every arm against `other`: one family, whose two kinds of tests are each corrected by Holm's method.
+
+    Failed runs are analysed by the plan's rule.
+
+    Args:
+        arms, other: their runs in the order in which they came.
+        progress: the looks up to that at which they are seen; None for one look at everything.
+    """
+    if not arms:
+        return []
+    progress = progress or Progress.once(arms, other)
+    arms, other = [arm.by(plan.failures) for arm in arms], other.by(plan.failures)
     matched = [_paired(arm, other) for arm in arms]
     pairs = matched if plan.pairing == "paired" else [(arm, other) for arm in arms]
-    gaps = [difference(one.accuracies, two.accuracies, plan.pairing) for one, two in pairs]
-    adjusted = holm([gap.p_value for gap in gaps])
-    equal = holm([equivalence_p(one.accuracies, two.accuracies, plan.margin, plan.pairing) for one, two in pairs])
+    courses = [_course(one, two, plan, progress, place) for place, (one, two) in enumerate(pairs)]
+    readings = [_reading(*pair, plan, progress, place) for place, pair in enumerate(pairs)]
+    settled = progress.settled
+    family = len(arms) + len(settled)
+    adjusted = holm([*(reading.p_value for reading in readings), *(p for p, _ in settled)])
+    equal = holm([*(reading.equivalence_p for reading in readings), *(p for _, p in settled)])
+    gaps = [course.difference() for course in courses]
     return [
         Contrast(
-            arm=one.name,
-            other=two.name,
-            difference=gap,
-            new_images=_new_images(one, two, plan.pairing),
-            verdict=_verdict(one, two, gap, p, same, plan, len(pairs)),
-            pairing=plan.pairing,
-            correlation=correlation(*(sample.accuracies for sample in equal_seeds)),
-            superiority=superiority([(one.accuracies, two.accuracies)]),
-            churn=_churn(*equal_seeds),
+            one,
+            two,
+            gap,
+            _verdict(one, two, gap, (p, same), reading, plan, progress.spending, family),
+            plan.pairing,
+            equal_seeds,
         )
-        for (one, two), equal_seeds, gap, p, same in zip(pairs, matched, gaps, adjusted, equal, strict=True)
+        for (one, two), equal_seeds, reading, gap, p, same in zip(
+            pairs, matched, readings, gaps, adjusted, equal, strict=False
+        )
     ]
 
 
@@ -162,36 +301,69 @@ def _paired(one: Sample, two: Sample) -> tuple[Sample, Sample]:
     return one.at(shared), two.at(shared)
 
 
-def _new_images(one: Sample, two: Sample, pairing: Pairing) -> Estimate | None:
-    """The difference for seeds and images like these."""
-    rights, n = (one.right, two.right), min(len(one.seeds), len(two.seeds))
-    if rights[0] is None or rights[1] is None or n < 2:
-        return None
-    drawn = (rights[0] - rights[1],) if pairing == "paired" else rights
-    return crossed(bootstrap_variance(*drawn), *contrast(one.accuracies, two.accuracies, pairing), n)
+def _course(one: Sample, two: Sample, plan: Plan, progress: Progress, place: int) -> Course:
+    sizes = progress.sizes(one, two, place)
+    return Course(one.values, two.values, sizes, progress.spending, plan.margin, plan.pairing, one.step)
 
 
-def _verdict(one: Sample, two: Sample, gap: Difference, p: float, same: float, plan: Plan, family: int) -> Verdict:
+def _reading(one: Sample, two: Sample, plan: Plan, progress: Progress, place: int) -> Reading:
+    """Both p values; where failed runs of the baseline make an arm look better, also without them: the larger ones."""
+    found = _course(one, two, plan, progress, place).reading()
+    if not two.failed or one.merits.mean() <= two.merits.mean():
+        return found
+    spared = two.by("drop")
+    pair = _paired(one, spared) if plan.pairing == "paired" else (one, spared)
+    without = _course(*pair, plan, progress, place).reading()
+    p, same = (max(known) for known in zip(_both(found), _both(without), strict=True))
+    return replace(found, p_value=p, equivalence_p=same)
+
+
+def _both(reading: Reading) -> tuple[float, float]:
+    """Its p values, 1 where there is none."""
+    return tuple(1.0 if math.isnan(p) else p for p in (reading.p_value, reading.equivalence_p))  # type: ignore[return-value]
+
+
+def _verdict(
+    one: Sample,
+    two: Sample,
+    gap: Difference,
+    adjusted: tuple[float, float],
+    alone: Reading,
+    plan: Plan,
+    spending: Spending | None,
+    family: int,
+) -> Verdict:
+    p, same = adjusted
+    kind: Kind = "undecided"
     if p < ALPHA and not gap.low <= 0 <= gap.high:
-        return Verdict("better" if gap.mean > 0 else "worse", p, same, family, plan.margin)
-    if same < ALPHA:
-        return Verdict("equivalent", p, same, family, plan.margin)
-    return Verdict("undecided", p, same, family, plan.margin, _further(one, two, plan, family))
+        kind = "better" if (gap.mean > 0) == one.measure.higher_is_better else "worse"
+    elif same < ALPHA:
+        kind = "equivalent"
+    found = Verdict(kind, p, same, family, plan.margin, spending, alone)
+    if kind != "undecided":
+        return found
+    needed = fewest_seeds(spending, family, plan.pairing)
+    return replace(found, needed=needed, further=_further(one, two, plan, spending, family))
 
 
-def _further(one: Sample, two: Sample, plan: Plan, family: int) -> int | None:
-    _, error, freedom = contrast(one.accuracies, two.accuracies, plan.pairing)
-    if math.isnan(error):
+def _further(one: Sample, two: Sample, plan: Plan, spending: Spending | None, family: int) -> int | None:
+    """How many more seeds an arm decide: at one more look, or in a study like this one that is planned anew."""
+    _, error, freedom = contrast(one.values, two.values, plan.pairing, one.step)
+    if math.isnan(error) or spending is None:
         return None
     seeds = min(len(one.seeds), len(two.seeds))
     if plan.pairing == "paired":
         spread = error * math.sqrt(seeds)
     else:
-        spread = math.sqrt((one.accuracies.var(ddof=1) + two.accuracies.var(ddof=1)) / 2)
-    return further_seeds(spread, freedom, seeds, plan.margin, family, plan.pairing)
+        spread = math.sqrt((one.values.var(ddof=1) + two.values.var(ddof=1)) / 2)
+    levels = None if spending.planned else functools.partial(_levels_later, spending.seeds, family)
+    return further_seeds(spread, freedom, seeds, plan.margin, family, plan.pairing, levels)
 
 
-def _churn(one: Sample, two: Sample) -> Estimate | None:
-    if one.predicted is None or two.predicted is None or not one.seeds:
-        return None
-    return churn(one.predicted, two.predicted)
+def _levels_later(seen: tuple[int, ...], family: int, seeds: int) -> tuple[float, float]:
+    """Levels of the tests of difference and of equivalence at a look that comes after those seen."""
+    later = Spending.open([*(n for n in seen if n < seeds), seeds])
+    return (
+        nominal_level(later.seeds, later.parts, ALPHA / family, 2),
+        nominal_level(later.seeds, later.parts, ALPHA / family, 1),
+    )

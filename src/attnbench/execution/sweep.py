@@ -210,7 +210,7 @@ class _Progress:
             self.bars.remove_task(self.tasks.pop(spec.id))
         self.bars.advance(self.whole)
         record = self.sweep.store.record(spec.id)
-        outcome = f"{record.accuracy:.2f} %" if record and record.done else f"FAILED: {reason}"
+        outcome = f"{record.score:.2f} %" if record and record.done else f"FAILED: {reason}"
         self.bars.console.print(
             f"{spec.id}  {self.sweep.describe(spec)}  {outcome}", highlight=False, markup=False, soft_wrap=True
         )
@@ -230,7 +230,7 @@ def _display(sweep: Sweep, total: int) -> Iterator[_Progress]:
 
 
 def _known_seconds(records: list[RunRecord]) -> dict[str, float | None]:
-    """Median seconds of done runs, by everything but the seed; preparation and test at the load of the training."""
+    """Median seconds of done runs, by everything but the seeds; preparation and test at the load of the training."""
     by_cell: dict[str, list[float]] = {}
     for record in records:
         if record.done:
@@ -241,4 +241,5 @@ def _known_seconds(records: list[RunRecord]) -> dict[str, float | None]:
 
 def _cell(fields: dict[str, object]) -> str:
     stages = fields.get("stages")
-    return repr(sorted({**fields, "seed": 0, "stages": list(stages) if stages else None}.items()))  # type: ignore[call-overload]
+    listed = list(stages) if stages else None  # type: ignore[call-overload]
+    return repr(sorted({"evaluate": "test", **fields, "vary": "all", "seed": 0, "stages": listed}.items()))

@@ -87,7 +87,7 @@ def _seconds(spec: RunSpec, device: torch.device) -> float | None:
         return None
     whole = images.get("all", 0)
     train = images.get("train", 0.8 * whole) * (1 - spec.val_fraction) * spec.train_fraction
-    test = images.get("test", 0.2 * whole)
+    test = images.get("test", 0.2 * whole) if spec.evaluate == "test" else 0.0
     train, test = min(train, spec.train_limit or train), min(test, spec.test_limit or test)
     model: Any = fresh_network(spec, card.classes, card.channels, size, device)
     per_image = _step_seconds(model.to(memory_format=torch.channels_last), spec.batch_size, card.channels, size)

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from attnbench.analysis.cells import Arm, Cell
-from attnbench.analysis.comparison import Comparison, across
+from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.costs import CLOCKS, clock, costs
 from attnbench.analysis.stats import Estimate
+from attnbench.report.across import HEADS, across_figures, sections
 from attnbench.report.evidence import QUALITY, Quality, calibration_chance, decomposition
 from attnbench.report.figures import Figure
-from attnbench.report.tables import WHY, caption
-from attnbench.report.text import about, arm_row, columns, interval, points, sentence, signed, spread
+from attnbench.report.tables import WHY, caption, margins
+from attnbench.report.text import changed, columns, entries, interval, sentence, signed, spread
 
 HERE = Path(__file__).parent
 SAME = ("dataset", "attention", "backbone", "seed", "site", "stages", "every", "init")
@@ -33,16 +34,20 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     cells = [_cell(cell, own, drawn) for cell, own, drawn in zip(comparison.cells, qualities, figures, strict=True)]
+    over = across_figures(comparison)
     return templates.get_template("page.html").render(
         comparison=comparison,
         caption=caption(comparison),
-        heads=["data set", *columns(comparison.baseline)],
-        margin=points(comparison.plan.margin),
+        changed=changed(comparison),
+        heads=["data set" if comparison.recorded else "cell", *columns(comparison)],
+        margin=margins(comparison),
         why=WHY,
         quality_heads=["attention", *QUALITY.values()],
         cells=cells,
-        across=_across(comparison),
-        specs={figure.name: _spoken(figure) for drawn in figures for figure in drawn},
+        across=sections(comparison),
+        across_heads=HEADS,
+        across_figures=over,
+        specs={figure.name: _spoken(figure) for drawn in (*figures, over) for figure in drawn},
         style=(HERE / "page.css").read_text(),
         script=(HERE / "page.js").read_text(),
         vega=vl_convert.javascript_bundle(),  # type: ignore[call-arg]
@@ -58,12 +63,12 @@ def _cell(cell: Cell, qualities: Sequence[Quality], figures: Sequence[Figure]) -
     """What the page shows of a cell, as texts."""
     return {
         "name": cell.name,
-        "about": about(cell),
+        "about": cell.about,
         "rows": [_row(arm) for arm in cell.arms],
         "verdicts": [
             (arm.contrast.verdict.kind, sentence(arm.contrast, cell)) for arm in cell.arms if arm.contrast is not None
         ],
-        "clock": CLOCKS[clock(cell)],
+        "clock": CLOCKS[clock(cell)] if cell.recorded else "",
         "costs": _costs(cell),
         "quality": [_quality(each) for each in qualities],
         "steps": [
@@ -79,33 +84,36 @@ def _cell(cell: Cell, qualities: Sequence[Quality], figures: Sequence[Figure]) -
         ],
         "pairs": [_pairs(arm) for arm in cell.arms if arm.contrast is not None],
         "figures": figures,
-        "recipe": _recipe(cell),
-        "measured": _measured(cell),
-        "runs": [
-            (record.id, arm.name, record.spec["seed"], record.accuracy) for arm in cell.arms for record in arm.records
+        "recipe": _recipe(cell) if cell.recorded else [],
+        "measured": _measured(cell) if cell.recorded else [],
+        "run_heads": [
+            *["run"] * cell.recorded,
+            "attention" if cell.recorded else "arm",
+            "seed",
+            f"{cell.measure.head} ({cell.measure.unit})",
         ],
+        "runs": [run for arm in cell.arms for run in _runs(arm)],
     }
 
 
 def _row(arm: Arm) -> list[tuple[str, object, str]]:
     """Text, what it is sorted by, and the class that colours it, of each column of the main table."""
-    found, texts = arm.contrast, arm_row(arm)
-    keys: list[object] = [arm.name.lower(), arm.accuracy.n, arm.accuracy.mean, arm.accuracy.low, _low(arm.new_images)]
-    if found is None:
-        return [(text, key, "") for text, key in zip(texts, [*keys, *[""] * 6], strict=True)]
-    gap, verdict = found.difference, found.verdict
-    keys += [gap.mean, gap.low, _low(found.new_images), verdict.p_value, verdict.equivalence_p, verdict.kind]
-    if verdict.kind in ("better", "worse") and verdict.within_margin:
-        texts[-1] += ", within the margin"
-    colours = [verdict.kind if place in (5, 10) else "" for place in range(len(texts))]
-    return list(zip(texts, keys, colours, strict=True))
+    verdict, (*first, last) = arm.contrast.verdict if arm.contrast else None, entries(arm)
+    if verdict and verdict.kind in ("better", "worse") and verdict.within_margin:
+        last = last._replace(text=f"{last.text}, within the margin")
+    kind = verdict.kind if verdict else ""
+    return [(entry.text, entry.key, kind if entry.coloured else "") for entry in (*first, last)]
+
+
+def _runs(arm: Arm) -> list[tuple[object, ...]]:
+    """Each run's id, where it has one, its arm, seed and score."""
+    return [
+        (*([record.id if record else "failed"] if arm.records or arm.failed else []), arm.name, seed, value)
+        for seed, value, record in arm.runs
+    ]
 
 
 _FRONT = {True: "yes", False: "", None: "control"}
-
-
-def _low(found: Estimate | None) -> object:
-    return found.low if found else ""
 
 
 def _costs(cell: Cell) -> list[list[str]]:
@@ -165,11 +173,3 @@ def _packages(environment: dict[str, Any]) -> str:
 
 def _distinct(values: Iterable[object]) -> str:
     return " | ".join(dict.fromkeys(value if isinstance(value, str) else json.dumps(value) for value in values))
-
-
-def _across(comparison: Comparison) -> list[list[str]]:
-    """One row per mechanism that was compared in several cells."""
-    return [
-        [each.arm, str(each.superiority.n), _with_interval(each.superiority), f"{each.rank:.2f}"]
-        for each in across(comparison)
-    ]

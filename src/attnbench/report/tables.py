@@ -8,16 +8,26 @@ from attnbench.analysis.cells import Cell
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.stats import Difference, Estimate
 from attnbench.analysis.verdicts import Contrast
+from attnbench.report.across import HEADS, Section, csv_rows, sections
 from attnbench.report.evidence import QUALITY, Quality, decomposition
-from attnbench.report.text import about, arm_row, columns, points, sentence, signed, spread
+from attnbench.report.text import arm_row, changed, columns, kind, points, sentence, signed, spread
+from attnbench.store.runs import RunRecord
 
-CAPTION = (
+RECORDED = (
     "Seeds and mechanism varied. Test accuracy in percent: mean over n seeds. Difference to {baseline} in "
     "percentage points. Intervals are 95 %: for this test set (the expected accuracy over seeds on these images: "
-    "{t}) and for new images like these (crossed bootstrap over seeds and images). p: {test}, with Holm's "
-    "correction over the rows of a table; equivalence: p of two one-sided t tests for a margin of "
-    "{margin}, with the same correction."
+    "{t}) and for new images like these (crossed bootstrap over seeds and images)."
 )
+SCORED = (
+    "Each row is one arm, trained with n seeds: its mean score. Difference to {baseline} in the unit of the scores, of "
+    "percentages in points. Intervals are 95 %, of what is expected over seeds ({t})."
+)
+TESTED = (
+    "p: {test}, with Holm's correction over the rows of a table; equivalence: p of two one-sided t tests for a margin "
+    "of {margin}, with the same correction."
+)
+WORDS = ("attention", "arm", "this test set", "new images", "95 % interval", "verdict")
+"""Heads of the columns that hold words or intervals, which stand to the left; numbers stand to the right."""
 WHY = (
     "What the controls say, in points of accuracy on this test set, intervals not corrected for their number; scale, "
     "parameters and input dependence add up to the gain."
@@ -29,18 +39,23 @@ _TESTS = {
 
 
 def write_csv(comparison: Comparison, qualities: Sequence[Sequence[Quality]], folder: Path) -> list[Path]:
-    """Write `cells.csv`, a row per arm, and `runs.csv`, a row per run; returns their paths."""
-    files = [folder / "cells.csv", folder / "runs.csv"]
-    _write(files[0], _cell_rows(comparison, qualities))
-    _write(files[1], _run_rows(comparison))
-    return files
+    """Write `cells.csv`, a row per arm, `runs.csv`, a row per run, and for several cells `across.csv`; their paths."""
+    rows = {"cells": _cell_rows(comparison, qualities), "runs": _run_rows(comparison)}
+    if comparison.across:
+        rows["across"] = csv_rows(comparison)
+    for name, each in rows.items():
+        _write(folder / f"{name}.csv", each)
+    return [folder / f"{name}.csv" for name in rows]
 
 
 def markdown(comparison: Comparison) -> str:
     """The whole report as one page."""
     parts = [f"# {_plain(comparison.name)}\n", body(comparison)]
+    parts += ["\n".join(_across(section)) for section in sections(comparison)]
     if comparison.missing:
         parts.append(f"**{comparison.missing} runs of this study are not done yet.**\n")
+    if comparison.changes:
+        parts.append(f"**{_plain(changed(comparison))}**\n")
     parts += [f"**Warning:** {_plain(warning)}.\n" for warning in comparison.warnings]
     return "\n".join(parts)
 
@@ -53,14 +68,21 @@ def body(comparison: Comparison) -> str:
 
 def tables(comparison: Comparison) -> str:
     """A table per cell, with a caption that says what varied, which estimand and n."""
-    lines = [line for cell in comparison.cells for line in [*_table(cell, comparison.baseline), *_why(cell)]]
+    lines = [line for cell in comparison.cells for line in [*_table(cell, columns(comparison)), *_why(cell)]]
     return "\n".join([*lines, _plain(caption(comparison)), ""])
 
 
 def caption(comparison: Comparison) -> str:
     """What the columns of the table are."""
     t, test = _TESTS[comparison.plan.pairing]
-    return CAPTION.format(baseline=comparison.baseline, t=t, test=test, margin=points(comparison.plan.margin))
+    said = f"{RECORDED if comparison.recorded else SCORED} {TESTED}"
+    return said.format(baseline=comparison.baseline, t=t, test=test, margin=margins(comparison))
+
+
+def margins(comparison: Comparison) -> str:
+    """The margin of equivalence in words; each once, where cells have several."""
+    found = [cell.measure.amount(cell.plan.margin) for cell in comparison.cells]
+    return " or ".join(dict.fromkeys(found or [points(comparison.plan.margin)]))
 
 
 def verdicts(comparison: Comparison) -> list[str]:
@@ -68,17 +90,27 @@ def verdicts(comparison: Comparison) -> list[str]:
     return [sentence(arm.contrast, cell) for cell in comparison.cells for arm in cell.arms if arm.contrast]
 
 
-def _table(cell: Cell, baseline: str) -> list[str]:
-    lines = [
-        f"**{_plain(cell.name)}**: {_plain(about(cell))}.",
-        "",
-        f"| {' | '.join([*map(_plain, columns(baseline)), 'parameters'])} |",
-        "|:--|--:|--:|:--|:--|--:|:--|:--|--:|--:|:--|--:|",
+def _table(cell: Cell, heads: list[str]) -> list[str]:
+    costs = [format(arm.records[0].cost["parameters"], ",") if arm.records else "-" for arm in cell.arms]
+    rows = [
+        [_plain(arm.name), *arm_row(arm)[1:], *[cost] * cell.recorded]
+        for arm, cost in zip(cell.arms, costs, strict=True)
     ]
-    for arm in cell.arms:
-        name, *numbers = arm_row(arm)
-        lines.append(f"| {' | '.join([_plain(name), *numbers, format(arm.records[0].cost['parameters'], ',')])} |")
-    return [*lines, ""]
+    shown = [*map(_plain, heads), *["parameters"] * cell.recorded]
+    lines = [f"**{_plain(cell.name)}**: {_plain(cell.about)}.", "", _line(shown)]
+    lines.append("|".join(["", *(":--" if head in WORDS else "--:" for head in shown), ""]))
+    return [*lines, *map(_line, rows), ""]
+
+
+def _across(section: Section) -> list[str]:
+    """What cells say together: sentences, the table, and what so few data sets cannot say."""
+    lines = [f"## {_plain(section.title)}", "", *(f"* {_plain(text)}" for text in section.sentences), ""]
+    lines += [_line(HEADS), f"|:--|{'--:|' * (len(HEADS) - 1)}", *(_line(map(_plain, row)) for row in section.rows)]
+    return [*lines, "", _plain(section.caption), "", *(f"* {_plain(text)}." for text in section.limits), ""]
+
+
+def _line(texts: Iterable[str]) -> str:
+    return f"| {' | '.join(texts)} |"
 
 
 def _why(cell: Cell) -> list[str]:
@@ -96,18 +128,20 @@ def _why(cell: Cell) -> list[str]:
 
 
 def _cell_rows(comparison: Comparison, qualities: Sequence[Sequence[Quality]]) -> Iterable[dict[str, object]]:
+    recorded, (first, _, score, *_) = comparison.recorded, columns(comparison)
     for cell, own in zip(comparison.cells, qualities, strict=True):
         by_arm = {each.arm: each for each in own}
         for arm in cell.arms:
             yield {
                 "cell": cell.name,
-                "attention": arm.name,
-                "n": arm.accuracy.n,
-                "accuracy": arm.accuracy.mean,
-                **_bounds("accuracy", arm.accuracy),
-                **_bounds("accuracy_new_images", arm.new_images),
-                **_compared(arm.contrast),
-                **_quality(by_arm.get(arm.name)),
+                first: arm.name,
+                "n": arm.score.n,
+                "failed": len(arm.failed),
+                score: arm.score.mean,
+                **_bounds(score, arm.score),
+                **(_bounds(f"{score}_new_images", arm.new_images) if recorded else {}),
+                **_compared(arm.contrast, recorded),
+                **(_quality(by_arm.get(arm.name)) if recorded else {}),
             }
 
 
@@ -117,23 +151,23 @@ def _quality(found: Quality | None) -> dict[str, object]:
     return means | {"ece_if_calibrated": found.ece_if_calibrated if found else ""}
 
 
-def _compared(found: Contrast | None) -> dict[str, object]:
+def _compared(found: Contrast | None, recorded: bool) -> dict[str, object]:
     """The columns of a comparison with the baseline; empty for the baseline."""
     gap, verdict = (found.difference, found.verdict) if found else (None, None)
     return {
         "difference": gap.mean if gap else "",
         **_bounds("difference", gap),
-        **_bounds("difference_new_images", found.new_images if found else None),
+        **(_bounds("difference_new_images", found.new_images if found else None) if recorded else {}),
         "p": gap.p_value if gap else "",
         "p_holm": verdict.p_value if verdict else "",
         "equivalence_p_holm": verdict.equivalence_p if verdict else "",
         "margin": verdict.margin if verdict else "",
         "family": verdict.family if verdict else "",
-        "verdict": verdict.kind if verdict else "",
+        "verdict": kind(verdict) if verdict else "",
         "further_seeds": verdict.further if verdict and verdict.further is not None else "",
         "correlation": found.correlation.r if found else "",
         "pairing_saved": found.correlation.saved if found else "",
-        "churn": found.churn.mean if found and found.churn else "",
+        **({"churn": found.churn.mean if found and found.churn else ""} if recorded else {}),
     }
 
 
@@ -142,27 +176,29 @@ def _bounds(name: str, found: Estimate | Difference | None) -> dict[str, object]
 
 
 def _run_rows(comparison: Comparison) -> Iterable[dict[str, object]]:
+    first, _, score, *_ = columns(comparison)
     for cell in comparison.cells:
         for arm in cell.arms:
-            for record in arm.records:
-                yield {
-                    "id": record.id,
-                    "cell": cell.name,
-                    "attention": arm.name,
-                    "seed": record.spec["seed"],
-                    "accuracy": record.accuracy,
-                    "parameters": record.cost["parameters"],
-                    "macs": record.cost["macs"],
-                    "train_cpu_seconds": record.train_seconds if record.clock == "cpu" else "",
-                    "train_wall_seconds": record.timings.get("train", ""),
-                    "weights_sha256": record.weights_sha256,
-                }
+            for seed, value, record in arm.runs:
+                row = {"cell": cell.name, first: arm.name, "seed": seed, score: value}
+                id_ = {"id": record.id if record else "failed"} if arm.records or arm.failed else {}
+                yield {**id_, **row, **(_cost(record) if record else {})}
+
+
+def _cost(record: RunRecord) -> dict[str, object]:
+    return {
+        "parameters": record.cost["parameters"],
+        "macs": record.cost["macs"],
+        "train_cpu_seconds": record.train_seconds if record.clock == "cpu" else "",
+        "train_wall_seconds": record.timings.get("train", ""),
+        "weights_sha256": record.weights_sha256,
+    }
 
 
 def _write(file: Path, rows: Iterable[dict[str, object]]) -> None:
     listed = list(rows)
     with file.open("w", newline="") as target:
-        writer = csv.DictWriter(target, list(listed[0]) if listed else ["cell"])
+        writer = csv.DictWriter(target, list(dict.fromkeys(name for row in listed for name in row)) or ["cell"])
         writer.writeheader()
         writer.writerows({name: _inert(value) for name, value in row.items()} for row in listed)
 

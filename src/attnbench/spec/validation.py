@@ -37,7 +37,7 @@ def _adapter(cls: type) -> Any:
 
 
 def _sentence(error: Any, known: list[str]) -> str:
-    name, value, kind = str(error["loc"][0]), error["input"], error["type"]
+    name, value, kind = str(error["loc"][-1]), error["input"], error["type"]
     if kind == "missing":
         return "required"
     if kind == "extra_forbidden":

@@ -1,0 +1,176 @@
+"""Records to cells: which are pooled, what their cells are called, and what a reader must know of them."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+from attnbench.analysis.cells import Cell, baseline_of, cell_of
+from attnbench.analysis.looks import History
+from attnbench.analysis.verdicts import Plan, Sample
+from attnbench.catalogue.places import built_in_sentence
+from attnbench.spec.arm import ArmKey, cell_key, labels, shared, text_of
+from attnbench.spec.run import RunSpec
+from attnbench.store.runs import RunRecord
+from attnbench.store.studies import Seen
+
+LIMITS = ("train_fraction", "train_limit", "test_limit")
+"""Fields by which a run falls short of the whole data set."""
+
+
+Planned = Mapping[str, Mapping[ArmKey, Sequence[RunSpec]]]
+"""The runs of a study by cell and arm, in the order of the seeds."""
+
+
+def recorded_cells(
+    records: Sequence[RunRecord], plan: Plan, planned: Planned = MappingProxyType({}), seen: Sequence[Seen] = ()
+) -> list[Cell]:
+    """The cells of records: those that share everything but mechanism and seed, each cell told apart by its name.
+
+    Args:
+        records: of runs that are done, and of runs that failed, which count where others of their cell are done.
+        planned: the runs that a study asks for; nothing where the records are all there is.
+        seen: what was seen of the cells at earlier looks.
+    """
+    groups: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in (record for record in records if record.done):
+        groups[repr(_cell_form(record, plan))].append(record)
+    names = _names([_cell_form(members[0], plan) for members in groups.values()])
+    failed: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in (record for record in records if not record.done):
+        failed[planned_key(record, plan)].append(record)
+    return [
+        _cell(name, [*members, *failed[planned_key(members[0], plan)]], plan, planned, seen)
+        for name, members in zip(names, groups.values(), strict=True)
+    ]
+
+
+def label_of(record: RunRecord) -> str:
+    """The label of a record's arm."""
+    return ArmKey.of(record.canonical).label(_own_site(record))
+
+
+def seen_now(cells: Sequence[Cell]) -> Seen:
+    """What somebody sees who reads the verdicts of these cells, without the arms that still wait for one."""
+    found: dict[str, dict[str, tuple[int, ...]]] = {}
+    for cell in cells:
+        arms = [arm for arm in cell.arms if arm.contrast and not arm.contrast.verdict.waiting]
+        if arms and cell.baseline and cell.baseline.records:
+            key = _key(cell.baseline.records[0], cell.plan)
+            found[key] = {
+                text_of(arm.key): tuple(sorted({*arm.sample.seeds, *arm.failed})) for arm in (cell.baseline, *arms)
+            }
+    return found
+
+
+def record_warnings(cell: Cell) -> list[str]:
+    """What a reader must know of how the runs of a cell were made."""
+    records = [record for arm in cell.arms for record in arm.records]
+    return [*_built_in(records), *_mixed(cell.name, records)]
+
+
+def _cell(name: str, records: Sequence[RunRecord], plan: Plan, planned: Planned, seen: Sequence[Seen]) -> Cell:
+    members: dict[ArmKey, list[RunRecord]] = defaultdict(list)
+    for record in sorted(records, key=lambda record: record.spec["seed"]):
+        members[ArmKey.of(record.canonical)].append(record)
+    names = labels({key: _own_site(found[0]) for key, found in members.items()})
+    first = next(record for record in records if record.done)
+    done = {key: [record for record in found if record.done] for key, found in members.items()}
+    baseline = baseline_of(names, plan.baseline)
+    samples = {
+        key: _sample(names[key], found, _chance(first))
+        for key, found in members.items()
+        if done[key] or key != baseline  # nothing is compared with a baseline of which every run failed
+    }
+    asked, cell = planned.get(planned_key(first, plan), {}), _key(first, plan)
+    history = History(
+        {key: tuple(spec.seed for spec in specs) for key, specs in asked.items()},
+        [{key: arms[key.text] for key in members if key.text in arms} for at in seen if (arms := at.get(cell))],
+    )
+    epochs = f"{first.spec['epochs']} epochs"
+    recipe = ", ".join([f"recipe {first.recipe or 'as given'}", *(f"{name} tuned for each arm" for name in plan.tuned)])
+    limited = [f"{name} {first.spec[name]}" for name in LIMITS if first.spec[name] not in (None, 1)]
+    about = ", ".join([epochs, recipe, f"{first.test['images']:,} test images", *limited])
+    return cell_of(name, samples, plan, f"{recipe}, {epochs}", about, done, history)
+
+
+def _sample(name: str, runs: Sequence[RunRecord], chance: float) -> Sample:
+    """What the statistics see of an arm; a failed run scores chance level."""
+    seeds = tuple(record.spec["seed"] for record in runs)
+    accuracies = np.array([record.accuracy if record.done else chance for record in runs])
+    failed = frozenset(record.spec["seed"] for record in runs if not record.done)
+    found = [record.predictions for record in runs if record.done]
+    known = [predictions for predictions in found if predictions is not None]
+    images = max((record.test["images"] for record in runs if record.done), default=0)
+    if len(known) < len(found) or not known:
+        return Sample(name, seeds, accuracies, images=images, failed=failed)
+    said, labels_ = iter(known), known[0].labels
+    nothing = np.full(len(labels_), -1)
+    predicted = np.stack([next(said).predicted if record.done else nothing for record in runs])
+    return Sample(name, seeds, accuracies, predicted, labels_, images=images, failed=failed)
+
+
+def _chance(record: RunRecord) -> float:
+    """The accuracy in percent of guessing among the classes of a run; 0 where nothing says how many those are."""
+    classes = record.input.get("classes") or record.cards.get("dataset", {}).get("classes")
+    return 100 / classes if classes else 0.0
+
+
+def planned_key(record: RunRecord, plan: Plan) -> str:
+    """The cell of a run as a study plans it."""
+    return cell_key(shared(record.canonical, plan.tuned))
+
+
+def _key(record: RunRecord, plan: Plan) -> str:
+    """The cell of a run with the images that it saw."""
+    return cell_key(_cell_form(record, plan))
+
+
+def _own_site(record: RunRecord) -> str | None:
+    """The place that a mechanism has by itself, by the card in the record."""
+    site: str | None = record.cards["attention"].get("site")
+    return site
+
+
+def _cell_form(record: RunRecord, plan: Plan) -> dict[str, object]:
+    """Everything that must be equal for two records to be pooled: recipe, versions, data and split."""
+    return {**shared(record.canonical, plan.tuned), "data": record.data_fingerprint, "split": record.split_fingerprint}
+
+
+def _names(forms: list[dict[str, object]]) -> list[str]:
+    """Data set and backbone, and what else tells cells apart; versions and fingerprints only where they must."""
+    varied = [name for name in (forms[0] if forms else ()) if len({repr(form[name]) for form in forms}) > 1]
+    late = [name for name in varied if name in ("data", "split") or name.endswith(" version")]
+    early = [name for name in varied if name not in ("dataset", "backbone", *late)]
+
+    def title(form: dict[str, object], names: list[str]) -> str:
+        return ", ".join([f"{form['dataset']}, {form['backbone']}", *(f"{name} {form[name]}" for name in names)])
+
+    short = [title(form, early) for form in forms]
+    return [
+        text if short.count(text) == 1 else title(form, early + late) for text, form in zip(short, forms, strict=True)
+    ]
+
+
+def _built_in(records: Sequence[RunRecord]) -> list[str]:
+    """Say where the backbone holds attention of its own: no arm is without any then."""
+    found = (built_in_sentence(str(r.canonical["backbone"]), r.input.get("built_in", {})) for r in records)
+    return [sentence for sentence in dict.fromkeys(found) if sentence]
+
+
+def _mixed(title: str, records: Sequence[RunRecord]) -> list[str]:
+    """Warnings about records that were made under different numerics or by different numerical code."""
+    numerics = [record.numerics for record in records]
+    warnings = []
+    if (count := len({repr(one) for one in numerics})) > 1:
+        warnings.append(f"{title}: records of {count} different numerics are pooled{_differing(numerics)}")
+    if (count := len({record.environment.get("code") for record in records})) > 1:
+        warnings.append(f"{title}: records of {count} different versions of the numerical code are pooled")
+    return warnings
+
+
+def _differing(numerics: list[dict[str, object]]) -> str:
+    known = dict.fromkeys(name for one in numerics for name in one)
+    names = [name for name in known if len({repr(one.get(name)) for one in numerics}) > 1]
+    return f" ({', '.join(names)})" if names else ""
