@@ -11,6 +11,7 @@ from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.costs import CLOCKS, clock, costs
 from attnbench.analysis.stats import Estimate
 from attnbench.report.across import HEADS, across_figures, sections
+from attnbench.report.best import best_sentence
 from attnbench.report.evidence import QUALITY, Quality, calibration_chance, decomposition
 from attnbench.report.figures import Figure
 from attnbench.report.tables import WHY, caption, margins
@@ -68,6 +69,7 @@ def _cell(cell: Cell, qualities: Sequence[Quality], figures: Sequence[Figure]) -
         "verdicts": [
             (arm.contrast.verdict.kind, sentence(arm.contrast, cell)) for arm in cell.arms if arm.contrast is not None
         ],
+        "best": best_sentence(cell),
         "clock": CLOCKS[clock(cell)] if cell.recorded else "",
         "costs": _costs(cell),
         "quality": [_quality(each) for each in qualities],
