@@ -137,8 +137,9 @@ def _shape_mistakes(cls: type[Study], values: dict[str, Any]) -> list[Mistake]:
             place, what = ("seeds",), f"{values['seeds']!r} is neither a number of repetitions nor a list of seeds"
         if place[0] == "looks":
             place, what = ("looks",), f"{values['looks']!r} is neither a list of numbers of seeds nor 'any'"
-        if place[-1] == "[key]":
-            place, what = place[:-2], f"unknown key {place[-2]!r}; a rule has the keys 'if' and 'set'"
+        if place[-1] == "[key]":  # `what` says which keys there are
+            rule = f"unknown key {place[-2]!r}; a rule has the keys 'if' and 'set'"
+            place, what = (place[:-2], rule) if place[0] == "where" else (place[:-1], what)
         mistake = Mistake(place, what)
         if mistake not in found:
             found.append(mistake)
