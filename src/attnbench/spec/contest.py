@@ -1,5 +1,6 @@
 """A file for `attnbench choose`: a study of many mechanisms, of which the best is sought under a budget."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -53,7 +54,9 @@ class Rung:
     """Mechanisms in it, besides the baseline, which is in every rung."""
     epochs: int
     seeds: int
-    """Seeds an arm, from 0 on; those of an earlier rung of as many epochs are among them and not trained again."""
+    """Seeds an arm, from 0 on."""
+    new: int
+    """Those of them that no earlier rung of as many epochs has trained."""
     kept: int
     """Mechanisms that go on from it."""
 
@@ -76,7 +79,7 @@ class Contest(Study):
         """`all`, and `kind: D`, as the catalogue's mechanisms; and the baseline, which is always among the arms."""
         grid = values.get("grid")
         listed = _listed(grid.get("attention")) if isinstance(grid, dict) else None
-        if listed is None:
+        if not isinstance(grid, dict) or listed is None:
             return values
         baseline, texts = values.get("baseline", "none"), [text for text in listed if isinstance(text, str)]
         if isinstance(baseline, str) and not {_spelled(baseline)} & set(map(_spelled, texts)):
@@ -97,7 +100,8 @@ class Contest(Study):
     @property
     def baseline_text(self) -> str:
         """The baseline, as the list of mechanisms spells it."""
-        return next(text for text in self.grid["attention"] if _spelled(text) == _spelled(self.baseline))
+        texts: list[str] = self.grid["attention"]
+        return next(text for text in texts if _spelled(text) == _spelled(self.baseline))
 
     def rungs(self, arms: int) -> list[Rung]:
         """The rounds of successive halving (Jamieson and Talwalkar 2016) that leave `confirm` of so many mechanisms.
@@ -107,24 +111,24 @@ class Contest(Study):
         """
         if arms <= self.confirm:
             return []
-        eta, full = self.screening.get("eta", 3), self._full().epochs
+        eta, full = self.screening.get("eta", 3), self.full_run(self.baseline_text).epochs
         first, seeds = self.screening.get("epochs", max(1, full // 3)), self.screening.get("seeds", 1)
         count = max(1, round(math.log(arms / self.confirm) / math.log(eta)))
         sizes = [round(arms * (self.confirm / arms) ** (rung / count)) for rung in range(count + 1)]
-        found = []
-        for rung, (size, kept) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        found: list[Rung] = []
+        for rung, (size, kept) in enumerate(itertools.pairwise(sizes)):
             epochs = max(first, min(full, round(first * eta**rung)))
             growth = max(1, round(first * eta**rung / epochs))
-            found.append(Rung(size, epochs, seeds * growth, kept))
+            there = max((one.seeds for one in found if one.epochs == epochs), default=0)
+            found.append(Rung(size, epochs, seeds * growth, seeds * growth - there, kept))
         return found
 
     def screening_run(self, attention: str, rung: Rung, seed: int) -> RunSpec:
         """A mechanism's run of a rung: the study's with fewer epochs and images, and scored on validation images."""
-        cell = next(cell for cell, _ in cells(vars(self)) if cell["attention"] == attention)
         changed: dict[str, Any] = {"epochs": rung.epochs, "val_fraction": self._val_fraction(), "seed": seed}
         if "train_fraction" in self.screening:
             changed["train_fraction"] = self.screening["train_fraction"]
-        return RunSpec(**{**cell, **changed})
+        return RunSpec(**{**self._cell(attention), **changed})
 
     def confirmation(self, arms: Sequence[str], looks: Sequence[int]) -> Study:
         """An ordinary study of some mechanisms and the baseline, with seeds that screening has not seen."""
@@ -137,13 +141,26 @@ class Contest(Study):
             looks=list(looks),
         )
 
-    def _full(self) -> RunSpec:
-        """The baseline's run at full length."""
-        return next(spec for spec in self.runs() if spec.attention == self.baseline_text)
+    @property
+    def amount(self) -> float:
+        """The budget, in its unit."""
+        return float(self.budget.get("cpu_hours") or self.budget["runs"])
+
+    @property
+    def unit(self) -> str:
+        """What the budget is counted in."""
+        return "CPU-hours" if "cpu_hours" in self.budget else "runs"
+
+    def full_run(self, attention: str, seed: int = FRESH) -> RunSpec:
+        """A mechanism's run as the study asks for it: that of the confirmation."""
+        return RunSpec(**self._cell(attention), seed=seed)
+
+    def _cell(self, attention: str) -> dict[str, Any]:
+        return next(cell for cell, _ in cells(vars(self)) if cell["attention"] == attention)
 
     def _val_fraction(self) -> float:
         """The share of the training images that screening scores on; 0 for the data set's own validation split."""
-        given, full = self.screening.get("val_fraction"), self._full()
+        given, full = self.screening.get("val_fraction"), self.full_run(self.baseline_text)
         own = "val" in full.resolved.dataset.card.splits
         return given or full.val_fraction or (0.0 if own else 0.2)
 

@@ -170,8 +170,8 @@ def _field_mistakes(values: dict[str, Any]) -> list[Mistake]:
     for number, rule in enumerate(values.get("where", [])):
         places += [(("where", number, part), rule.get(part, {})) for part in ("if", "set")]
     found = []
-    for path, fields in places:
-        for name in fields:
+    for path, given in places:
+        for name in given:
             if name == "seed":
                 found.append(Mistake((*path, name), "the seeds of a study stand under its key 'seeds'", (*path, name)))
             elif name not in known:
