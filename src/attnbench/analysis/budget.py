@@ -11,7 +11,7 @@ from attnbench.errors import BudgetTooSmall
 from attnbench.spec.contest import Contest, Rung
 
 STEP = 1.5
-"""Where the file gives no looks, the last is at as many seeds as the budget pays for, each earlier one at so many fewer."""
+"""Looks that the file does not give: the last at as many seeds as can be paid for, each other at so many times less."""
 LOOKS = 3
 """The most looks that are set so."""
 
@@ -91,9 +91,9 @@ def _too_small(contest: Contest, family: int, screening: float, each: float, mos
     left = max(0.0, contest.amount - screening)
     why = f"{_reach(contest, most, family)}, " if most < seeds_to_decide(family, contest.pairing) else ""
     return (
-        f"budget: of {contest.amount:g} {contest.unit} {_amount(left)} are left after screening, enough for {most} seeds "
-        f"of {family + 1} arms; {why}{needed} seeds need {_amount(screening + needed * each)} {contest.unit} in all. "
-        "Give more, or screen less, or confirm fewer"
+        f"budget: of {contest.amount:g} {contest.unit} {_amount(left)} are left after screening, enough for {most} "
+        f"seeds of {family + 1} arms; {why}{needed} seeds need {_amount(screening + needed * each)} {contest.unit} in "
+        "all. Give more, or screen less, or confirm fewer"
     )
 
 

@@ -36,7 +36,7 @@ def halved(arms: Sequence[str], baseline: str, rungs: Sequence[Rung], score: Sco
     for rung in rungs:
         found = {arm: tuple(scores) for arm, scores in score(rung, [baseline, *left]).items()}
         means = {arm: float(np.mean(found[arm])) for arm in left}
-        left = tuple(sorted(left, key=lambda arm: -means[arm])[: rung.kept])  # noqa: B023 - used at once
+        left = tuple(sorted(left, key=lambda arm: -means[arm])[: rung.kept])
         rounds.append(Round(rung, found, left))
     return rounds
 
