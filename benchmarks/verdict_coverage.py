@@ -70,7 +70,7 @@ class Coverage:
         here, draws = world.on_these(ability, effects), [crossed_draws(100.0 * r, i) for i, r in enumerate(right)]
         found = {"seeds : images": world.run_spread(LEVEL) / np.sqrt(self.seeds) / world.image_spread(LEVEL)}
         for what, t, ours, drawn, this, new in (
-            ("accuracy", one.accuracy, one.new_images, draws[0], here[0], LEVEL),
+            ("accuracy", one.score, one.new_images, draws[0], here[0], LEVEL),
             ("difference", two.difference, two.contrast.new_images, draws[1] - draws[0], here[1] - here[0], 2.0),
         ):
             assert t is not None

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from scipy.stats import f
 
 from attnbench.analysis.cells import Arm, Cell
+from attnbench.analysis.verdicts import Sample
 from attnbench.report import evidence
 from attnbench.report.charts import lines, static
 from attnbench.report.text import spread
@@ -64,7 +66,7 @@ def target(name: str) -> str:
         train, seed = record.curves[-1]["train_accuracy"], record.spec["seed"]
         minutes = "resumed" if record.resumed else f"{_minutes([record]):.1f}"
         rows.append(f"| {seed} | {record.accuracy:.2f} % | {train:.2f} % | {minutes} |")
-    rows.append(f"| **mean of {arm.accuracy.n}** | **{_accuracy(arm)}** | | **{_minutes(arm.records):.1f}** |")
+    rows.append(f"| **mean of {arm.score.n}** | **{_accuracy(arm)}** | | **{_minutes(arm.records):.1f}** |")
     return earlier(name) + "\n".join(rows) + "\n"
 
 
@@ -76,7 +78,7 @@ def verdict(name: str) -> str:
     for title, arm in _arms(name):
         cost = _Cost.of(arm)
         plain = plain or cost
-        cells = arm.accuracy.n, _accuracy(arm), f"{cost.variance**0.5:.3f}", f"{cost.minutes:.2f}"
+        cells = arm.score.n, _accuracy(arm), f"{cost.variance**0.5:.3f}", f"{cost.minutes:.2f}"
         product = f"{cost.minutes * cost.variance:.3f}"
         rows.append(f"| {title} | {' | '.join(map(str, cells))} | {product} | {plain.over(cost)} |")
     return earlier(name) + "\n".join(rows) + "\n"
@@ -90,7 +92,7 @@ class _Cost:
 
     @classmethod
     def of(cls, arm: Arm) -> "_Cost":
-        return cls(_minutes(arm.records), statistics.variance(arm.accuracies), arm.accuracy.n)
+        return cls(_minutes(arm.records), statistics.variance(arm.values), arm.score.n)
 
     def over(self, other: "_Cost") -> str:
         """How often the other's cost to a verdict this one is; the interval is the variances' (F)."""
@@ -114,9 +116,15 @@ def curves(name: str) -> dict[str, str]:
 def _curves(cell: Cell) -> str:
     """A cell with every run taken for an arm, as the report draws it."""
     runs = [(arm, record) for arm in cell.arms for record in arm.records]
-    seeds = tuple(replace(arm, name=f"seed {record.spec['seed']}", records=(record,)) for arm, record in runs)
+    seeds = tuple(replace(arm, sample=_seed(record), records=(record,)) for arm, record in runs)
     rows = [row for row in evidence.curves(replace(cell, arms=seeds)) if row["curve"] == "accuracy"]
     return static(lines(rows, [arm.name for arm in seeds], "training accuracy (%)"))[0]
+
+
+def _seed(record: RunRecord) -> Sample:
+    """A run as an arm."""
+    seed = record.spec["seed"]
+    return Sample(f"seed {seed}", (seed,), np.array([record.accuracy]))
 
 
 def _arms(name: str) -> list[tuple[str, Arm]]:
@@ -137,7 +145,7 @@ def _recipe(title: str, arm: Arm) -> str:
 
 
 def _accuracy(arm: Arm) -> str:
-    return f"{arm.accuracy.mean:.2f} % {spread(arm.accuracy)}"
+    return f"{arm.score.mean:.2f} % {spread(arm.score)}"
 
 
 def _minutes(records: Sequence[RunRecord]) -> float:

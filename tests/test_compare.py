@@ -68,7 +68,7 @@ def cell(store: Path, pairing: str) -> Cell:
 
 def arms(comparison: Comparison) -> list[list[tuple[str, int]]]:
     """For each cell the arms and how many runs each has."""
-    return [[(arm.name, arm.accuracy.n) for arm in cell.arms] for cell in comparison.cells]
+    return [[(arm.name, arm.score.n) for arm in cell.arms] for cell in comparison.cells]
 
 
 # What is pooled
@@ -81,8 +81,8 @@ def test_runs_that_differ_in_mechanism_and_seed_are_one_cell_with_the_baseline_f
     assert not found.warnings
 
 
-def test_an_arm_holds_its_accuracies_in_the_order_of_the_seeds():
-    assert compare(reversed(records())).cells[0].arm("SE()").accuracies == ACCURACY["se"]
+def test_an_arm_holds_its_scores_in_the_order_of_the_seeds():
+    assert compare(reversed(records())).cells[0].arm("SE()").values == ACCURACY["se"]
 
 
 OTHER = [{"epochs": 4}, {"lr": 0.5}, {"backbone": "resnet20"}, {"test_limit": 9}, {"tta": "flip"}, {"progressive": 0.5}]

@@ -31,7 +31,7 @@ FREEDOM = "freedom = error**2 / sum(s**2 / (len(sample) - 1) for s, sample in zi
 TOST = "t.sf((margin - abs(gap)) / error, freedom)"
 PAIRS_P = 'sign_flip_p(one - two) if pairing == "paired" else permutation_p(one, two)'
 NEW = "new_images=_new_images(one, two, plan.pairing),"
-GAPS = "difference(one.accuracies, two.accuracies, plan.pairing)"
+GAPS = "difference(one.values, two.values, plan.pairing)"
 
 MISTAKES = [
     Mutation(
@@ -74,7 +74,7 @@ MISTAKES = [
         "pairs are analysed as independent",
         "analysis/verdicts.py",
         GAPS,
-        "difference(one.accuracies, two.accuracies)",
+        "difference(one.values, two.values)",
         "test_verdicts::pairs_are_the_seeds",
     ),
     Mutation(
@@ -94,8 +94,8 @@ MISTAKES = [
     Mutation(
         "the seeds of pairs are drawn one by one",
         "analysis/verdicts.py",
-        "kept, self.labels)",
-        "kept, self.labels, self.stream)",
+        "predicted=kept, stream=0)",
+        "predicted=kept)",
         "test_verdicts::pairs_cancel",
     ),
 ]

@@ -127,8 +127,8 @@ def test_the_cost_to_a_verdict_is_cpu_time_times_variance(monkeypatch):
     performance = importlib.import_module("performance")
     fast, plain = (
         SimpleNamespace(
-            accuracies=accuracies,
-            accuracy=estimate(accuracies),
+            values=accuracies,
+            score=estimate(accuracies),
             records=[
                 SimpleNamespace(curves=[{"cpu_seconds": seconds}] * epochs, resumed=resumed)
                 for seconds, resumed in ((30.0, 0), (1.0, 1), (30.0, 0))

@@ -1,6 +1,7 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and files of lines of which each does."""
 
 import contextlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -29,3 +30,28 @@ def replacing(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def add_line(file: Path, values: object) -> None:
+    """Add values as one line of JSON; it is on disk when this returns. What a crash left of a line is closed first."""
+    with file.open("a+b") as journal:
+        if journal.seek(0, os.SEEK_END):
+            journal.seek(-1, os.SEEK_END)
+            if journal.read(1) != b"\n":
+                journal.write(b"\n")
+        journal.write(json.dumps(values).encode() + b"\n")
+        journal.flush()
+        os.fsync(journal.fileno())
+
+
+def whole_lines(file: Path) -> list[Any]:
+    """The values of each line of JSON; a line that a crash cut off is left out, a file that is not there is empty."""
+    try:
+        text = file.read_text(errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    lines = []
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):
+            lines.append(json.loads(line))
+    return lines

@@ -1,59 +1,76 @@
-"""A cell: the runs that differ in mechanism and seed only, as arms with their verdicts against the baseline."""
+"""A cell: runs that differ in arm and seed only, as arms with their scores and their verdicts against the baseline."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
-import numpy as np
-
+from attnbench.analysis.measure import Measure
 from attnbench.analysis.stats import Difference, Estimate, crossed, estimate, standard_error
 from attnbench.analysis.verdicts import Contrast, Plan, Sample, contrasts
-from attnbench.catalogue.places import built_in_sentence
 from attnbench.errors import BadReference, StoreProblem
-from attnbench.spec.arm import ArmKey, labels, meant
+from attnbench.spec.arm import ArmKey, K, Key, meant
 from attnbench.store.runs import RunRecord
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A mechanism in a cell, with the accuracy of each seed in percent."""
+    """One of the things that are compared in a cell, with the score of each seed."""
 
-    key: ArmKey
-    name: str
-    """Its label, for display."""
-    records: tuple[RunRecord, ...]
-    accuracy: Estimate
-    """Estimand: this test set."""
+    key: Key
+    sample: Sample = field(repr=False)
+    score: Estimate
+    """Mean over seeds; estimand: this test set."""
     new_images: Estimate | None
     """Estimand: new images; None where predictions are missing."""
     contrast: Contrast | None
     """To the baseline; None for the baseline itself, or where it was not run."""
+    records: tuple[RunRecord, ...] = field(default=(), repr=False)
+    """In the order of the seeds; empty where only scores are known."""
+
+    @property
+    def name(self) -> str:
+        """Its label, for display."""
+        return self.sample.name
 
     @property
     def difference(self) -> Difference | None:
-        """To the baseline, in percentage points; estimand: this test set."""
+        """To the baseline; estimand: this test set."""
         return self.contrast.difference if self.contrast else None
 
     @property
-    def accuracies(self) -> list[float]:
-        """Test accuracy in percent, in the order of the seeds."""
-        return [record.accuracy for record in self.records]
+    def values(self) -> list[float]:
+        """The scores, in the order of the seeds."""
+        return [float(value) for value in self.sample.values]
 
     @property
     def control(self) -> bool:
         """Whether it is `none` or a control rather than an attention mechanism."""
-        return bool(self.records[0].cards["attention"].get("control"))
+        return any(record.cards["attention"].get("control") for record in self.records[:1])
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Runs that differ in mechanism and seed only; the baseline comes first."""
+    """Runs that differ in arm and seed only; the baseline comes first."""
 
     name: str
     arms: tuple[Arm, ...]
     plan: Plan
     baseline: Arm | None
     """None where it has no done run, so that nothing can be compared."""
+    regime: str = ""
+    """What its verdicts are about beside its name, in few words; may be empty."""
+    about: str = ""
+    """The same with everything by which it falls short of the whole."""
+
+    @property
+    def measure(self) -> Measure:
+        """What its runs score."""
+        return self.arms[0].sample.measure
+
+    @property
+    def recorded(self) -> bool:
+        """Whether more than scores is known of its runs: their records."""
+        return all(arm.records for arm in self.arms)
 
     def arm(self, asked: str) -> Arm:
         """The arm of that label, or of that mechanism under any spelling.
@@ -69,8 +86,11 @@ class Cell:
 
     def beside(self, arm: Arm, attention: str) -> Arm | None:
         """Another mechanism at the place of an arm, if it was run there."""
+        if not isinstance(arm.key, ArmKey):
+            return None
         wanted = arm.key.beside(attention)
-        return next((one for one in self.arms if one.key.beside(one.key.attention) == wanted), None)
+        known = ((one, one.key) for one in self.arms if isinstance(one.key, ArmKey))
+        return next((one for one, key in known if key.beside(key.attention) == wanted), None)
 
     def between(self, arm: Arm, other: Arm) -> Contrast:
         """Any two arms; two of which neither is the baseline are a family of their own."""
@@ -78,29 +98,39 @@ class Cell:
             return arm.contrast
         if other.contrast is not None and arm is self.baseline:
             return other.contrast.mirrored()
-        return contrasts([_sample(arm.name, arm.records, stream=1)], _sample(other.name, other.records), self.plan)[0]
+        return contrasts([replace(arm.sample, stream=1)], replace(other.sample, stream=0), self.plan)[0]
 
 
-def cell_of(title: str, records: list[RunRecord], plan: Plan) -> Cell:
-    """Group records that share everything but mechanism and seed into arms, and compare each with the baseline."""
-    members: dict[ArmKey, list[RunRecord]] = defaultdict(list)
-    for record in sorted(records, key=lambda record: record.spec["seed"]):
-        members[ArmKey.of(record.canonical)].append(record)
-    names = labels({key: _own_site(found[0]) for key, found in members.items()})
+def cell_of(
+    name: str,
+    samples: Mapping[K, Sample],
+    plan: Plan,
+    regime: str = "",
+    about: str = "",
+    records: Mapping[K, Sequence[RunRecord]] = MappingProxyType({}),
+) -> Cell:
+    """Compare each arm of a cell with the baseline.
+
+    Args:
+        name, regime, about: as in `Cell`.
+        samples: the scores of each arm, all of one measure.
+        records: those of the same runs, in the same order, where there are any.
+    """
+    names = {key: sample.name for key, sample in samples.items()}
     baseline = baseline_of(names, plan.baseline)
-    order = sorted(members, key=lambda key: (key != baseline, names[key]))
-    samples = {key: _sample(names[key], members[key], stream) for stream, key in enumerate(order)}
+    order = sorted(samples, key=lambda key: (key != baseline, names[key]))
+    drawn = {key: replace(samples[key], stream=stream) for stream, key in enumerate(order)}
     others = [key for key in order if key != baseline]
-    found = contrasts([samples[key] for key in others], samples[baseline], plan) if baseline else []
-    against = dict(zip(others, found, strict=bool(baseline)))
+    found = contrasts([drawn[key] for key in others], drawn[baseline], plan) if baseline is not None else []
+    against = dict(zip(others, found, strict=baseline is not None))
     arms = [
-        Arm(key, names[key], tuple(members[key]), estimate(sample.accuracies), _new_images(sample), against.get(key))
-        for key, sample in samples.items()
+        Arm(key, sample, estimate(sample.values), _new_images(sample), against.get(key), tuple(records.get(key, ())))
+        for key, sample in drawn.items()
     ]
-    return Cell(title, tuple(arms), plan, arms[0] if baseline else None)
+    return Cell(name, tuple(arms), plan, arms[0] if baseline is not None else None, regime, about)
 
 
-def baseline_of(arms: Mapping[ArmKey, str], asked: str) -> ArmKey | None:
+def baseline_of(arms: Mapping[K, str], asked: str) -> K | None:
     """The arm that others are compared with; None where it is not there, or not the only one."""
     try:
         return meant(asked, arms)
@@ -108,38 +138,16 @@ def baseline_of(arms: Mapping[ArmKey, str], asked: str) -> ArmKey | None:
         return None
 
 
-def cell_warnings(cell: Cell, records: list[RunRecord]) -> list[str]:
-    """What a reader must know of a cell beside its verdicts."""
-    return [*_without_baseline(cell), *_built_in(records), *_mixed(cell.name, records), *_against_pairs(cell)]
-
-
-def label_of(record: RunRecord) -> str:
-    """The label of a record's arm."""
-    return ArmKey.of(record.canonical).label(_own_site(record))
-
-
-def _own_site(record: RunRecord) -> str | None:
-    """The place that a mechanism has by itself, by the card in the record."""
-    site: str | None = record.cards["attention"].get("site")
-    return site
-
-
-def _sample(name: str, records: Iterable[RunRecord], stream: int = 0) -> Sample:
-    """What the statistics see of an arm."""
-    runs = list(records)
-    found = [record.predictions for record in runs]
-    seeds, accuracies = tuple(r.spec["seed"] for r in runs), np.array([r.accuracy for r in runs])
-    known = [predictions for predictions in found if predictions is not None]
-    if len(known) < len(runs):
-        return Sample(name, seeds, accuracies, stream=stream)
-    return Sample(name, seeds, accuracies, np.stack([each.predicted for each in known]), known[0].labels, stream)
+def cell_warnings(cell: Cell) -> list[str]:
+    """What a reader must know of the scores of a cell beside its verdicts."""
+    return [*_without_baseline(cell), *_against_pairs(cell)]
 
 
 def _new_images(sample: Sample) -> Estimate | None:
     n = len(sample.seeds)
     if sample.draws is None:
         return None
-    return crossed(sample.draws, float(sample.accuracies.mean()), standard_error(sample.accuracies), n - 1, n)
+    return crossed(sample.draws, float(sample.values.mean()), standard_error(sample.values), n - 1, n)
 
 
 def _without_baseline(cell: Cell) -> list[str]:
@@ -153,34 +161,12 @@ def _without_baseline(cell: Cell) -> list[str]:
     return []
 
 
-def _built_in(records: list[RunRecord]) -> list[str]:
-    """Say where the backbone holds attention of its own: no arm is without any then."""
-    found = (built_in_sentence(str(r.canonical["backbone"]), r.input.get("built_in", {})) for r in records)
-    return [sentence for sentence in dict.fromkeys(found) if sentence]
-
-
 def _against_pairs(cell: Cell) -> list[str]:
     """Where equal seeds go credibly against each other, the independent test makes more errors than it says."""
     return [
-        f"{cell.name}: the accuracies of {arm.name} and {arm.contrast.other} are negatively correlated over seeds "
-        f"(r {arm.contrast.correlation.r:+.2f}), and the test of independent arms makes more than 5 % of errors then"
+        f"{cell.name}: the {cell.measure.plural} of {arm.name} and {arm.contrast.other} are negatively correlated over "
+        f"seeds (r {arm.contrast.correlation.r:+.2f}), and the test of independent arms makes more than 5 % of errors "
+        "then"
         for arm in cell.arms
         if arm.contrast and arm.contrast.pairing == "independent" and arm.contrast.correlation.high < 0
     ]
-
-
-def _mixed(title: str, records: list[RunRecord]) -> list[str]:
-    """Warnings about records that were made under different numerics or by different numerical code."""
-    numerics = [record.numerics for record in records]
-    warnings = []
-    if (count := len({repr(one) for one in numerics})) > 1:
-        warnings.append(f"{title}: records of {count} different numerics are pooled{_differing(numerics)}")
-    if (count := len({record.environment.get("code") for record in records})) > 1:
-        warnings.append(f"{title}: records of {count} different versions of the numerical code are pooled")
-    return warnings
-
-
-def _differing(numerics: list[dict[str, object]]) -> str:
-    known = dict.fromkeys(name for one in numerics for name in one)
-    names = [name for name in known if len({repr(one.get(name)) for one in numerics}) > 1]
-    return f" ({', '.join(names)})" if names else ""

@@ -1,17 +1,17 @@
 """Records to a comparison: arms grouped into cells, and each arm's verdict against the baseline."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from attnbench.analysis.cells import Cell, baseline_of, cell_of, cell_warnings, label_of
+from attnbench.analysis.cells import Cell, baseline_of, cell_warnings
+from attnbench.analysis.recorded import label_of, record_warnings, recorded_cells, shared
 from attnbench.analysis.stats import Estimate, superiority
 from attnbench.analysis.verdicts import Design, Plan
-from attnbench.spec.arm import FIELDS, ArmKey, labels
-from attnbench.spec.run import LATER, canonical
+from attnbench.spec.arm import ArmKey, labels
+from attnbench.spec.run import canonical
 from attnbench.spec.study import Study
 from attnbench.store.runs import RunRecord, Store
 
@@ -32,6 +32,11 @@ class Comparison:
         """The arm that every other is compared with."""
         return self.plan.baseline
 
+    @property
+    def recorded(self) -> bool:
+        """Whether more than scores is known of its runs: their records."""
+        return all(cell.recorded for cell in self.cells)
+
 
 @dataclass(frozen=True)
 class Overall:
@@ -41,7 +46,7 @@ class Overall:
     superiority: Estimate
     """P(a run of the arm beats a run of the baseline), stratified by cell."""
     rank: float
-    """Mean rank of its mean accuracy among the arms that all these cells have; 1 is the highest."""
+    """Mean rank of its mean score among the arms that all these cells have; 1 is the best."""
 
 
 def across(comparison: Comparison) -> list[Overall]:
@@ -52,21 +57,21 @@ def across(comparison: Comparison) -> list[Overall]:
     if len(cells) < 2:
         return []
     tables = [{arm.key: arm for arm in cell.arms} for cell in cells]
-    shared = [key for key in tables[0] if all(key in table for table in tables)]
-    ranks = [rankdata([-table[key].accuracy.mean for key in shared]) for table in tables]
+    common = [key for key in tables[0] if all(key in table for table in tables)]
+    ranks = [rankdata([-table[key].sample.merits.mean() for key in common]) for table in tables]
     return [
         Overall(
             tables[0][key].name,
             superiority(
                 [
-                    (table[key].accuracies, cell.baseline.accuracies)
+                    (table[key].sample.merits, cell.baseline.sample.merits)
                     for cell, table in zip(cells, tables, strict=True)
                     if cell.baseline is not None
                 ]
             ),
             float(np.mean([rank[place] for rank in ranks])),
         )
-        for place, key in enumerate(shared)
+        for place, key in enumerate(common)
         if tables[0][key] is not cells[0].baseline
     ]
 
@@ -97,51 +102,19 @@ def designs(study: Study) -> list[Design]:
     arms: dict[str, dict[ArmKey, str | None]] = defaultdict(dict)
     for spec in study.runs():
         form = canonical(spec)
-        arms[repr(_shared(form))][ArmKey.of(form)] = spec.resolved.attention.placed.site
+        arms[repr(shared(form))][ArmKey.of(form)] = spec.resolved.attention.placed.site
     families = {len(found) - 1 for found in arms.values() if baseline_of(labels(found), study.baseline) is not None}
     return [Design(len(study.seed_list), family, study.margin, study.pairing) for family in sorted(families - {0})]
 
 
 def _comparison(name: str, plan: Plan, records: list[RunRecord], missing: int) -> Comparison:
-    groups: dict[str, list[RunRecord]] = defaultdict(list)
-    for record in records:
-        if record.done:
-            groups[repr(_cell_form(record))].append(record)
-    titles = _titles([_cell_form(members[0]) for members in groups.values()])
-    cells = [cell_of(title, members, plan) for title, members in zip(titles, groups.values(), strict=True)]
+    cells = recorded_cells([record for record in records if record.done], plan)
     warnings = [
         f"run {record.id}, {label_of(record)} seed {record.spec['seed']} failed: {record.error}; "
         "means are over the runs that did not"
         for record in records
         if not record.done
     ]
-    for cell, members in zip(cells, groups.values(), strict=True):
-        warnings += cell_warnings(cell, members)
+    for cell in cells:
+        warnings += [*cell_warnings(cell), *record_warnings(cell)]
     return Comparison(name, plan, tuple(cells), missing, tuple(warnings))
-
-
-def _cell_form(record: RunRecord) -> dict[str, object]:
-    """Everything that must be equal for two records to be pooled: recipe, versions, data and split."""
-    return {**_shared(record.canonical), "data": record.data_fingerprint, "split": record.split_fingerprint}
-
-
-def _shared(form: Mapping[str, Any]) -> dict[str, object]:
-    """What the arms of a cell have in common, of the canonical form of one of its runs."""
-    whole = {**form, **{name: form.get(name, nothing) for name, nothing in LATER.items()}}
-    kept = {name: value for name, value in whole.items() if name not in (*FIELDS, "seed", "versions")}
-    return kept | {f"{name} version": v for name, v in form["versions"].items() if name != "attention"}
-
-
-def _titles(forms: list[dict[str, object]]) -> list[str]:
-    """Data set and backbone, and what else tells cells apart; versions and fingerprints only where they must."""
-    varied = [name for name in (forms[0] if forms else ()) if len({repr(form[name]) for form in forms}) > 1]
-    late = [name for name in varied if name in ("data", "split") or name.endswith(" version")]
-    early = [name for name in varied if name not in ("dataset", "backbone", *late)]
-
-    def title(form: dict[str, object], names: list[str]) -> str:
-        return ", ".join([f"{form['dataset']}, {form['backbone']}", *(f"{name} {form[name]}" for name in names)])
-
-    short = [title(form, early) for form in forms]
-    return [
-        text if short.count(text) == 1 else title(form, early + late) for text, form in zip(short, forms, strict=True)
-    ]

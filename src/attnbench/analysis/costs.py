@@ -8,6 +8,7 @@ import numpy as np
 
 from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.stats import Estimate, gap
+from attnbench.spec.arm import mechanism
 from attnbench.store.runs import RunRecord
 
 CLOCKS = {
@@ -43,7 +44,9 @@ def clock(cell: Cell) -> str:
 
 
 def costs(cell: Cell) -> list[Cost]:
-    """Parameters, multiply-accumulates and training time of each arm, the baseline first."""
+    """Parameters, multiply-accumulates and training time of each arm, the baseline first; none without records."""
+    if not cell.recorded:
+        return []
     which = clock(cell)
     logs = [_log_seconds(arm.records, which) for arm in cell.arms]
     at = cell.arms[0].records[0].cost
@@ -56,7 +59,7 @@ def costs(cell: Cell) -> list[Cost]:
             parameters_ratio=arm.records[0].cost["parameters"] / at["parameters"],
             macs_ratio=arm.records[0].cost["macs"] / at["macs"],
             seconds_ratio=_ratio(taken, logs[0]) if place else Estimate(1.0, 1.0, 1.0, len(taken)),
-            accuracy=arm.accuracy.mean,
+            accuracy=arm.score.mean,
             on_front=_on_front(place, cell, logs),
         )
         for place, (arm, taken) in enumerate(zip(cell.arms, logs, strict=True))
@@ -80,7 +83,7 @@ def _on_front(place: int, cell: Cell, logs: Sequence[np.ndarray]) -> bool | None
     for other, taken in zip(cell.arms, logs, strict=True):
         if other is arm or _is_control(other):
             continue
-        better, cheaper = gap(other.accuracies, arm.accuracies), gap(taken, logs[place])
+        better, cheaper = gap(other.values, arm.values), gap(taken, logs[place])
         if better.low >= 0 and cheaper.high < 0:
             return False
     return True
@@ -88,4 +91,4 @@ def _on_front(place: int, cell: Cell, logs: Sequence[np.ndarray]) -> bool | None
 
 def _is_control(arm: Arm) -> bool:
     """A control is no mechanism that anybody would use; the plain network is what may well be used."""
-    return arm.control and arm.key.attention != "none"
+    return arm.control and mechanism(arm.key) != "none"

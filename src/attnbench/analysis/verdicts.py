@@ -1,4 +1,4 @@
-"""The accuracies of arms to verdicts: better, worse, equivalent or undecided, each with its evidence."""
+"""The scores of arms to verdicts: better, worse, equivalent or undecided, each with its evidence."""
 
 import math
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from attnbench.analysis.measure import ACCURACY, Measure
 from attnbench.analysis.power import further_seeds
 from attnbench.analysis.resampling import Pairing, crossed_draws
 from attnbench.analysis.stats import (
@@ -35,7 +36,7 @@ class Plan:
     baseline: str = "none"
     """The arm that every other is compared with."""
     margin: float = 1.0
-    """Equivalence margin in percentage points."""
+    """Equivalence margin in the unit of the scores, for accuracies percentage points."""
     pairing: Pairing = "independent"
     """Whether equal seeds are pairs."""
     looks: tuple[int, ...] | Literal["any"] | None = None
@@ -56,24 +57,30 @@ class Design:
 
 @dataclass(frozen=True)
 class Sample:
-    """The runs of one arm: S seeds, and what each predicts of the same N test images."""
+    """The runs of one arm: S seeds, what each scored, and what each predicts of the same N test images."""
 
     name: str
     seeds: tuple[int, ...]
-    accuracies: np.ndarray
-    """S, percent."""
+    values: np.ndarray
+    """S scores, in the unit of `measure`."""
     predicted: np.ndarray | None = None
     """S x N classes; None where predictions are missing."""
     labels: np.ndarray | None = None
     """N classes."""
     stream: int = 0
     """Which seeds the bootstrap draws: arms with the same stream have theirs drawn together."""
+    measure: Measure = ACCURACY
+
+    @property
+    def merits(self) -> np.ndarray:
+        """The scores, turned so that the larger is the better one."""
+        return self.values if self.measure.higher_is_better else -self.values
 
     def at(self, seeds: Sequence[int]) -> "Sample":
         """The runs of some of its seeds, to be drawn together with those of another arm."""
         rows = [self.seeds.index(seed) for seed in seeds]
         kept = None if self.predicted is None else self.predicted[rows]
-        return Sample(self.name, tuple(seeds), self.accuracies[rows], kept, self.labels)
+        return replace(self, seeds=tuple(seeds), values=self.values[rows], predicted=kept, stream=0)
 
     @cached_property
     def draws(self) -> np.ndarray | None:
@@ -113,7 +120,7 @@ class Contrast:
     arm: str
     other: str
     difference: Difference
-    """In percentage points; estimand: this test set."""
+    """In the unit of the scores, for accuracies percentage points; estimand: this test set."""
     new_images: Estimate | None
     """The same for the estimand new images; None where predictions are missing."""
     verdict: Verdict
@@ -144,9 +151,9 @@ def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan) -> list[Contras
     """Every arm against `other`: one family, whose two kinds of tests are each corrected by Holm's method."""
     matched = [_paired(arm, other) for arm in arms]
     pairs = matched if plan.pairing == "paired" else [(arm, other) for arm in arms]
-    gaps = [difference(one.accuracies, two.accuracies, plan.pairing) for one, two in pairs]
+    gaps = [difference(one.values, two.values, plan.pairing) for one, two in pairs]
     adjusted = holm([gap.p_value for gap in gaps])
-    equal = holm([equivalence_p(one.accuracies, two.accuracies, plan.margin, plan.pairing) for one, two in pairs])
+    equal = holm([equivalence_p(one.values, two.values, plan.margin, plan.pairing) for one, two in pairs])
     return [
         Contrast(
             arm=one.name,
@@ -155,8 +162,8 @@ def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan) -> list[Contras
             new_images=_new_images(one, two, plan.pairing),
             verdict=_verdict(one, two, gap, p, same, plan, len(pairs)),
             pairing=plan.pairing,
-            correlation=correlation(*(sample.accuracies for sample in equal_seeds)),
-            superiority=superiority([(one.accuracies, two.accuracies)]),
+            correlation=correlation(*(sample.values for sample in equal_seeds)),
+            superiority=superiority([(one.merits, two.merits)]),
             churn=_churn(*equal_seeds),
         )
         for (one, two), equal_seeds, gap, p, same in zip(pairs, matched, gaps, adjusted, equal, strict=True)
@@ -174,27 +181,28 @@ def _new_images(one: Sample, two: Sample, pairing: Pairing) -> Estimate | None:
     if one.draws is None or two.draws is None:
         return None
     return crossed(
-        one.draws - two.draws, *contrast(one.accuracies, two.accuracies, pairing), min(len(one.seeds), len(two.seeds))
+        one.draws - two.draws, *contrast(one.values, two.values, pairing), min(len(one.seeds), len(two.seeds))
     )
 
 
 def _verdict(one: Sample, two: Sample, gap: Difference, p: float, same: float, plan: Plan, family: int) -> Verdict:
     if p < ALPHA and not gap.low <= 0 <= gap.high:
-        return Verdict("better" if gap.mean > 0 else "worse", p, same, family, plan.margin)
+        better = (gap.mean > 0) == one.measure.higher_is_better
+        return Verdict("better" if better else "worse", p, same, family, plan.margin)
     if same < ALPHA:
         return Verdict("equivalent", p, same, family, plan.margin)
     return Verdict("undecided", p, same, family, plan.margin, _further(one, two, plan, family))
 
 
 def _further(one: Sample, two: Sample, plan: Plan, family: int) -> int | None:
-    _, error, freedom = contrast(one.accuracies, two.accuracies, plan.pairing)
+    _, error, freedom = contrast(one.values, two.values, plan.pairing)
     if math.isnan(error):
         return None
     seeds = min(len(one.seeds), len(two.seeds))
     if plan.pairing == "paired":
         spread = error * math.sqrt(seeds)
     else:
-        spread = math.sqrt((one.accuracies.var(ddof=1) + two.accuracies.var(ddof=1)) / 2)
+        spread = math.sqrt((one.values.var(ddof=1) + two.values.var(ddof=1)) / 2)
     return further_seeds(spread, freedom, seeds, plan.margin, family, plan.pairing)
 
 

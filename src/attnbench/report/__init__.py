@@ -33,7 +33,7 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
         "index.html": page(comparison, qualities, drawn),
         "table.md": markdown(comparison),
         "table.tex": table(comparison),
-        "mechanisms.bib": bibliography(comparison),
+        **({"mechanisms.bib": bibliography(comparison)} if comparison.recorded else {}),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

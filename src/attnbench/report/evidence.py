@@ -12,6 +12,7 @@ from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.stats import Estimate, estimate, gap
 from attnbench.catalogue.refs import Ref
 from attnbench.catalogue.registry import ATTENTION
+from attnbench.spec.arm import mechanism
 from attnbench.store.predictions import BINS, Scores
 
 QUALITY = {
@@ -54,7 +55,7 @@ def quality(cell: Cell) -> list[Quality]:
     for arm in cell.arms:
         predictions = [record.predictions for record in arm.records]
         scores = [each.scores() for each in predictions if each is not None]
-        if len(scores) == len(arm.records):
+        if scores and len(scores) == len(arm.records):
             found.append(_quality(arm.name, scores))
     return found
 
@@ -143,7 +144,8 @@ def _ladder(cell: Cell, arm: Arm) -> list[Step]:
 
 def _untrained(cell: Cell, arm: Arm) -> list[Step]:
     """Against the same mechanism with its parameters frozen as they were drawn."""
-    frozen = cell.beside(arm, ATTENTION.canonical(str(Ref("random", (("of", arm.key.attention),)))))
+    own = mechanism(arm.key)
+    frozen = cell.beside(arm, ATTENTION.canonical(str(Ref("random", (("of", own),))))) if own else None
     return [_step(arm, "training the mechanism", arm, frozen)] if frozen else []
 
 
@@ -158,4 +160,4 @@ def _other_gates(arm: Arm) -> list[Step]:
 
 
 def _step(arm: Arm, part: str, higher: Arm, lower: Arm) -> Step:
-    return Step(arm.name, part, f"{higher.name} - {lower.name}", gap(higher.accuracies, lower.accuracies))
+    return Step(arm.name, part, f"{higher.name} - {lower.name}", gap(higher.values, lower.values))

@@ -9,7 +9,7 @@ from attnbench.analysis.cells import Cell
 from attnbench.analysis.costs import CLOCKS, clock, costs
 from attnbench.analysis.stats import Difference, Estimate
 from attnbench.report.evidence import Quality, class_differences, curves, decomposition, reliability_rows
-from attnbench.report.text import points, signed, spread
+from attnbench.report.text import signed, spread
 
 MOST_ROWS = 96
 """Where classes times mechanisms are more, only the classes with the largest differences are drawn."""
@@ -53,13 +53,15 @@ def _differences(cell: Cell) -> list[Figure]:
                 rows.append({"arm": found.arm, "estimand": estimand, **_span(gap), "verdict": found.verdict.kind})
     if not rows:
         return []
-    words = [f"{each.arm} {signed(each.difference.mean)} {spread(each.difference, plus=True)}" for each in contrasts]
-    margin, order = cell.plan.margin, [each.arm for each in contrasts]
+    places = cell.measure.decimals
+    gaps = [(each.arm, each.difference) for each in contrasts]
+    words = [f"{arm} {signed(gap.mean, places)} {spread(gap, plus=True, decimals=places)}" for arm, gap in gaps]
+    margin, measure, order = cell.plan.margin, cell.measure, [each.arm for each in contrasts]
     caption = (
-        f"Mechanism and seed varied; {_runs(cell)}. Difference of mean test accuracies to {cell.plan.baseline} with "
-        f"95 % intervals for both estimands. Dashed: the margin of {points(margin)}."
+        f"{_varied(cell)}. Difference of mean {measure.plural} to {cell.plan.baseline} with 95 % intervals"
+        f"{' for both estimands' if cell.recorded else ''}. Dashed: the margin of {measure.amount(margin)}."
     )
-    title = f"points above {cell.plan.baseline}"
+    title = _above(cell)
     chart = intervals(rows, "arm", order, title, (-margin, margin), by="estimand")
     return [Figure("differences", f"Difference to {cell.plan.baseline}", caption, "; ".join(words), chart)]
 
@@ -68,20 +70,20 @@ def _seeds(cell: Cell) -> list[Figure]:
     from attnbench.report.charts import strip
 
     rows = [
-        {"arm": arm.name, "seed": record.spec["seed"], "value": record.accuracy}
+        {"arm": arm.name, "seed": seed, "value": value}
         for arm in cell.arms
-        for record in arm.records
+        for seed, value in zip(arm.sample.seeds, arm.values, strict=True)
     ]
-    means = [{"arm": arm.name, "mean": arm.accuracy.mean} for arm in cell.arms]
+    means, form = [{"arm": arm.name, "mean": arm.score.mean} for arm in cell.arms], f".{cell.measure.decimals}f"
     words = [
-        f"{arm.name} from {min(arm.accuracies):.2f} to {max(arm.accuracies):.2f}, mean {arm.accuracy.mean:.2f}"
+        f"{arm.name} from {min(arm.values):{form}} to {max(arm.values):{form}}, mean {arm.score.mean:{form}}"
         for arm in cell.arms
     ]
     caption = (
-        f"Seed varied within a row; {_runs(cell)}. A point is the test accuracy of one run, the line its row's mean. "
-        "Estimand: this test set."
+        f"Seed varied within a row; {_runs(cell)}. A point is the {cell.measure.name} of one run, the line its row's "
+        f"mean.{' Estimand: this test set.' if cell.recorded else ''}"
     )
-    chart = strip(rows, means, _order(cell), "test accuracy (%)")
+    chart = strip(rows, means, _order(cell), cell.measure.axis)
     return [Figure("seeds", "Every run", caption, "; ".join(words), chart)]
 
 
@@ -112,7 +114,7 @@ def _front(cell: Cell) -> list[Figure]:
     found = [cost for cost in costs(cell) if not math.isnan(cost.seconds)]
     if not found:
         return []
-    spans = {arm.name: arm.accuracy for arm in cell.arms}
+    spans = {arm.name: arm.score for arm in cell.arms}
     rows: list[dict[str, Any]] = []
     for cost in found:
         span, at = spans[cost.arm], cost.accuracy
@@ -120,7 +122,7 @@ def _front(cell: Cell) -> list[Figure]:
         rows.append({"arm": cost.arm, "seconds": cost.seconds, "accuracy": at, **ends, "front": cost.on_front is True})
     words = [f"{cost.arm} {cost.accuracy:.2f} % in {cost.seconds:.0f} s" for cost in found]
     caption = (
-        f"Mechanism and seed varied; {_runs(cell)}. Mean test accuracy with its 95 % interval (this test set) against "
+        f"{_varied(cell)}. Mean test accuracy with its 95 % interval (this test set) against "
         f"the time of a run (geometric mean; {CLOCKS[clock(cell)]}). Dotted: the Pareto front, without controls: "
         "the arms of which no other is credibly cheaper (95 % interval of the ratio below 1) and credibly at least as "
         "accurate (95 % interval of the difference not below 0)."
@@ -143,7 +145,7 @@ def _controls(cell: Cell) -> list[Figure]:
             f"{one.part} ({one.what}) {signed(one.estimate.mean)} {spread(one.estimate, plus=True)}" for one in own
         ]
         caption = (
-            f"Mechanism and seed varied; {_runs(cell)}. What the controls say about {arm}: differences of mean test "
+            f"{_varied(cell)}. What the controls say about {arm}: differences of mean test "
             "accuracy in points with 95 % intervals (this test set; Welch's between arms, Student's over trained runs "
             "for other gates), not corrected for their number."
         )
@@ -182,11 +184,11 @@ def _classes(cell: Cell, qualities: Sequence[Quality]) -> list[Figure]:
         few = f" Of {len(extent)} classes the {len(order)} furthest out: among so many some are far out by chance."
     shown = [row for row in rows if row["class"] in furthest]
     caption = (
-        f"Mechanism and seed varied; {_runs(cell)}. Recall of each class less that of {cell.plan.baseline}, in points, "
+        f"{_varied(cell)}. Recall of each class less that of {cell.plan.baseline}, in points, "
         f"with Welch's 95 % interval over seeds (this test set), not corrected for the number of classes.{few}"
     )
     words = [f"{row['class']}, {row['arm']} {signed(row['mean'])}" for row in shown]
-    title = f"points above {cell.plan.baseline}"
+    title = _above(cell)
     chart = intervals(shown, "class", order, title, by="arm")
     return [Figure("classes", "Class by class", caption, "; ".join(words), chart)]
 
@@ -195,8 +197,17 @@ def _order(cell: Cell) -> list[str]:
     return [arm.name for arm in cell.arms]
 
 
+def _above(cell: Cell) -> str:
+    """The title of an axis of differences to the baseline."""
+    return f"{cell.measure.steps or cell.measure.name} above {cell.plan.baseline}"
+
+
+def _varied(cell: Cell) -> str:
+    return f"{'Mechanism' if cell.recorded else 'Arm'} and seed varied; {_runs(cell)}"
+
+
 def _runs(cell: Cell) -> str:
-    sizes = sorted({arm.accuracy.n for arm in cell.arms})
+    sizes = sorted({arm.score.n for arm in cell.arms})
     return f"n = {sizes[0]}" + (f" to {sizes[-1]}" if len(sizes) > 1 else "") + " seeds an arm"
 
 

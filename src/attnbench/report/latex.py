@@ -9,7 +9,7 @@ from attnbench.catalogue.refs import parse
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference
 from attnbench.report.tables import caption, verdicts
-from attnbench.report.text import about, arm_row, columns
+from attnbench.report.text import arm_row, columns
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -27,7 +27,7 @@ _SPECIAL = {
 
 def table(comparison: Comparison) -> str:
     """A `table*` with a block of rows for each cell, and the verdicts in sentences below it; needs booktabs."""
-    heads = [tex(head) for head in columns(comparison.baseline)]
+    heads = [tex(head) for head in columns(comparison)]
     lines = [
         r"% \usepackage[T1]{fontenc}\usepackage{booktabs,textcomp}",
         r"\begin{table*}",
@@ -38,7 +38,7 @@ def table(comparison: Comparison) -> str:
         " & ".join(heads) + r" \\",
     ]
     for cell in comparison.cells:
-        lines += [r"\midrule", rf"\multicolumn{{{len(heads)}}}{{l}}{{{tex(f'{cell.name}: {about(cell)}')}}} \\"]
+        lines += [r"\midrule", rf"\multicolumn{{{len(heads)}}}{{l}}{{{tex(f'{cell.name}: {cell.about}')}}} \\"]
         lines += [" & ".join(_row(arm)) + r" \\" for arm in cell.arms]
     lines += [r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""]
     found = verdicts(comparison)
@@ -49,7 +49,7 @@ def table(comparison: Comparison) -> str:
 
 def bibliography(comparison: Comparison) -> str:
     """The papers of the mechanisms in a comparison, controls left out, each once."""
-    cards = dict(_cards(arm) for cell in comparison.cells for arm in cell.arms)
+    cards = dict(_cards(arm) for cell in comparison.cells for arm in cell.arms if arm.records)
     return "\n".join(bibtex(name, card) for name, card in sorted(cards.items()) if not card.get("control"))
 
 

@@ -12,8 +12,8 @@ from attnbench.analysis.costs import CLOCKS, clock, costs
 from attnbench.analysis.stats import Estimate
 from attnbench.report.evidence import QUALITY, Quality, decomposition
 from attnbench.report.figures import Figure
-from attnbench.report.tables import WHY, caption
-from attnbench.report.text import about, arm_row, columns, interval, points, sentence, signed, spread
+from attnbench.report.tables import WHY, caption, margins
+from attnbench.report.text import columns, entries, interval, sentence, signed, spread
 
 HERE = Path(__file__).parent
 SAME = ("dataset", "attention", "backbone", "seed", "site", "stages", "every", "init")
@@ -36,8 +36,8 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
     return templates.get_template("page.html").render(
         comparison=comparison,
         caption=caption(comparison),
-        heads=["data set", *columns(comparison.baseline)],
-        margin=points(comparison.plan.margin),
+        heads=["data set" if comparison.recorded else "cell", *columns(comparison)],
+        margin=margins(comparison),
         why=WHY,
         quality_heads=["attention", *QUALITY.values()],
         cells=cells,
@@ -58,12 +58,12 @@ def _cell(cell: Cell, qualities: Sequence[Quality], figures: Sequence[Figure]) -
     """What the page shows of a cell, as texts."""
     return {
         "name": cell.name,
-        "about": about(cell),
+        "about": cell.about,
         "rows": [_row(arm) for arm in cell.arms],
         "verdicts": [
             (arm.contrast.verdict.kind, sentence(arm.contrast, cell)) for arm in cell.arms if arm.contrast is not None
         ],
-        "clock": CLOCKS[clock(cell)],
+        "clock": CLOCKS[clock(cell)] if cell.recorded else "",
         "costs": _costs(cell),
         "quality": [_quality(each) for each in qualities],
         "steps": [
@@ -79,33 +79,35 @@ def _cell(cell: Cell, qualities: Sequence[Quality], figures: Sequence[Figure]) -
         ],
         "pairs": [_pairs(arm) for arm in cell.arms if arm.contrast is not None],
         "figures": figures,
-        "recipe": _recipe(cell),
-        "measured": _measured(cell),
-        "runs": [
-            (record.id, arm.name, record.spec["seed"], record.accuracy) for arm in cell.arms for record in arm.records
+        "recipe": _recipe(cell) if cell.recorded else [],
+        "measured": _measured(cell) if cell.recorded else [],
+        "run_heads": [
+            *["run"] * cell.recorded,
+            "attention" if cell.recorded else "arm",
+            "seed",
+            f"{cell.measure.head} ({cell.measure.unit})",
         ],
+        "runs": [run for arm in cell.arms for run in _runs(arm)],
     }
 
 
 def _row(arm: Arm) -> list[tuple[str, object, str]]:
     """Text, what it is sorted by, and the class that colours it, of each column of the main table."""
-    found, texts = arm.contrast, arm_row(arm)
-    keys: list[object] = [arm.name.lower(), arm.accuracy.n, arm.accuracy.mean, arm.accuracy.low, _low(arm.new_images)]
-    if found is None:
-        return [(text, key, "") for text, key in zip(texts, [*keys, *[""] * 6], strict=True)]
-    gap, verdict = found.difference, found.verdict
-    keys += [gap.mean, gap.low, _low(found.new_images), verdict.p_value, verdict.equivalence_p, verdict.kind]
-    if verdict.kind in ("better", "worse") and verdict.within_margin:
-        texts[-1] += ", within the margin"
-    colours = [verdict.kind if place in (5, 10) else "" for place in range(len(texts))]
-    return list(zip(texts, keys, colours, strict=True))
+    verdict, (*first, last) = arm.contrast.verdict if arm.contrast else None, entries(arm)
+    if verdict and verdict.kind in ("better", "worse") and verdict.within_margin:
+        last = last._replace(text=f"{last.text}, within the margin")
+    kind = verdict.kind if verdict else ""
+    return [(entry.text, entry.key, kind if entry.coloured else "") for entry in (*first, last)]
+
+
+def _runs(arm: Arm) -> list[tuple[object, ...]]:
+    """Each run's id, where it has one, its arm, seed and score."""
+    ids: list[tuple[str, ...]] = [(record.id,) for record in arm.records] or [()] * arm.score.n
+    scores = zip(ids, arm.sample.seeds, arm.values, strict=True)
+    return [(*own, arm.name, seed, value) for own, seed, value in scores]
 
 
 _FRONT = {True: "yes", False: "", None: "control"}
-
-
-def _low(found: Estimate | None) -> object:
-    return found.low if found else ""
 
 
 def _costs(cell: Cell) -> list[list[str]]:

@@ -18,14 +18,15 @@ class Pair:
     contrast: Contrast
 
     def __str__(self) -> str:
-        gap = self.contrast.difference
+        gap, measure = self.contrast.difference, self.cell.measure
+        places = measure.decimals
         rows = [
-            (arm.name, f"{arm.accuracy.mean:.2f}", spread(arm.accuracy), spread(arm.new_images))
+            (arm.name, f"{arm.score.mean:.{places}f}", spread(arm.score, decimals=places), spread(arm.new_images))
             for arm in (self.arm, self.other)
         ]
         images = spread(self.contrast.new_images, plus=True)
-        rows.append(("difference", signed(gap.mean), spread(gap, plus=True), images))
-        rows.insert(0, ("", "%", "this test set", "new images"))
+        rows.append(("difference", signed(gap.mean, places), spread(gap, plus=True, decimals=places), images))
+        rows.insert(0, ("", measure.unit, "this test set", "new images"))
         table = [f"  {name:28} {mean:>7}  {here:18} {images}".rstrip() for name, mean, here, images in rows]
         return "\n".join([sentence(self.contrast, self.cell), *table])
 

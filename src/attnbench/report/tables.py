@@ -9,15 +9,24 @@ from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.stats import Difference, Estimate
 from attnbench.analysis.verdicts import Contrast
 from attnbench.report.evidence import QUALITY, Quality, decomposition
-from attnbench.report.text import about, arm_row, columns, points, sentence, signed, spread
+from attnbench.report.text import arm_row, columns, points, sentence, signed, spread
+from attnbench.store.runs import RunRecord
 
-CAPTION = (
+RECORDED = (
     "Seeds and mechanism varied. Test accuracy in percent: mean over n seeds. Difference to {baseline} in "
     "percentage points. Intervals are 95 %: for this test set (the expected accuracy over seeds on these images: "
-    "{t}) and for new images like these (crossed bootstrap over seeds and images). p: {test}, with Holm's "
-    "correction over the rows of a table; equivalence: p of two one-sided t tests for a margin of "
-    "{margin}, with the same correction."
+    "{t}) and for new images like these (crossed bootstrap over seeds and images)."
 )
+SCORED = (
+    "Each row is one arm, trained with n seeds: its mean score. Difference to {baseline} in the unit of the scores, of "
+    "percentages in points. Intervals are 95 %, of what is expected over seeds ({t})."
+)
+TESTED = (
+    "p: {test}, with Holm's correction over the rows of a table; equivalence: p of two one-sided t tests for a margin "
+    "of {margin}, with the same correction."
+)
+WORDS = ("attention", "arm", "this test set", "new images", "95 % interval", "verdict")
+"""Heads of the columns that hold words or intervals, which stand to the left; numbers stand to the right."""
 WHY = (
     "What the controls say, in points of accuracy on this test set, intervals not corrected for their number; scale, "
     "parameters and input dependence add up to the gain."
@@ -53,14 +62,21 @@ def body(comparison: Comparison) -> str:
 
 def tables(comparison: Comparison) -> str:
     """A table per cell, with a caption that says what varied, which estimand and n."""
-    lines = [line for cell in comparison.cells for line in [*_table(cell, comparison.baseline), *_why(cell)]]
+    lines = [line for cell in comparison.cells for line in [*_table(cell, columns(comparison)), *_why(cell)]]
     return "\n".join([*lines, _plain(caption(comparison)), ""])
 
 
 def caption(comparison: Comparison) -> str:
     """What the columns of the table are."""
     t, test = _TESTS[comparison.plan.pairing]
-    return CAPTION.format(baseline=comparison.baseline, t=t, test=test, margin=points(comparison.plan.margin))
+    said = f"{RECORDED if comparison.recorded else SCORED} {TESTED}"
+    return said.format(baseline=comparison.baseline, t=t, test=test, margin=margins(comparison))
+
+
+def margins(comparison: Comparison) -> str:
+    """The margin of equivalence in words; each once, where cells have several."""
+    found = [cell.measure.amount(cell.plan.margin) for cell in comparison.cells]
+    return " or ".join(dict.fromkeys(found or [points(comparison.plan.margin)]))
 
 
 def verdicts(comparison: Comparison) -> list[str]:
@@ -68,17 +84,17 @@ def verdicts(comparison: Comparison) -> list[str]:
     return [sentence(arm.contrast, cell) for cell in comparison.cells for arm in cell.arms if arm.contrast]
 
 
-def _table(cell: Cell, baseline: str) -> list[str]:
-    lines = [
-        f"**{_plain(cell.name)}**: {_plain(about(cell))}.",
-        "",
-        f"| {' | '.join([*map(_plain, columns(baseline)), 'parameters'])} |",
-        "|:--|--:|--:|:--|:--|--:|:--|:--|--:|--:|:--|--:|",
-    ]
-    for arm in cell.arms:
-        name, *numbers = arm_row(arm)
-        lines.append(f"| {' | '.join([_plain(name), *numbers, format(arm.records[0].cost['parameters'], ',')])} |")
-    return [*lines, ""]
+def _table(cell: Cell, heads: list[str]) -> list[str]:
+    costs = [[format(arm.records[0].cost["parameters"], ",")] if arm.records else [] for arm in cell.arms]
+    rows = [[_plain(arm.name), *arm_row(arm)[1:], *cost] for arm, cost in zip(cell.arms, costs, strict=True)]
+    shown = [*map(_plain, heads), *["parameters"] * bool(costs[0])]
+    lines = [f"**{_plain(cell.name)}**: {_plain(cell.about)}.", "", _line(shown)]
+    lines.append("|".join(["", *(":--" if head in WORDS else "--:" for head in shown), ""]))
+    return [*lines, *map(_line, rows), ""]
+
+
+def _line(texts: Iterable[str]) -> str:
+    return f"| {' | '.join(texts)} |"
 
 
 def _why(cell: Cell) -> list[str]:
@@ -96,28 +112,29 @@ def _why(cell: Cell) -> list[str]:
 
 
 def _cell_rows(comparison: Comparison, qualities: Sequence[Sequence[Quality]]) -> Iterable[dict[str, object]]:
+    recorded, (first, _, score, *_) = comparison.recorded, columns(comparison)
     for cell, own in zip(comparison.cells, qualities, strict=True):
         by_arm = {each.arm: each.estimates for each in own}
         for arm in cell.arms:
             yield {
                 "cell": cell.name,
-                "attention": arm.name,
-                "n": arm.accuracy.n,
-                "accuracy": arm.accuracy.mean,
-                **_bounds("accuracy", arm.accuracy),
-                **_bounds("accuracy_new_images", arm.new_images),
-                **_compared(arm.contrast),
-                **{name: by_arm[arm.name][name].mean if arm.name in by_arm else "" for name in QUALITY},
+                first: arm.name,
+                "n": arm.score.n,
+                score: arm.score.mean,
+                **_bounds(score, arm.score),
+                **(_bounds(f"{score}_new_images", arm.new_images) if recorded else {}),
+                **_compared(arm.contrast, recorded),
+                **{name: by_arm[arm.name][name].mean if arm.name in by_arm else "" for name in QUALITY if recorded},
             }
 
 
-def _compared(found: Contrast | None) -> dict[str, object]:
+def _compared(found: Contrast | None, recorded: bool) -> dict[str, object]:
     """The columns of a comparison with the baseline; empty for the baseline."""
     gap, verdict = (found.difference, found.verdict) if found else (None, None)
     return {
         "difference": gap.mean if gap else "",
         **_bounds("difference", gap),
-        **_bounds("difference_new_images", found.new_images if found else None),
+        **(_bounds("difference_new_images", found.new_images if found else None) if recorded else {}),
         "p": gap.p_value if gap else "",
         "p_holm": verdict.p_value if verdict else "",
         "equivalence_p_holm": verdict.equivalence_p if verdict else "",
@@ -127,7 +144,7 @@ def _compared(found: Contrast | None) -> dict[str, object]:
         "further_seeds": verdict.further if verdict and verdict.further is not None else "",
         "correlation": found.correlation.r if found else "",
         "pairing_saved": found.correlation.saved if found else "",
-        "churn": found.churn.mean if found and found.churn else "",
+        **({"churn": found.churn.mean if found and found.churn else ""} if recorded else {}),
     }
 
 
@@ -136,21 +153,23 @@ def _bounds(name: str, found: Estimate | Difference | None) -> dict[str, object]
 
 
 def _run_rows(comparison: Comparison) -> Iterable[dict[str, object]]:
+    first, _, score, *_ = columns(comparison)
     for cell in comparison.cells:
         for arm in cell.arms:
-            for record in arm.records:
-                yield {
-                    "id": record.id,
-                    "cell": cell.name,
-                    "attention": arm.name,
-                    "seed": record.spec["seed"],
-                    "accuracy": record.accuracy,
-                    "parameters": record.cost["parameters"],
-                    "macs": record.cost["macs"],
-                    "train_cpu_seconds": record.train_seconds if record.clock == "cpu" else "",
-                    "train_wall_seconds": record.timings.get("train", ""),
-                    "weights_sha256": record.weights_sha256,
-                }
+            runs = zip(arm.sample.seeds, arm.values, arm.records or [None] * arm.score.n, strict=True)
+            for seed, value, record in runs:
+                row = {"cell": cell.name, first: arm.name, "seed": seed, score: value}
+                yield {"id": record.id, **row, **_cost(record)} if record else row
+
+
+def _cost(record: RunRecord) -> dict[str, object]:
+    return {
+        "parameters": record.cost["parameters"],
+        "macs": record.cost["macs"],
+        "train_cpu_seconds": record.train_seconds if record.clock == "cpu" else "",
+        "train_wall_seconds": record.timings.get("train", ""),
+        "weights_sha256": record.weights_sha256,
+    }
 
 
 def _write(file: Path, rows: Iterable[dict[str, object]]) -> None:

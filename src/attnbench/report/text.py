@@ -1,8 +1,11 @@
 """Numbers, verdicts and designs as words: the same on the console, the page, in Markdown and in LaTeX."""
 
 import math
+from typing import NamedTuple
 
 from attnbench.analysis.cells import Arm, Cell
+from attnbench.analysis.comparison import Comparison
+from attnbench.analysis.measure import ACCURACY, Measure
 from attnbench.analysis.power import MOST_SEEDS, can_decide, detectable, equivalence_spread, seeds_to_decide, smallest_p
 from attnbench.analysis.stats import Correlation, Difference, Estimate
 from attnbench.analysis.verdicts import Contrast, Design
@@ -13,9 +16,9 @@ TEST = {
 }
 
 
-def signed(value: float) -> str:
-    """A number with its sign, two decimals; `-` where there is none."""
-    return "-" if math.isnan(value) else f"{value:+.2f}"
+def signed(value: float, decimals: int = 2) -> str:
+    """A number with its sign; `-` where there is none."""
+    return "-" if math.isnan(value) else f"{value:+.{decimals}f}"
 
 
 def p_text(value: float) -> str:
@@ -25,56 +28,82 @@ def p_text(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def interval(low: float, high: float, plus: bool = False) -> str:
+def interval(low: float, high: float, plus: bool = False, decimals: int = 2) -> str:
     """`[low, high]`; `-` where one seed cannot tell."""
     if math.isnan(low):
         return "-"
-    return f"[{low:+.2f}, {high:+.2f}]" if plus else f"[{low:.2f}, {high:.2f}]"
+    form = f"{'+' * plus}.{decimals}f"
+    return f"[{low:{form}}, {high:{form}}]"
 
 
-def spread(found: Estimate | Difference | Correlation | None, plus: bool = False) -> str:
+def spread(found: Estimate | Difference | Correlation | None, plus: bool = False, decimals: int = 2) -> str:
     """The interval of a value; `-` where there is none."""
-    return interval(found.low, found.high, plus) if found else "-"
+    return interval(found.low, found.high, plus, decimals) if found else "-"
 
 
 def points(value: float) -> str:
     """`1 point`, `0.5 points`."""
-    return f"{value:g} point{'' if value == 1 else 's'}"
+    return ACCURACY.amount(value)
 
 
-def columns(baseline: str) -> list[str]:
+def columns(comparison: Comparison) -> list[str]:
     """The heads of the columns that every table of arms has."""
-    both = ["this test set", "new images"]
-    return ["attention", "n", "accuracy", *both, f"to {baseline}", *both, "p", "equivalence", "verdict"]
+    heads = {cell.measure.head for cell in comparison.cells} or {ACCURACY.head}
+    score = heads.pop() if len(heads) == 1 else Measure.head
+    both = ["this test set", "new images"] if comparison.recorded else ["95 % interval"]
+    arm = "attention" if comparison.recorded else "arm"
+    return [arm, "n", score, *both, f"to {comparison.baseline}", *both, "p", "equivalence", "verdict"]
+
+
+class Entry(NamedTuple):
+    """What stands in a column of a table of arms."""
+
+    text: str
+    key: object
+    """What its rows are sorted by."""
+    coloured: bool = False
+    """Whether it takes the colour of the verdict."""
+
+
+def entries(arm: Arm) -> list[Entry]:
+    """An arm in those columns; those that compare are empty for the baseline."""
+    places, score, found = arm.sample.measure.decimals, arm.score, arm.contrast
+    own = [Entry(arm.name, arm.name.lower()), Entry(str(score.n), score.n)]
+    own += [Entry(f"{score.mean:.{places}f}", score.mean), *_spans(arm, arm.score, arm.new_images)]
+    if found is None:
+        return [*own, *[Entry("", "")] * (len(own) + 1)]
+    gap, verdict = found.difference, found.verdict
+    return [
+        *own,
+        Entry(signed(gap.mean, places), gap.mean, coloured=True),
+        *_spans(arm, gap, found.new_images, plus=True),
+        Entry(p_text(verdict.p_value), verdict.p_value),
+        Entry(p_text(verdict.equivalence_p), verdict.equivalence_p),
+        Entry(verdict.kind, verdict.kind, coloured=True),
+    ]
 
 
 def arm_row(arm: Arm) -> list[str]:
-    """An arm in those columns; the last six are empty for the baseline."""
-    accuracy, found = arm.accuracy, arm.contrast
-    own = [arm.name, str(accuracy.n), f"{accuracy.mean:.2f}", spread(accuracy), spread(arm.new_images)]
-    if found is None:
-        return [*own, *[""] * 6]
-    gap, verdict = found.difference, found.verdict
-    compared = [signed(gap.mean), spread(gap, plus=True), spread(found.new_images, plus=True)]
-    return [*own, *compared, p_text(verdict.p_value), p_text(verdict.equivalence_p), verdict.kind]
+    """The texts of an arm in those columns."""
+    return [entry.text for entry in entries(arm)]
+
+
+def _spans(arm: Arm, here: Estimate | Difference, new: Estimate | None, plus: bool = False) -> list[Entry]:
+    """The intervals for this test set and, where there may be predictions, for new images."""
+    places = arm.sample.measure.decimals
+    known = [Entry(spread(here, plus, places), here.low)]
+    return [*known, Entry(spread(new, plus, places), new.low if new else "")] if arm.records else known
 
 
 def sentence(contrast: Contrast, cell: Cell) -> str:
     """The verdict with its evidence and the regime it is about, in one plain sentence."""
-    gap, record = contrast.difference, cell.arms[0].records[0]
-    regime = f"recipe {record.recipe or 'as given'}, {record.spec['epochs']} epochs"
+    gap, measure = contrast.difference, cell.measure
+    where = " ".join([*([cell.name] if cell.name else []), *([f"({cell.regime})"] if cell.regime else [])])
     seeds = f"n = {gap.n} pairs" if contrast.pairing == "paired" else f"n = {gap.n} + {gap.n_baseline} seeds"
-    found = f"{signed(gap.mean)} points, 95 % interval {spread(gap, plus=True)}, {seeds}"
-    return f"{cell.name} ({regime}): {_answer(contrast)} ({found}; {_tests(contrast)}){_outlook(contrast)}"
-
-
-def about(cell: Cell) -> str:
-    """The regime of a cell in a few words, with everything by which it falls short of the whole data set."""
-    record = cell.arms[0].records[0]
-    limits = [(name, record.spec[name]) for name in ("train_fraction", "train_limit", "test_limit")]
-    limited = [f"{name} {value}" for name, value in limits if value not in (None, 1)]
-    recipe, images = record.recipe or "as given", record.test["images"]
-    return ", ".join([f"{record.spec['epochs']} epochs, recipe {recipe}, {images:,} test images", *limited])
+    size = f"{signed(gap.mean, measure.decimals)} {measure.steps}".rstrip()
+    found = f"{size}, 95 % interval {spread(gap, plus=True, decimals=measure.decimals)}, {seeds}"
+    said = f"{_answer(contrast, measure)} ({found}; {_tests(contrast)}){_outlook(contrast)}"
+    return f"{where}: {said}" if where else said
 
 
 def design_lines(design: Design) -> list[str]:
@@ -100,9 +129,9 @@ def design_lines(design: Design) -> list[str]:
     return lines
 
 
-def _answer(contrast: Contrast) -> str:
+def _answer(contrast: Contrast, measure: Measure) -> str:
     verdict, arm, other = contrast.verdict, contrast.arm, contrast.other
-    within = points(verdict.margin)
+    within = measure.amount(verdict.margin)
     if verdict.kind == "equivalent":
         return f"{arm} and {other} are equivalent within {within}"
     if verdict.kind == "undecided":

@@ -1,12 +1,15 @@
 """An arm of a comparison: a mechanism at a place, told apart by a key and shown by a label."""
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference
+from attnbench.spec.run import LATER
 
 FIELDS = ("attention", "site", "stages", "every", "init")
 """Fields of a run that belong to its arm; all others are shared by the arms of a cell."""
@@ -38,6 +41,11 @@ class ArmKey:
             version=form["versions"]["attention"],
         )
 
+    @property
+    def text(self) -> str:
+        """All of it, for files; no two arms share it."""
+        return self.label(None) + (f" version={self.version}" if self.version != 1 else "")
+
     def label(self, own_site: str | None) -> str:
         """The mechanism, with its place where that is not its own (`own_site`); for display only."""
         parts = [f"site={self.site}"] if self.site not in (None, own_site) else []
@@ -51,6 +59,19 @@ class ArmKey:
         return replace(self, attention=attention, version=0)
 
 
+def shared(form: Mapping[str, Any]) -> dict[str, object]:
+    """What the arms of a cell have in common, of the canonical form of one of its runs."""
+    whole = {**form, **{name: form.get(name, nothing) for name, nothing in LATER.items()}}
+    kept = {name: value for name, value in whole.items() if name not in (*FIELDS, "seed", "versions")}
+    return kept | {f"{name} version": v for name, v in form["versions"].items() if name != "attention"}
+
+
+def cell_key(common: Mapping[str, object]) -> str:
+    """A cell as files name it: data set, backbone, and a hash of all that its arms have in common."""
+    text = json.dumps(common, sort_keys=True)
+    return f"{common['dataset']}, {common['backbone']}, {hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
 def labels(own_sites: Mapping[ArmKey, str | None]) -> dict[ArmKey, str]:
     """Each arm's label; with its version where several versions of one arm are there.
 
@@ -62,8 +83,21 @@ def labels(own_sites: Mapping[ArmKey, str | None]) -> dict[ArmKey, str]:
     return {key: f"{name} version {key.version}" if count[name] > 1 else name for key, name in plain.items()}
 
 
-def meant(text: str, arms: Mapping[ArmKey, str]) -> ArmKey:
+Key = ArmKey | str
+"""What tells an arm apart: the mechanism and its place, or the name of something else that was trained elsewhere."""
+K = TypeVar("K", bound=Key)
+
+
+def mechanism(key: Key) -> str | None:
+    """The mechanism of an arm, in the one spelling; None for what was trained elsewhere."""
+    return key.attention if isinstance(key, ArmKey) else None
+
+
+def meant(text: str, arms: Mapping[K, str]) -> K:
     """The arm that is asked for by its label, or by its mechanism in any spelling where that is the only one.
+
+    Args:
+        arms: arm -> its label.
 
     Raises:
         BadReference: none or several are; the message names those that there are.
@@ -76,14 +110,17 @@ def meant(text: str, arms: Mapping[ArmKey, str]) -> ArmKey:
     raise BadReference(f"{text!r} is not among the arms {_quoted(arms.values())}")
 
 
-def _of_mechanism(text: str, arms: Mapping[ArmKey, str]) -> list[ArmKey]:
+def _of_mechanism(text: str, arms: Mapping[K, str]) -> list[K]:
+    mechanisms = [(key, mechanism(key)) for key in arms]
+    if not any(known for _, known in mechanisms):
+        return []
     try:
         wanted = ATTENTION.canonical(text)
     except BadReference:
         if any(label.startswith(text.split(" ")[0]) for label in arms.values()):
             return []  # a label, but of no arm that is here
         raise
-    found = [key for key in arms if key.attention == wanted]
+    found = [key for key, known in mechanisms if known == wanted]
     return [key for key in found if arms[key] == wanted] or found
 
 

@@ -13,7 +13,7 @@ from annotated_types import Gt, Lt
 from attnbench.catalogue.refs import nearest
 from attnbench.catalogue.registry import ATTENTION, BACKBONES, DATASETS
 from attnbench.errors import AttnbenchError, BadReference, BadStudy
-from attnbench.spec.arm import ArmKey, labels, meant
+from attnbench.spec.arm import ArmKey, cell_key, labels, meant, shared
 from attnbench.spec.recipes import preset
 from attnbench.spec.run import RunSpec, canonical, field_docs, mistakes
 from attnbench.spec.validation import violations
@@ -85,6 +85,14 @@ class Study:
         found = [cell for cell, _ in cells(vars(self))]
         specs = [RunSpec(**cell, seed=seed) for seed in self.seed_list for cell in found]
         return list({spec.id: spec for spec in specs}.values())
+
+    def cells(self) -> dict[str, dict[ArmKey, list[RunSpec]]]:
+        """The runs by cell (as files name it) and by arm, in the order of the seeds."""
+        found: dict[str, dict[ArmKey, list[RunSpec]]] = {}
+        for spec in self.runs():
+            form = canonical(spec)
+            found.setdefault(cell_key(shared(form)), {}).setdefault(ArmKey.of(form), []).append(spec)
+        return found
 
     @property
     def seed_list(self) -> list[int]:

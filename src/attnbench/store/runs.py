@@ -5,7 +5,6 @@ import dataclasses
 import io
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Any
 
 from attnbench.console import say
 from attnbench.errors import StoreProblem
-from attnbench.files import replacing
+from attnbench.files import add_line, replacing, whole_lines
 from attnbench.spec.run import Runtime
 from attnbench.store.predictions import Predictions
 
@@ -238,22 +237,12 @@ class Store:
 
     def log(self, run: str, event: str, **values: object) -> None:
         """Add a line to the run's journal; it is on disk when this returns."""
-        with (self.folder(run) / "journal.jsonl").open("a") as journal:
-            journal.write(json.dumps({"event": event, "time": round(time.time(), 3), **values}) + "\n")
-            journal.flush()
-            os.fsync(journal.fileno())
+        values = {"event": event, "time": round(time.time(), 3), **values}
+        add_line(self.folder(run) / "journal.jsonl", values)
 
     def journal(self, run: str) -> list[dict[str, Any]]:
         """The whole lines of a run's journal; a line that a crash cut off is left out."""
-        try:
-            text = (self.folder(run) / "journal.jsonl").read_text()
-        except FileNotFoundError:
-            return []
-        lines = []
-        for line in text.splitlines():
-            with contextlib.suppress(ValueError):
-                lines.append(json.loads(line))
-        return lines
+        return whole_lines(self.folder(run) / "journal.jsonl")
 
     def mend_journal(self, run: str, curves: list[dict[str, float]]) -> None:
         """Make the journal's epochs those of the state that training goes on from."""

@@ -1,0 +1,90 @@
+"""A study from look to look: train what is open to the next one, give verdicts, and train no further what they decide."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from attnbench.analysis.cells import baseline_of
+from attnbench.analysis.comparison import Comparison, compare
+from attnbench.errors import BadStudy
+from attnbench.execution.sweep import Failure, Sweep, execute
+from attnbench.spec.arm import ArmKey, cell_key, labels, shared
+from attnbench.spec.run import RunSpec, canonical
+from attnbench.spec.study import Study
+
+Place = tuple[str, ArmKey]
+"""An arm in a cell, as files name it."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is known when the runs up to a look are done."""
+
+    seeds: int
+    """How many an arm."""
+    comparison: Comparison
+    decided: dict[Place, str]
+    """The arms that get no more runs, each with what was found."""
+    last: bool
+    """Whether nothing is left to train."""
+    failures: Sequence[Failure] = ()
+    """Runs that failed in this stage."""
+
+
+def until_decided(study: Study, sweep: Sweep, jobs: int = 1, retries: int = 0) -> Iterator[Stage]:
+    """Train to each look of a study in turn, without the arms that are decided; all it goes by is on disk.
+
+    A run that failed is a result and is not tried again. Where one could not even fail, as when its process was
+    killed, the look is not reached, and the stage is the last.
+
+    Args:
+        sweep: all runs of the study, as they are to be executed.
+
+    Raises:
+        BadStudy: the study has no looks.
+    """
+    if study.looks is None:
+        raise BadStudy([f"{study.name}: --until-decided needs the key `looks`, such as `looks: [5, 8, 12, 20]`"])
+    decided: dict[Place, str] = {}
+    sizes = look_sizes(study)
+    for size in sizes:
+        specs = needed(study, size, decided)
+        new = [spec for spec in specs if (record := sweep.store.record(spec.id)) is None or record.done]
+        failures = execute(replace(sweep, specs=new), jobs, retries)
+        found = compare(study, sweep.store)
+        decided = _decided(found)
+        reached = all(sweep.store.record(spec.id) for spec in specs)
+        last = not reached or size == sizes[-1] or not needed(study, sizes[-1], decided)
+        yield Stage(size, found, decided, last, failures)
+        if last:
+            return
+
+
+def look_sizes(study: Study) -> list[int]:
+    """At how many seeds an arm a study has its looks."""
+    if study.looks == "any":
+        return list(range(2, len(study.seed_list) + 1))
+    return list(study.looks or [len(study.seed_list)])
+
+
+def needed(study: Study, size: int, decided: dict[Place, str]) -> list[RunSpec]:
+    """The runs of the first `size` seeds of the arms that are open, and of what they are compared with."""
+    wanted: set[str] = set()
+    for cell, arms in study.cells().items():
+        names = labels({arm: runs[0].resolved.attention.placed.site for arm, runs in arms.items()})
+        baseline = baseline_of(names, study.baseline)
+        left = [arm for arm in arms if arm != baseline and (cell, arm) not in decided]
+        if left or baseline is None:
+            kept = arms if baseline is None else [baseline, *left]
+            wanted |= {spec.id for spec in itertools.chain.from_iterable(arms[arm][:size] for arm in kept)}
+    return [spec for spec in study.runs() if spec.id in wanted]
+
+
+def _decided(found: Comparison) -> dict[Place, str]:
+    """The arms with a verdict that stays."""
+    return {
+        (cell_key(shared(arm.records[0].canonical)), arm.key): arm.contrast.verdict.kind
+        for cell in found.cells
+        for arm in cell.arms
+        if arm.contrast and arm.contrast.verdict.kind != "undecided" and isinstance(arm.key, ArmKey)
+    }

@@ -1,0 +1,154 @@
+"""What is kept of a study beside its runs: its plan as it stood before the first run, and each look at its verdicts."""
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from attnbench.errors import StoreProblem
+from attnbench.files import add_line, whole_lines
+from attnbench.spec.study import Study
+from attnbench.store.runs import Store
+
+Seen = Mapping[str, Mapping[str, tuple[int, ...]]]
+"""Cell -> arm -> the seeds whose results a verdict was about."""
+
+PLANNED = ("margin", "pairing", "baseline", "looks", "failures", "seeds", "cells")
+"""What a plan is, and what its hash is of."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One time at which somebody saw verdicts."""
+
+    time: float
+    """Seconds since 1970."""
+    seen: Seen
+    """Of the cells whose data were others than at the look before."""
+
+
+class StudyJournal:
+    """`STORE/studies/NAME.jsonl`: lines are added, never changed.
+
+    Events: `plan` (its parts, their `hash`, its `first` run, and whether any run had `begun` by then) and `look`
+    (what was `seen`).
+    """
+
+    def __init__(self, store: Store, name: str = "records") -> None:
+        """`name`: the study's slug; without a study, runs are looked at as `records`."""
+        self.file = store.path / "studies" / f"{name}.jsonl"
+        self._store = store
+
+    def keep_plan(self, study: Study) -> None:
+        """Write the study's plan, if it is not the one written last.
+
+        Raises:
+            StoreProblem: the store cannot be written.
+        """
+        plan = plan_of(study)
+        with self._held():
+            plans = self._events("plan")
+            if not plans or plans[-1]["hash"] != digest(plan):
+                runs = [spec.id for spec in study.runs()]
+                known = [*runs, *(run for each in plans for run in each["first"])]  # runs are begun in their order
+                begun = any((self._store.folder(run) / "journal.jsonl").is_file() for run in known)
+                self._add("plan", hash=digest(plan), begun=begun, first=runs[:1], **plan)
+
+    def keep_look(self, seen: Seen) -> None:
+        """Write that verdicts were seen, of those cells whose data were not seen before.
+
+        Raises:
+            StoreProblem: the store cannot be written.
+        """
+        with self._held():
+            before = [look.seen for look in self.looks()]
+            new = {cell: dict(arms) for cell, arms in seen.items() if all(arms != each.get(cell) for each in before)}
+            if new:
+                self._add(
+                    "look", seen={cell: {arm: list(seeds) for arm, seeds in arms.items()} for cell, arms in new.items()}
+                )
+
+    def looks(self) -> list[Look]:
+        """Every look, in order."""
+        return [
+            Look(
+                line["time"],
+                {cell: {arm: tuple(seeds) for arm, seeds in arms.items()} for cell, arms in line["seen"].items()},
+            )
+            for line in self._events("look")
+        ]
+
+    def changes(self, study: Study) -> list[str]:
+        """What of the plan is other than before the first run: a few words each; nothing where no plan was kept."""
+        plans = self._events("plan")
+        if not plans:
+            return []
+        first = [plan for plan in plans if not plan["begun"]] or plans[:1]
+        return differences(first[-1], plan_of(study))
+
+    def _events(self, kind: str) -> list[dict[str, Any]]:
+        return [line for line in whole_lines(self.file) if line["event"] == kind]
+
+    def _add(self, event: str, **values: object) -> None:
+        add_line(self.file, {"event": event, "time": round(time.time(), 3), **values})
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """The journal, to be read and added to by one process at a time."""
+        from filelock import FileLock
+
+        locks = self._store.path / ".locks"
+        try:
+            for folder in (locks, self.file.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(locks / f"study-{self.file.stem}.lock"):
+                yield
+        except OSError as problem:
+            raise StoreProblem(f"{self.file} cannot be written: {problem.strerror or problem}") from None
+
+
+def plan_of(study: Study) -> dict[str, Any]:
+    """What is declared before the first run, as JSON has it."""
+    return {
+        "margin": study.margin,
+        "pairing": study.pairing,
+        "baseline": study.baseline,
+        "looks": study.looks,
+        "failures": study.failures,
+        "seeds": study.seed_list,
+        "cells": {cell: [arm.text for arm in arms] for cell, arms in study.cells().items()},
+    }
+
+
+def digest(plan: Mapping[str, Any]) -> str:
+    """Twelve hex digits that name a plan."""
+    kept = {name: plan[name] for name in PLANNED}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What changed from one plan to another, a few words each."""
+    said = []
+    for name in PLANNED[:-1]:
+        if before[name] != now[name]:
+            was, is_ = (_words(name, plan[name]) for plan in (before, now))
+            said.append(f"{name} changed from {was} to {is_}")
+    arms = [{(cell, arm) for cell, own in plan["cells"].items() for arm in own} for plan in (before, now)]
+    for what, gone in (("added", arms[1] - arms[0]), ("left out", arms[0] - arms[1])):
+        if gone:
+            said.append(f"{_listed(sorted({arm for _, arm in gone}))} {what}")
+    return said
+
+
+def _words(name: str, value: Any) -> str:
+    if name == "seeds":
+        return str(len(value)) if value == list(range(len(value))) else str(value)
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _listed(names: list[str]) -> str:
+    shown = names if len(names) < 6 else [*names[:4], f"{len(names) - 4} more"]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
