@@ -73,4 +73,4 @@ def answer(cell: Cell, best: Sequence[bool]) -> Answer:
 
 
 def _mean(arm: Arm) -> float:
-    return arm.accuracy.mean
+    return arm.score.mean

@@ -13,7 +13,7 @@ from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference
 from attnbench.spec.arm import FIELDS
 from attnbench.spec.run import RunSpec
-from attnbench.spec.study import Mistake, Study, cells
+from attnbench.spec.study import Mistake, Study, combinations
 
 FRESH = 1_000
 """The first seed of a confirmation: screening has those below it."""
@@ -156,7 +156,7 @@ class Contest(Study):
         return RunSpec(**self._cell(attention), seed=seed)
 
     def _cell(self, attention: str) -> dict[str, Any]:
-        return next(cell for cell, _ in cells(vars(self)) if cell["attention"] == attention)
+        return next(cell for cell, _ in combinations(vars(self)) if cell["attention"] == attention)
 
     def _val_fraction(self) -> float:
         """The share of the training images that screening scores on; 0 for the data set's own validation split."""
@@ -195,7 +195,7 @@ def _setting_mistakes(values: dict[str, Any]) -> list[Mistake]:
         return [*found, Mistake(("grid",), "choose needs grid.attention: a list of mechanisms, all, or kind: D")]
     if found:
         return found
-    listed = [cell for cell, _ in cells(values)]
+    listed = [cell for cell, _ in combinations(values)]
     apart = [name for name in listed[0] if name not in FIELDS and any(cell[name] != listed[0][name] for cell in listed)]
     for number, rule in enumerate(values.get("where", [])):
         for name in apart:

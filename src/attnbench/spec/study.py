@@ -82,7 +82,7 @@ class Study:
 
     def runs(self) -> list[RunSpec]:
         """All runs, seeds varying slowest, so that an interrupted study is balanced."""
-        found = [cell for cell, _ in cells(vars(self))]
+        found = [cell for cell, _ in combinations(vars(self))]
         specs = [RunSpec(**cell, seed=seed) for seed in self.seed_list for cell in found]
         return list({spec.id: spec for spec in specs}.values())
 
@@ -128,7 +128,7 @@ def _mistakes(cls: type[Study], values: dict[str, Any]) -> list[Mistake]:
         sound.pop("recipe", None)
     found += _rule_mistakes(sound)
     known = set(field_docs(RunSpec))
-    for cell, origin in cells(sound):
+    for cell, origin in combinations(sound):
         named = {name: value for name, value in cell.items() if name in known}
         for name, what in mistakes({**named, "seed": 0}).items():
             place = origin.get(name, ("base", name))
@@ -237,7 +237,7 @@ def _rule_mistakes(values: dict[str, Any]) -> list[Mistake]:
 def _baseline_mistakes(values: dict[str, Any]) -> list[Mistake]:
     baseline = values.get("baseline", "none")
     try:
-        specs = [RunSpec(**cell) for cell, _ in cells(values)]
+        specs = [RunSpec(**cell) for cell, _ in combinations(values)]
     except (AttnbenchError, TypeError):
         return []  # those have their own line
     arms = labels({ArmKey.of(canonical(spec)): spec.resolved.attention.placed.site for spec in specs})
@@ -249,7 +249,7 @@ def _baseline_mistakes(values: dict[str, Any]) -> list[Mistake]:
     return []
 
 
-def cells(values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, KeyPath]]]:
+def combinations(values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, KeyPath]]]:
     """Every cell's run fields, complete but for the seed, and where in the file each came from."""
     recipe, base, grid = values.get("recipe", "classic"), values.get("base", {}), values.get("grid", {})
     for picks in itertools.product(*(range(len(listed)) for listed in grid.values())):
