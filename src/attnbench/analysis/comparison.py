@@ -10,6 +10,7 @@ from attnbench.analysis.cells import Cell, baseline_of, cell_warnings
 from attnbench.analysis.recorded import label_of, record_warnings, recorded_cells, shared
 from attnbench.analysis.stats import Estimate, superiority
 from attnbench.analysis.verdicts import Design, Plan
+from attnbench.errors import StoreProblem
 from attnbench.spec.arm import ArmKey, labels
 from attnbench.spec.run import canonical
 from attnbench.spec.study import Study
@@ -108,6 +109,10 @@ def designs(study: Study) -> list[Design]:
 
 
 def _comparison(name: str, plan: Plan, records: list[RunRecord], missing: int) -> Comparison:
+    untested = sum(record.scored == "val" for record in records)
+    if untested and untested == len(records):
+        raise StoreProblem(f"{name}: its runs are scored on validation images only: no test accuracy to compare")
+    records = [record for record in records if record.scored == "test"]
     cells = recorded_cells([record for record in records if record.done], plan)
     warnings = [
         f"run {record.id}, {label_of(record)} seed {record.spec['seed']} failed: {record.error}; "
@@ -115,6 +120,8 @@ def _comparison(name: str, plan: Plan, records: list[RunRecord], missing: int) -
         for record in records
         if not record.done
     ]
+    if untested:
+        warnings.append(f"{untested} runs are scored on validation images only and are left out")
     for cell in cells:
         warnings += [*cell_warnings(cell), *record_warnings(cell)]
     return Comparison(name, plan, tuple(cells), missing, tuple(warnings))

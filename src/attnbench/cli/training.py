@@ -35,7 +35,8 @@ def run_verb(flags: Any) -> Callable[..., int]:
         if not pending([asked], Store(runtime.store), runtime.data_dir):
             print(f"run {asked.id} is done already")
         record = train(asked, runtime, recipe)
-        print(f"test accuracy {record.accuracy:.2f} %  ({record.test['images']:,} images)  {record.folder}/")
+        count = vars(record)[record.scored]["images"]
+        print(f"{record.images} accuracy {record.score:.2f} %  ({count:,} images)  {record.folder}/")
         return 0
 
     return run

@@ -50,14 +50,13 @@ class Batches:
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Shuffled, augmented training batches of one epoch from step `first` on: (step, B C H W, B)."""
-        order = np.random.default_rng(stream(self.spec.seed, "order", epoch)).permutation(len(self.split))
+        order = np.random.default_rng(stream(self.spec.seed_of("order"), "order", epoch)).permutation(len(self.split))
         side = training_side(self.spec, epoch, self.split.source.images.shape[1])
+        seed = self.spec.seed_of("augment")
         for step in range(first, self.steps()):
             places = order[step * self.spec.batch_size : (step + 1) * self.spec.batch_size]
             indices = self.split.indices[places]
-            images = augmented(
-                self.split.source.images[indices], indices, self.spec.seed, epoch, self._augment, self._fill
-            )
+            images = augmented(self.split.source.images[indices], indices, seed, epoch, self._augment, self._fill)
             if side != images.shape[1]:
                 images = shrunk(images, side)
             yield step, self._normalised(images), self.labels[places].to(self.device, non_blocking=True)

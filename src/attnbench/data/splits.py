@@ -8,6 +8,7 @@ import numpy as np
 
 from attnbench.data.cache import Decoded, decoded
 from attnbench.errors import DataProblem
+from attnbench.spec.resolved import cuts_test
 from attnbench.spec.run import RunSpec
 
 TEST_SHARE = 0.2
@@ -43,7 +44,15 @@ class Splits:
 
     train: Split
     val: Split | None
-    test: Split
+    test: Split | None
+    """None where a run is scored on validation images: then the test images are not opened."""
+
+    @property
+    def scored(self) -> Split:
+        """The images that a trained network is scored on."""
+        found = self.test or self.val
+        assert found is not None
+        return found
 
     @property
     def classes(self) -> int:
@@ -84,25 +93,30 @@ def load_splits(spec: RunSpec, data_dir: str | Path) -> Splits:
     def source(part: str) -> Decoded:
         return decoded(spec.resolved.dataset, part, size, data_dir)
 
+    draw = spec.seed_of("split")
+    tested = spec.evaluate == "test"
     val: Split | None = None
-    if _uncut(spec):
-        train, test = _cut(source("all" if card.splits == ("all",) else "train"), None, TEST_SHARE, "test")
+    test: Split | None = None
+    if cuts_test(spec.resolved.dataset):
+        train, test = _cut(source("all" if card.splits == ("all",) else "train"), None, TEST_SHARE, "test", draw)
     else:
-        train, test = _whole("train", source("train")), _whole("test", source("test"))
+        train, test = _whole("train", source("train")), _whole("test", source("test")) if tested else None
         if "val" in card.splits and not spec.val_fraction:
             val = _whole("val", source("val"))
     if spec.val_fraction:
-        train, val = _cut(train.source, train.indices, spec.val_fraction, "val")
-    train = _some(train, round(spec.train_fraction * len(train)), "fraction")
-    train = _some(train, spec.train_limit, "limit")
-    test = _some(test, spec.test_limit, "limit")
+        train, val = _cut(train.source, train.indices, spec.val_fraction, "val", draw)
+    train = _some(train, round(spec.train_fraction * len(train)), "fraction", draw)
+    train = _some(train, spec.train_limit, "limit", draw)
+    test = _some(test, spec.test_limit, "limit", draw) if test and tested else None
     shapes = {split.source.images.shape[1:] for split in (train, val, test) if split}
     if len(shapes) > 1:
         seen = ", ".join("x".join(map(str, shape)) for shape in sorted(shapes))
         raise DataProblem(f"{spec.dataset}: the splits' images differ ({seen}); give image_size")
-    if len(train) < 2 or len(test) < 1:
-        raise DataProblem(f"{spec.dataset}: {len(train)} training and {len(test)} test images are too few")
-    return Splits(train, val, test)
+    splits = Splits(train, val, test)
+    if len(train) < 2 or len(splits.scored) < 1:
+        few = f"{len(splits.scored)} {'test' if tested else 'validation'}"
+        raise DataProblem(f"{spec.dataset}: {len(train)} training and {few} images are too few")
+    return splits
 
 
 def statistics(train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -173,21 +187,14 @@ def _sortable(hashes: np.ndarray) -> np.ndarray:
     return np.frombuffer(hashes.tobytes(), ">u8").reshape(len(hashes), -1)[:, 0]
 
 
-def _uncut(spec: RunSpec) -> bool:
-    """Whether there is no test split, so that ours is cut from the rest."""
-    dataset = spec.resolved.dataset
-    folder = dataset.card.folders.get("test")
-    return dataset.card.splits == ("all",) or (folder is not None and not dataset.options.get(folder))
-
-
 def _whole(name: str, source: Decoded) -> Split:
     return Split(name, source, np.arange(len(source.labels)))
 
 
-def _cut(source: Decoded, indices: np.ndarray | None, share: float, name: str) -> tuple[Split, Split]:
-    """Set a stratified share apart under `name`; the rest is train."""
+def _cut(source: Decoded, indices: np.ndarray | None, share: float, name: str, draw: int) -> tuple[Split, Split]:
+    """Set a stratified share apart under `name`; the rest is train. Each `draw` cuts otherwise."""
     mine = np.arange(len(source.labels)) if indices is None else indices
-    order = stratified(source.labels[mine], source.keys[mine], name)
+    order = stratified(source.labels[mine], source.keys[mine], _salt(name, draw))
     count = round(share * len(mine))
     if not 0 < count < len(mine):
         raise DataProblem(f"a {name} split of {share:g} of {len(mine)} images has {count}")
@@ -195,9 +202,13 @@ def _cut(source: Decoded, indices: np.ndarray | None, share: float, name: str) -
     return Split("train", source, rest), Split(name, source, part)
 
 
-def _some(split: Split, count: int | None, salt: str) -> Split:
+def _some(split: Split, count: int | None, salt: str, draw: int) -> Split:
     """At most `count` images of a split, stratified."""
     if count is None or count >= len(split):
         return split
-    order = stratified(split.labels, split.source.keys[split.indices], salt)
+    order = stratified(split.labels, split.source.keys[split.indices], _salt(salt, draw))
     return Split(split.name, split.source, split.indices[np.sort(order[:count])])
+
+
+def _salt(name: str, draw: int) -> str:
+    return f"{name} {draw}" if draw else name

@@ -20,7 +20,7 @@ from attnbench.store.runs import RunRecord, Store
 from attnbench.training.loop import predict
 from attnbench.training.numerics import choose_device, numerics
 from attnbench.training.predictor import load
-from attnbench.training.run import test_scores
+from attnbench.training.run import scores
 
 Gate = Literal["shuffled", "mean"]
 Swap = Callable[[Tensor], Tensor]
@@ -47,6 +47,8 @@ def evaluate(run: str, gate: Gate, runtime: Runtime) -> dict[str, Any]:
         raise AttnbenchError(f"gate {gate!r} is not one of {', '.join(map(repr, get_args(Gate)))}")
     store = Store(runtime.store).holding(run)
     record = store.find(run)
+    if record.scored != "test":
+        raise AttnbenchError(f"run {record.id} was scored on validation images only; gates are changed in tested runs")
     with store.lock(record.id):
         done = record.gates.get(gate)
         return done if done is not None else _evaluated(store, record, gate, runtime)
@@ -57,8 +59,8 @@ def _evaluated(store: Store, record: RunRecord, gate: Gate, runtime: Runtime) ->
     splits = load_splits(spec, runtime.data_dir)
     if splits.split_fingerprint != record.split_fingerprint:
         raise DataProblem(f"run {record.id} was tested on other images than those in {runtime.data_dir}/")
-    order = np.random.default_rng(stream(spec.seed, "gate")).permutation(len(splits.test))
-    test, train = _shuffled(splits.test, order), splits.train
+    order = np.random.default_rng(stream(spec.seed, "gate")).permutation(len(splits.scored))
+    test, train = _shuffled(splits.scored, order), splits.train
     model, constants = load(record).model.to(device), record.input["normalise"]
     sites = _gated(model, record)
     with numerics(spec, runtime, device) as bits:
@@ -71,7 +73,7 @@ def _evaluated(store: Store, record: RunRecord, gate: Gate, runtime: Runtime) ->
         predicted = predict(model, Batches(test, spec, constants, device))
     place = torch.from_numpy(np.argsort(order))
     predicted = predicted._replace(logits=predicted.logits[place], labels=predicted.labels[place])
-    found = {"gate": gate, **test_scores(predicted), "sites": len(sites), "numerics": bits}
+    found = {"gate": gate, **scores(predicted), "sites": len(sites), "numerics": bits}
     predictions_file.write(Path(record.folder) / f"gate-{gate}.npz", predicted.logits.numpy(), predicted.labels.numpy())
     store.write(record.id, f"gate-{gate}.json", json.dumps(found, indent=1))
     return found

@@ -55,7 +55,7 @@ def _has_labels(subject: DataSubject) -> Iterator[str]:
         if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
             yield f"{split}: labels are whole numbers from 0, not {labels.dtype} from {labels.min()}"
     classes = subject.dataset.card.classes or subject.splits.classes
-    for part in (subject.splits.train, subject.splits.test):
+    for part in (subject.splits.train, subject.splits.scored):
         seen = set(part.labels.tolist())
         if max(seen) >= classes:
             yield f"{part.name}: label {max(seen)} for {classes} classes"
@@ -73,7 +73,7 @@ def _repeats(subject: DataSubject) -> Iterator[str]:
 
 
 def _is_decoded(subject: DataSubject) -> Iterator[str]:
-    if len(subject.splits.test) < 1:
+    if len(subject.splits.scored) < 1:
         yield "there is no test image"
 
 

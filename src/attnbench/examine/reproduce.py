@@ -27,7 +27,7 @@ class Tolerance:
     points: float
     """Half the 95 % prediction interval of one more run (Student), at most MOST_POINTS."""
     agreement: float | None
-    """Least share of test images, in percent, on which two seeds agree; None where predictions are missing."""
+    """Least share of the scored images, in percent, on which two seeds agree; None where predictions are missing."""
     runs: int
 
     @classmethod
@@ -36,7 +36,7 @@ class Tolerance:
         peers = [record for record in records if record.done and _cell(record) == _cell(stored)]
         if len(peers) < FEWEST_PEERS:
             return None
-        half = prediction_half_width([record.accuracy for record in peers])
+        half = prediction_half_width([record.score for record in peers])
         shares = [_agreement(one, two) for one, two in itertools.combinations(peers, 2)]
         known = [share for share in shares if share is not None]
         return cls(min(half, MOST_POINTS), min(known) if len(known) == len(shares) else None, len(peers))
@@ -59,13 +59,14 @@ class Reproduction:
     tolerance: Tolerance | None
     """None where the cell has too few runs: then nothing but the same bits is a reproduction."""
     agreement: float | None
-    """Share of test images, in percent, for which both say the same class; None where predictions are missing."""
+    """Share of the scored images, in percent, for which both say the same class; None where predictions are missing."""
     changed: tuple[str, ...]
     """What is not as it was: numerics, environment, data, code."""
 
     def __str__(self) -> str:
-        stored, now = self.stored.accuracy, self.again.accuracy
-        agreed = f"; the same class for {self.agreement:.1f} % of the test images" if self.agreement is not None else ""
+        stored, now = self.stored.score, self.again.score
+        of = f"% of the {self.stored.images} images"
+        agreed = f"; the same class for {self.agreement:.1f} {of}" if self.agreement is not None else ""
         few = f"none: it needs {FEWEST_PEERS} done runs of this cell in the store"
         lines = [f"{self.verdict}: {stored:.4f} % stored, {now:.4f} % now ({now - stored:+.4f}{agreed})"]
         if self.verdict != "identical":
@@ -103,19 +104,19 @@ def reproduce(run: str, runtime: Runtime) -> Reproduction:
 
 
 def _verdict(stored: RunRecord, again: RunRecord, tolerance: Tolerance | None, agreement: float | None) -> Verdict:
-    if stored.weights_sha256 == again.weights_sha256 and stored.accuracy == again.accuracy:
+    if stored.weights_sha256 == again.weights_sha256 and stored.score == again.score:
         return "identical"
     same_data = stored.split_fingerprint == again.split_fingerprint
     elsewhere = stored.numerics != again.numerics
     if not elsewhere or not same_data or tolerance is None:
         return "different"
-    near = abs(stored.accuracy - again.accuracy) <= tolerance.points
+    near = abs(stored.score - again.score) <= tolerance.points
     agreed = tolerance.agreement is None or agreement is None or agreement >= tolerance.agreement
     return "within tolerance" if near and agreed else "different"
 
 
 def _agreement(one: RunRecord, two: RunRecord) -> float | None:
-    """Share of test images, in percent, for which two runs say the same class."""
+    """Share of the scored images, in percent, for which two runs say the same class."""
     if one.predictions is None or two.predictions is None:
         return None
     first, second = one.predictions.predicted, two.predictions.predicted

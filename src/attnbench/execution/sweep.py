@@ -214,7 +214,7 @@ class _Progress:
             self.bars.remove_task(self.tasks.pop(spec.id))
         self.bars.advance(self.whole)
         record = self.sweep.store.record(spec.id)
-        outcome = f"{record.accuracy:.2f} %" if record and record.done else f"FAILED: {reason}"
+        outcome = f"{record.score:.2f} %" if record and record.done else f"FAILED: {reason}"
         self.bars.console.print(
             f"{spec.id}  {self.sweep.describe(spec)}  {outcome}", highlight=False, markup=False, soft_wrap=True
         )
@@ -240,7 +240,7 @@ def seconds_taken(record: RunRecord) -> float:
 
 
 def _known_seconds(records: list[RunRecord]) -> dict[str, float]:
-    """Median seconds of done runs, by everything but the seed; preparation and test at the load of the training."""
+    """Median seconds of done runs, by everything but the seeds; preparation and test at the load of the training."""
     by_cell: dict[str, list[float]] = {}
     for record in records:
         if record.done:
@@ -250,4 +250,5 @@ def _known_seconds(records: list[RunRecord]) -> dict[str, float]:
 
 def _cell(fields: dict[str, object]) -> str:
     stages = fields.get("stages")
-    return repr(sorted({**fields, "seed": 0, "stages": list(stages) if stages else None}.items()))  # type: ignore[call-overload]
+    listed = list(stages) if stages else None  # type: ignore[call-overload]
+    return repr(sorted({"evaluate": "test", **fields, "vary": "all", "seed": 0, "stages": listed}.items()))

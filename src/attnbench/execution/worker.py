@@ -102,16 +102,17 @@ def _seconds(spec: RunSpec, data_dir: str, device: torch.device, measured: dict[
 
 
 def _images(spec: RunSpec, data_dir: str) -> tuple[float, float, tuple[int, int], int] | None:
-    """Numbers of training and test images, channels and size of an image, and classes: of the data, or by the card."""
+    """Numbers of training and of scored images, channels and size of an image, and classes: of the data, or by the card."""
     card, size = spec.resolved.dataset.card, spec.resolved.image_size
     if there(spec.resolved.dataset, data_dir):
         splits = load_splits(spec, data_dir)
-        return len(splits.train), len(splits.test), (splits.channels, splits.image_size), splits.classes
+        return len(splits.train), len(splits.scored), (splits.channels, splits.image_size), splits.classes
     if size is None or not card.images:
         return None
     whole = card.images.get("all", 0)
-    train = card.images.get("train", 0.8 * whole) * (1 - spec.val_fraction) * spec.train_fraction
-    test = card.images.get("test", 0.2 * whole)
+    train, val = card.images.get("train", 0.8 * whole), card.images.get("val", 0)
+    test = card.images.get("test", 0.2 * whole) if spec.evaluate == "test" else spec.val_fraction * train or val
+    train *= (1 - spec.val_fraction) * spec.train_fraction
     train, test = min(train, spec.train_limit or train), min(test, spec.test_limit or test)
     return train, test, (card.channels, size), card.classes
 

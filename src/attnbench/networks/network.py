@@ -56,8 +56,8 @@ def network_of(spec: RunSpec, classes: int, channels: int, size: int, trial: Tri
         trial: how somebody's own mechanism is tried before it is trained; None for a network that has been.
     """
     found = spec.resolved
-    image = (channels, size, size)
-    return _assembled(found.backbone, found.attention, found.place, image, classes, spec.seed, spec.init, trial)
+    image, seed = (channels, size, size), spec.seed_of("init")
+    return _assembled(found.backbone, found.attention, found.place, image, classes, seed, spec.init, trial)
 
 
 def fresh_network(spec: RunSpec, classes: int, channels: int, size: int, device: torch.device) -> nn.Module:

@@ -125,7 +125,8 @@ class Contest(Study):
 
     def screening_run(self, attention: str, rung: Rung, seed: int) -> RunSpec:
         """A mechanism's run of a rung: the study's with fewer epochs and images, and scored on validation images."""
-        changed: dict[str, Any] = {"epochs": rung.epochs, "val_fraction": self._val_fraction(), "seed": seed}
+        changed: dict[str, Any] = {"epochs": rung.epochs, "val_fraction": self._val_fraction()}
+        changed |= {"evaluate": "val", "seed": seed}
         if "train_fraction" in self.screening:
             changed["train_fraction"] = self.screening["train_fraction"]
         return RunSpec(**{**self._cell(attention), **changed})

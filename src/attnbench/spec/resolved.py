@@ -110,12 +110,33 @@ def _conflicts(sound: Mapping[str, Any], choices: Mapping[str, Choice[Any]]) -> 
     if sound.get("init") == "identity" and attention.placed.kind == "R":
         more["init"] = f"identity: {attention} takes the place of a convolution and cannot start as nothing"
     no_val = dataset is not None and "val" not in dataset.card.splits and not sound.get("val_fraction")
-    if sound.get("selection") == "best-val" and no_val:
-        more["selection"] = "best-val needs validation images; give val_fraction, as in val_fraction=0.1"
+    for name, value in (("selection", "best-val"), ("evaluate", "val")):
+        if sound.get(name) == value and no_val:
+            more[name] = f"{value} needs validation images; give val_fraction, as in val_fraction=0.1"
+    if nothing := _vary_mistake(sound, dataset):
+        more["vary"] = nothing
     warmup, epochs = sound.get("warmup", 0), sound.get("epochs", 1)
     if warmup > epochs and "epochs" in sound:
         more["warmup"] = f"{warmup} epochs of warm-up are more than {epochs} epochs of training"
     return more
+
+
+def cuts_test(dataset: Choice[Source]) -> bool:
+    """Whether a data set has no test images of its own, so that ours are cut from the rest."""
+    folder = dataset.card.folders.get("test")
+    return dataset.card.splits == ("all",) or (folder is not None and not dataset.options.get(folder))
+
+
+def _vary_mistake(sound: Mapping[str, Any], dataset: Choice[Source] | None) -> str:
+    """What a single source of chance lacks to have any effect."""
+    vary = sound.get("vary", "all")
+    if vary == "augment" and sound.get("augment", "none") == "none":
+        return "augment: nothing is drawn with augment none"
+    shares = ("val_fraction", "train_limit", "test_limit")
+    cut = any(sound.get(name) for name in shares) or sound.get("train_fraction", 1.0) < 1
+    if vary == "split" and dataset is not None and not cut and not cuts_test(dataset):
+        return f"split: {dataset} comes with its own splits; give val_fraction, train_fraction or a limit"
+    return ""
 
 
 def _site_mistake(attention: Choice[Paper], site: str | None, backbone: Choice[Backbone] | None) -> str:

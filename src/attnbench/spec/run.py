@@ -19,6 +19,9 @@ from attnbench.errors import BadSpec
 from attnbench.spec.resolved import Constants, Resolved, examined
 from attnbench.spec.validation import violations
 
+Source = Literal["init", "order", "augment", "noise", "split"]
+"""A source of chance: initial weights, order of images, augmentation, dropout and the like, which images are where."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
@@ -85,6 +88,10 @@ class RunSpec:
     """Autocast type on CUDA; a CPU always computes in fp32, where half precision is far slower."""
     deterministic: bool = True
     """Only deterministic algorithms on CUDA."""
+    evaluate: Literal["test", "val"] = "test"
+    """Images that the trained network is scored on: test, or val, where the test images are never opened."""
+    vary: Literal["all", "init", "order", "augment", "noise", "split"] = "all"
+    """What follows the seed: all but the split, or one source of chance alone, the others as under seed 0."""
     seed: Annotated[int, Ge(0)] = 0
     """Repetition number; every random stream derives from it."""
 
@@ -98,6 +105,11 @@ class RunSpec:
     def resolved(self) -> Resolved:
         """Its texts as what they ask for: made once, when the spec is checked, and taken by all that comes after."""
         return Resolved.of(self.fields, _examined(self.fields)[1])
+
+    def seed_of(self, source: Source) -> int:
+        """The seed of one source of chance; images are split the same way in every run, unless that alone is varied."""
+        followed = self.vary == source or (self.vary == "all" and source != "split")
+        return self.seed if followed else 0
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -173,6 +185,8 @@ def canonical(spec: RunSpec) -> dict[str, object]:
         "augment": "+".join(found.augmentations) or "none",
         "image_size": found.image_size,
         "normalise": _normalise_text(spec.normalise, found.constants),
+        "test_limit": spec.test_limit if spec.evaluate == "test" else None,
+        "vary": spec.vary if spec.seed else "all",
     }
     fields = {name: value for name, value in fields.items() if name not in LATER or value != LATER[name]}
     for name in _FLOATS & {name for name, value in fields.items() if value is not None}:
@@ -205,7 +219,15 @@ def field_docs(cls: type) -> dict[str, str]:
     }
 
 
-LATER = {"every": 1, "init": "own", "averaging": 0.0, "progressive": 0.0, "tta": "none"}
+LATER = {
+    "every": 1,
+    "init": "own",
+    "averaging": 0.0,
+    "progressive": 0.0,
+    "tta": "none",
+    "evaluate": "test",
+    "vary": "all",
+}
 """Fields that runs stored earlier have not, with the value that changes nothing: left out there, so that names stay."""
 _FLOATS = {name for name, kind in RunSpec.__annotations__.items() if getattr(kind, "__origin__", kind) is float}
 

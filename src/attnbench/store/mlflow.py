@@ -196,9 +196,9 @@ class Mirror:
         if record is None:
             return
         there = self._client.get_run(key)
-        if record.done and "final_test_accuracy" not in there.data.metrics:
+        if record.done and record.metric not in there.data.metrics:
             done = next(line for line in reversed(self.store.journal(run)) if line["event"] == "done")
-            self._client.log_metric(key, "final_test_accuracy", record.accuracy, int(1000 * done["time"]))
+            self._client.log_metric(key, record.metric, record.score, int(1000 * done["time"]))
         uploaded = {item.path for item in self._client.list_artifacts(key)}
         for file in [*view.artifacts, str(self.store.folder(run) / "weights.safetensors")]:
             if Path(file).is_file() and Path(file).name not in uploaded:

@@ -1,14 +1,10 @@
 """A folder per run is the only truth: journal, checkpoints while it runs, and a record that is written last."""
 
 import contextlib
-import dataclasses
 import io
 import json
-import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,104 +12,11 @@ from attnbench.console import say
 from attnbench.errors import StoreProblem
 from attnbench.files import add_line, replacing, whole_lines
 from attnbench.spec.run import Runtime
-from attnbench.store.predictions import Predictions
+from attnbench.store.record import RunRecord
+
+__all__ = ["RunRecord", "Store"]
 
 KEPT_CHECKPOINTS = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """A finished run, with all that a report needs: cards too, so that it needs no torch."""
-
-    id: str
-    spec: dict[str, Any]
-    """The fields of its RunSpec."""
-    canonical: dict[str, Any] = field(default_factory=dict)
-    """What was hashed: one spelling of names, cards' versions included."""
-    status: str
-    """`done`, or `failed` with an `error`."""
-    recipe: str = ""
-    """The name under which the recipe was asked for; a label."""
-    error: str = ""
-    test: dict[str, Any] = field(default_factory=dict)
-    """`accuracy` in percent, `loss`, and the number of `images`."""
-    selected: dict[str, Any] = field(default_factory=dict)
-    """Which epoch's weights were tested, by which rule."""
-    curves: list[dict[str, float]] = field(default_factory=list)
-    input: dict[str, Any] = field(default_factory=dict)
-    """What the network takes: `classes`, `channels`, `image_size`, `normalise` (means, deviations), class `names`."""
-    weights_sha256: str = ""
-    data_fingerprint: str = ""
-    split_fingerprint: str = ""
-    numerics: dict[str, Any] = field(default_factory=dict)
-    """What can change bits besides the spec."""
-    environment: dict[str, Any] = field(default_factory=dict)
-    cards: dict[str, Any] = field(default_factory=dict)
-    cost: dict[str, Any] = field(default_factory=dict)
-    """Parameters and multiply-accumulates of one image's forward pass."""
-    timings: dict[str, float] = field(default_factory=dict)
-    """Seconds of wall time per phase."""
-    resumed: int = 0
-    """How often the unfinished run was taken up again from a checkpoint."""
-    folder: str = field(default="", compare=False)
-    """Where the run's files are; not part of `record.json`."""
-
-    @property
-    def done(self) -> bool:
-        """Whether it was trained to the end and tested."""
-        return self.status == "done"
-
-    @property
-    def accuracy(self) -> float:
-        """Test accuracy in percent."""
-        return float(self.test["accuracy"])
-
-    @property
-    def clock(self) -> str:
-        """How `train_seconds` were measured: `cpu`, `device` (by the clock, on a GPU), or `wall` in records of old."""
-        if self.numerics.get("device", "cpu") != "cpu":
-            return "device"
-        return "cpu" if self.curves and all("cpu_seconds" in point for point in self.curves) else "wall"
-
-    @property
-    def train_seconds(self) -> float:
-        """Seconds of training: CPU time on a CPU, which other load does not change, else time by the clock."""
-        return sum(point["cpu_seconds"] for point in self.curves) if self.clock == "cpu" else self.wall_seconds
-
-    @property
-    def wall_seconds(self) -> float:
-        """Seconds of training by the clock on the wall; nan where they were not kept."""
-        return self.timings.get("train", math.nan)
-
-    @cached_property
-    def predictions(self) -> Predictions | None:
-        """What it said of each test image; None where only the record was kept."""
-        file = Path(self.folder) / "predictions.npz"
-        return Predictions(file) if file.is_file() else None
-
-    @cached_property
-    def gates(self) -> dict[str, dict[str, Any]]:
-        """What `attnbench evaluate` gave with other gates: name of the gate -> its `accuracy` and more."""
-        found = {}
-        for file in sorted(Path(self.folder).glob("gate-*.json")):
-            try:
-                each = json.loads(file.read_text())
-                found[each["gate"]] = each
-            except (OSError, ValueError, TypeError, KeyError) as problem:
-                raise StoreProblem(f"{file} cannot be read ({problem}); delete it to evaluate again") from None
-        return found
-
-    def to_json(self) -> str:
-        """The record as it lies in `record.json`."""
-        values = dataclasses.asdict(self)
-        del values["folder"]
-        return json.dumps(values, indent=1)
-
-    @classmethod
-    def from_json(cls, text: str, folder: str = "") -> "RunRecord":
-        """Read a record; fields that a later version added are left out."""
-        values = {**json.loads(text), "folder": folder}
-        return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values})
 
 
 class Store:

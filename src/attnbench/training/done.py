@@ -10,7 +10,7 @@ from attnbench.errors import DataProblem
 from attnbench.spec.run import RunSpec
 from attnbench.store.runs import RunRecord, Store
 
-DECIDES = ("dataset", "image_size", "val_fraction", "train_fraction", "train_limit", "test_limit")
+DECIDES = ("dataset", "image_size", "val_fraction", "train_fraction", "train_limit", "test_limit", "evaluate")
 """Fields of a run that say which images it sees."""
 
 
@@ -24,7 +24,7 @@ def pending(specs: Iterable[RunSpec], store: Store, data_dir: str | Path) -> lis
     for spec in specs:
         record = store.record(spec.id)
         if record is not None and record.done:
-            which = tuple(getattr(spec, name) for name in DECIDES)
+            which = (*(getattr(spec, name) for name in DECIDES), spec.seed_of("split"))
             if which not in now:
                 now[which] = _fingerprints(spec, data_dir)
             if not _differs(record, now[which]):

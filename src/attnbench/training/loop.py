@@ -123,7 +123,7 @@ def training(
         state.model.train()
         since = _clocks()
         for step, images, labels in train.epoch(state.epoch, state.step):
-            with seeded(spec.seed, "step", state.epoch, step):  # drawn per step: a run can stop anywhere
+            with seeded(spec.seed_of("noise"), "step", state.epoch, step):  # drawn per step: a run can stop anywhere
                 _step(spec, state, forward, step, images, labels, train.steps())
             state.step = step + 1
             if state.step < train.steps() and (state.stop or time.monotonic() >= due):

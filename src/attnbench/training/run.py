@@ -52,7 +52,7 @@ def run(
     view: View | None = None,
     log: Log | None = None,
 ) -> RunRecord:
-    """Train, test once at the end, and store the record; an interrupted run carries on, a done one is not repeated,
+    """Train, score once at the end, and store the record; an interrupted run carries on, a done one is not repeated,
     unless the images in the data folder are others by now.
 
     Args:
@@ -88,7 +88,7 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
     splits = load_splits(spec, runtime.data_dir)
     with numerics(spec, runtime, device) as bits:
         norm = constants(spec, splits.train)
-        train, test = (Watched(split, spec, norm, device, told=progress) for split in (splits.train, splits.test))
+        train, scored = (Watched(split, spec, norm, device, told=progress) for split in (splits.train, splits.scored))
         val = Watched(splits.val, spec, norm, device, told=progress) if splits.val and _wants_val(spec) else None
         model = fresh_network(spec, splits.classes, splits.channels, splits.image_size, device)
         state = State.fresh(spec, model, train.steps(), device)
@@ -101,13 +101,14 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
                 _keep(store, spec, pause, mark, log)
         clock.lap("train")
         selected = _select(spec, state)
-        store.log(spec.id, "test", reading="final evaluation", images=len(splits.test))
-        predicted = predict(state.model, test)
+        store.log(spec.id, spec.evaluate, reading="final evaluation", images=len(splits.scored))
+        predicted = predict(state.model, scored)
         clock.lap("test")
     record = dataclasses.replace(
         _unfinished(spec, recipe),
         status="done",
-        test=test_scores(predicted),
+        test=scores(predicted) if spec.evaluate == "test" else {},
+        val=scores(predicted) if spec.evaluate == "val" else {},
         selected=selected,
         curves=state.curves,
         input=_input(splits, norm) | {"built_in": built_in(state.model)},
@@ -119,12 +120,12 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
         timings=clock.laps | {"train": sum(point["seconds"] for point in state.curves)},  # of all that took part
         resumed=mark["resumed"],
     )
-    store.log(spec.id, "done", final_test_accuracy=record.accuracy)
+    store.log(spec.id, "done", **{record.metric: record.score})
     store.save(record)
     return store.find(spec.id)
 
 
-def test_scores(predicted: Predicted) -> dict[str, Any]:
+def scores(predicted: Predicted) -> dict[str, Any]:
     """What a split gave: accuracy in percent, loss, number of images; `predictions.npz` holds what gives them again."""
     logits, labels, batch_size = predicted
     return {

@@ -1,0 +1,135 @@
+"""The record of a finished run: what training leaves for the half that thinks."""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from attnbench.errors import StoreProblem
+from attnbench.store.predictions import Predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A finished run, with all that a report needs: cards too, so that it needs no torch."""
+
+    id: str
+    spec: dict[str, Any]
+    """The fields of its RunSpec."""
+    canonical: dict[str, Any] = field(default_factory=dict)
+    """What was hashed: one spelling of names, cards' versions included."""
+    status: str
+    """`done`, or `failed` with an `error`."""
+    recipe: str = ""
+    """The name under which the recipe was asked for; a label."""
+    error: str = ""
+    test: dict[str, Any] = field(default_factory=dict)
+    """`accuracy` in percent, `loss`, and the number of `images`; empty where the test images were never opened."""
+    val: dict[str, Any] = field(default_factory=dict)
+    """The same on the validation images, of a run that is scored on those instead."""
+    selected: dict[str, Any] = field(default_factory=dict)
+    """Which epoch's weights were tested, by which rule."""
+    curves: list[dict[str, float]] = field(default_factory=list)
+    input: dict[str, Any] = field(default_factory=dict)
+    """What the network takes: `classes`, `channels`, `image_size`, `normalise` (means, deviations), class `names`."""
+    weights_sha256: str = ""
+    data_fingerprint: str = ""
+    split_fingerprint: str = ""
+    numerics: dict[str, Any] = field(default_factory=dict)
+    """What can change bits besides the spec."""
+    environment: dict[str, Any] = field(default_factory=dict)
+    cards: dict[str, Any] = field(default_factory=dict)
+    cost: dict[str, Any] = field(default_factory=dict)
+    """Parameters and multiply-accumulates of one image's forward pass."""
+    timings: dict[str, float] = field(default_factory=dict)
+    """Seconds of wall time per phase."""
+    resumed: int = 0
+    """How often the unfinished run was taken up again from a checkpoint."""
+    folder: str = field(default="", compare=False)
+    """Where the run's files are; not part of `record.json`."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it was trained to the end and scored."""
+        return self.status == "done"
+
+    @property
+    def scored(self) -> Literal["test", "val"]:
+        """The images that it is scored on."""
+        return "val" if self.spec.get("evaluate") == "val" else "test"
+
+    @property
+    def score(self) -> float:
+        """Accuracy in percent on the images that it is scored on."""
+        return float(vars(self)[self.scored]["accuracy"])
+
+    @property
+    def images(self) -> str:
+        """What those images are called."""
+        return {"test": "test", "val": "validation"}[self.scored]
+
+    @property
+    def metric(self) -> str:
+        """What its score is called in the journal and in MLflow."""
+        return f"final_{self.scored}_accuracy"
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy in percent.
+
+        Raises:
+            StoreProblem: the run was scored on validation images only.
+        """
+        if self.scored == "val":
+            raise StoreProblem(f"run {self.id} was scored on validation images only: it has no test accuracy")
+        return self.score
+
+    @property
+    def clock(self) -> str:
+        """How `train_seconds` were measured: `cpu`, `device` (by the clock, on a GPU), or `wall` in records of old."""
+        if self.numerics.get("device", "cpu") != "cpu":
+            return "device"
+        return "cpu" if self.curves and all("cpu_seconds" in point for point in self.curves) else "wall"
+
+    @property
+    def train_seconds(self) -> float:
+        """Seconds of training: CPU time on a CPU, which other load does not change, else time by the clock."""
+        return sum(point["cpu_seconds"] for point in self.curves) if self.clock == "cpu" else self.wall_seconds
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds of training by the clock on the wall; nan where they were not kept."""
+        return self.timings.get("train", math.nan)
+
+    @cached_property
+    def predictions(self) -> Predictions | None:
+        """What it said of each image that it is scored on; None where only the record was kept."""
+        file = Path(self.folder) / "predictions.npz"
+        return Predictions(file) if file.is_file() else None
+
+    @cached_property
+    def gates(self) -> dict[str, dict[str, Any]]:
+        """What `attnbench evaluate` gave with other gates: name of the gate -> its `accuracy` and more."""
+        found = {}
+        for file in sorted(Path(self.folder).glob("gate-*.json")):
+            try:
+                each = json.loads(file.read_text())
+                found[each["gate"]] = each
+            except (OSError, ValueError, TypeError, KeyError) as problem:
+                raise StoreProblem(f"{file} cannot be read ({problem}); delete it to evaluate again") from None
+        return found
+
+    def to_json(self) -> str:
+        """The record as it lies in `record.json`."""
+        values = dataclasses.asdict(self)
+        del values["folder"]
+        return json.dumps(values, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str, folder: str = "") -> "RunRecord":
+        """Read a record; fields that a later version added are left out."""
+        values = {**json.loads(text), "folder": folder}
+        return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values})
