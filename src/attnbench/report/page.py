@@ -26,14 +26,10 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
     Args:
         qualities, figures: those of each cell.
     """
-    import vl_convert
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    templates = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     cells = [_cell(cell, own, drawn) for cell, own, drawn in zip(comparison.cells, qualities, figures, strict=True)]
-    return templates.get_template("page.html").render(
+    return rendered(
+        "page.html",
+        [figure for drawn in figures for figure in drawn],
         comparison=comparison,
         caption=caption(comparison),
         heads=["data set" if comparison.recorded else "cell", *columns(comparison)],
@@ -42,7 +38,20 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
         quality_heads=["attention", *QUALITY.values()],
         cells=cells,
         across=_across(comparison),
-        specs={figure.name: _spoken(figure) for drawn in figures for figure in drawn},
+    )
+
+
+def rendered(template: str, figures: Sequence[Figure], **shown: object) -> str:
+    """A page of ours from its template, with all that its figures, its style and its script need inside."""
+    import vl_convert
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    templates = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return templates.get_template(template).render(
+        **shown,
+        specs={figure.name: _spoken(figure) for figure in figures},
         style=(HERE / "page.css").read_text(),
         script=(HERE / "page.js").read_text(),
         vega=vl_convert.javascript_bundle(),  # type: ignore[call-arg]

@@ -47,23 +47,23 @@ def write_csv(comparison: Comparison, qualities: Sequence[Sequence[Quality]], fo
 
 def markdown(comparison: Comparison) -> str:
     """The whole report as one page."""
-    parts = [f"# {_plain(comparison.name)}\n", body(comparison)]
+    parts = [f"# {plain(comparison.name)}\n", body(comparison)]
     if comparison.missing:
         parts.append(f"**{comparison.missing} runs of this study are not done yet.**\n")
-    parts += [f"**Warning:** {_plain(warning)}.\n" for warning in comparison.warnings]
+    parts += [f"**Warning:** {plain(warning)}.\n" for warning in comparison.warnings]
     return "\n".join(parts)
 
 
 def body(comparison: Comparison) -> str:
     """The verdicts in sentences, then the tables."""
-    found = "".join(f"* {_plain(verdict)}\n" for verdict in verdicts(comparison))
+    found = "".join(f"* {plain(verdict)}\n" for verdict in verdicts(comparison))
     return "\n".join([*([found] if found else []), tables(comparison)])
 
 
 def tables(comparison: Comparison) -> str:
     """A table per cell, with a caption that says what varied, which estimand and n."""
     lines = [line for cell in comparison.cells for line in [*_table(cell, columns(comparison)), *_why(cell)]]
-    return "\n".join([*lines, _plain(caption(comparison)), ""])
+    return "\n".join([*lines, plain(caption(comparison)), ""])
 
 
 def caption(comparison: Comparison) -> str:
@@ -86,9 +86,9 @@ def verdicts(comparison: Comparison) -> list[str]:
 
 def _table(cell: Cell, heads: list[str]) -> list[str]:
     costs = [[format(arm.records[0].cost["parameters"], ",")] if arm.records else [] for arm in cell.arms]
-    rows = [[_plain(arm.name), *arm_row(arm)[1:], *cost] for arm, cost in zip(cell.arms, costs, strict=True)]
-    shown = [*map(_plain, heads), *["parameters"] * bool(costs[0])]
-    lines = [f"**{_plain(cell.name)}**: {_plain(cell.about)}.", "", _line(shown)]
+    rows = [[plain(arm.name), *arm_row(arm)[1:], *cost] for arm, cost in zip(cell.arms, costs, strict=True)]
+    shown = [*map(plain, heads), *["parameters"] * bool(costs[0])]
+    lines = [f"**{plain(cell.name)}**: {plain(cell.about)}.", "", _line(shown)]
     lines.append("|".join(["", *(":--" if head in WORDS else "--:" for head in shown), ""]))
     return [*lines, *map(_line, rows), ""]
 
@@ -104,7 +104,7 @@ def _why(cell: Cell) -> list[str]:
         return []
     lines = [WHY, "", "| attention | part | compared | n | points | 95 % interval |", "|:--|:--|:--|--:|--:|:--|"]
     lines += [
-        f"| {_plain(step.arm)} | {step.part} | {_plain(step.what)} | {step.estimate.n} | {signed(step.estimate.mean)} "
+        f"| {plain(step.arm)} | {step.part} | {plain(step.what)} | {step.estimate.n} | {signed(step.estimate.mean)} "
         f"| {spread(step.estimate, plus=True)} |"
         for step in steps
     ]
@@ -185,7 +185,7 @@ def _inert(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else value
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that cannot break out of a Markdown table or become HTML."""
     for special in "\\|[]":
         text = text.replace(special, f"\\{special}")
