@@ -8,6 +8,7 @@ import tyro
 
 from attnbench.catalogue.foreign import told
 from attnbench.cli.catalogue import data, list_, show
+from attnbench.cli.choosing import choose
 from attnbench.cli.examining import check, profile, same
 from attnbench.cli.flags import run_flags
 from attnbench.cli.reading import compare, evaluate, predict, report, reproduce, sync, ui
@@ -16,6 +17,7 @@ from attnbench.errors import AttnbenchError
 
 VERBS: dict[str, Callable[..., int]] = {
     "study": study,
+    "choose": choose,
     "report": report,
     "compare": compare,
     "list": list_,

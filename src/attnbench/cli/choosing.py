@@ -57,7 +57,7 @@ def choose(
 
 
 def _before(contest: "Contest", runtime: "Runtime", dry_run: bool) -> "Before":
-    """What is known before the first run: recalled, or else measured, and kept where anything is going to be trained."""
+    """What is known before the first run: recalled, or else measured, and kept where anything will be trained."""
     from attnbench.errors import BudgetTooSmall
     from attnbench.examine.limits import within
     from attnbench.execution.choosing import Before, before_file, expected, keep, recalled

@@ -55,7 +55,7 @@ def study(file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run:
     from attnbench.spec.study import Study
 
     plan = Study.load(file)
-    runtime = dataclasses.replace(runtime, numerics=runtime.numerics or _possible(plan.numerics, file))
+    runtime = dataclasses.replace(runtime, numerics=runtime.numerics or possible(plan.numerics, file))
     sweep = Sweep(plan.runs(), runtime, plan.recipe, plan.name)
     pending = sweep.pending()
     _announce(plan, sweep, pending)
@@ -99,7 +99,7 @@ def _foretell(sweep: "Sweep", pending: list[RunSpec], jobs: int) -> None:
     )
 
 
-def _possible(numerics: Literal["native", "portable"], file: Path) -> Literal["native", "portable"]:
+def possible(numerics: Literal["native", "portable"], file: Path) -> Literal["native", "portable"]:
     """What a study's file asks for, where this machine has it; a flag that asks is refused instead."""
     if numerics == "native" or not (why := lacking()):
         return numerics

@@ -48,7 +48,9 @@ def within(contest: Contest, runtime: Runtime, file: Path) -> Iterator[Within]:
                 continue
             known[attention] = profile_row(measured, bench, ROUNDS)
             write_csv(list(known.values()), file)
-        ratios = {limit: float(known[attention][name]) for limit, name in COLUMNS.items() if name in known[attention]}
+        ratios: dict[str, float] = {
+            limit: float(known[attention][name]) for limit, name in COLUMNS.items() if name in known[attention]
+        }
         over = [
             f"{name} x{ratios[name]:.2f}, the limit is x{most:g}"
             for name, most in contest.limits.items()

@@ -102,7 +102,7 @@ def _seconds(spec: RunSpec, data_dir: str, device: torch.device, measured: dict[
 
 
 def _images(spec: RunSpec, data_dir: str) -> tuple[float, float, tuple[int, int], int] | None:
-    """Numbers of training and of scored images, channels and size of an image, and classes: of the data, or by the card."""
+    """Numbers of training and of scored images, channels and size of an image, classes: of the data, or by the card."""
     card, size = spec.resolved.dataset.card, spec.resolved.image_size
     if there(spec.resolved.dataset, data_dir):
         splits = load_splits(spec, data_dir)

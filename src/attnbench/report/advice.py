@@ -126,11 +126,9 @@ def _gain(arm: Arm) -> str:
     found = arm.contrast
     assert found is not None
     gap, family = found.difference, found.verdict.family
-    corrected = f" corrected over {family} mechanisms" if family > 1 else ""
-    return (
-        f"{signed(gap.mean)} points (95 % interval {spread(gap, plus=True)}, p {p_text(found.verdict.p_value)}{corrected}, "
-        f"{gap.n} + {gap.n_baseline} fresh seeds)"
-    )
+    p = p_text(found.verdict.p_value) + (f" corrected over {family} mechanisms" if family > 1 else "")
+    seeds = f"{gap.n} + {gap.n_baseline} fresh seeds"
+    return f"{signed(gap.mean)} points (95 % interval {spread(gap, plus=True)}, p {p}, {seeds})"
 
 
 def _promise(choice: Choice, arm: Arm) -> str:

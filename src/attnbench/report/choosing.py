@@ -17,14 +17,14 @@ from attnbench.report.tables import plain
 from attnbench.report.text import p_text, signed, spread
 
 CONFIRMED = (
-    "Promised: gain over {baseline} on validation images in the last rung of screening ({promise}); these mechanisms were "
-    "chosen by it, so luck is in it. Confirmed: gain on the test images over fresh seeds, by which no mechanism was "
-    "chosen, with a 95 % interval of this comparison alone; p is corrected over the confirmed mechanisms. Best: cannot be "
-    "told from the best of these arms, which is among them with 95 % confidence. Costs are ratios to {baseline}."
+    "Promised: gain over {baseline} on validation images in the last rung of screening ({promise}); these mechanisms "
+    "were chosen by it, so luck is in it. Confirmed: gain on the test images over fresh seeds, by which no mechanism was "
+    "chosen, with a 95 % interval of this comparison alone; p is corrected over the confirmed mechanisms. Best: cannot "
+    "be told from the best of these arms, which is among them with 95 % confidence. Costs are ratios to {baseline}."
 )
 SCREENED = (
-    "Accuracy on validation images in percent, mean over seeds, and gain over {baseline} in points, the highest first. No "
-    "test image was looked at."
+    "Accuracy on validation images in percent, mean over seeds, and gain over {baseline} in points, the highest first. "
+    "No test image was looked at."
 )
 Table = tuple[str, list[str], list[list[str]]]
 """Caption, heads, rows."""
@@ -121,8 +121,8 @@ def _limits(choice: Choice) -> Table:
         for arm in choice.contest.arms
     ]
     caption = (
-        f"Ratios to {choice.contest.baseline}, measured before anything was trained. latency: a forward pass; training: a "
-        "step; memory: bytes that a step of training allocates beyond weights and gradients."
+        f"Ratios to {choice.contest.baseline}, measured before anything was trained. latency: a forward pass; "
+        "training: a step; memory: bytes that a step of training allocates beyond weights and gradients."
     )
     return caption, ["attention", *names, "left out"], rows
 
@@ -145,9 +145,9 @@ def _promises(choice: Choice) -> list[Figure]:
             rows.append({"arm": arm.name, "by": what, "mean": found.mean, "low": ends[0], "high": ends[1]})
         words.append(f"{arm.name} {signed(said.mean)} promised, {signed(came.mean)} confirmed")
     caption = (
-        f"Gain over {baseline} in points, by screening (validation images) and by confirmation (test images, fresh seeds), "
-        "with Welch's 95 % intervals where there are two seeds. Mechanisms were selected by the first, so that it is too "
-        "high on average; the second is free of that."
+        f"Gain over {baseline} in points, by screening (validation images) and by confirmation (test images, fresh "
+        "seeds), with Welch's 95 % intervals where there are two seeds. Mechanisms were selected by the first, so that "
+        "it is too high on average; the second is free of that."
     )
     chart = intervals(rows, "arm", [choice.cell.arm(text).name for text in choice.confirmed], "points", by="by")
     return [Figure("promises", "What was promised, and what came of it", caption, "; ".join(words), chart)]

@@ -41,7 +41,7 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
     )
 
 
-def rendered(template: str, figures: Sequence[Figure], **shown: object) -> str:
+def rendered(template: str, drawn: Sequence[Figure], /, **shown: object) -> str:
     """A page of ours from its template, with all that its figures, its style and its script need inside."""
     import vl_convert
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -51,7 +51,7 @@ def rendered(template: str, figures: Sequence[Figure], **shown: object) -> str:
     )
     return templates.get_template(template).render(
         **shown,
-        specs={figure.name: _spoken(figure) for figure in figures},
+        specs={figure.name: _spoken(figure) for figure in drawn},
         style=(HERE / "page.css").read_text(),
         script=(HERE / "page.js").read_text(),
         vega=vl_convert.javascript_bundle(),  # type: ignore[call-arg]
