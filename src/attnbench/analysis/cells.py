@@ -3,13 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
+from attnbench.analysis.looks import History, follow, unripe
 from attnbench.analysis.measure import Measure
 from attnbench.analysis.stats import Difference, Estimate, crossed, estimate, standard_error
-from attnbench.analysis.verdicts import Contrast, Plan, Sample, contrasts
+from attnbench.analysis.verdicts import Contrast, Plan, Sample, Waiting, contrasts
 from attnbench.errors import BadReference, StoreProblem
 from attnbench.spec.arm import ArmKey, K, Key, meant
 from attnbench.store.runs import RunRecord
+
+NOTHING: History[Any] = History()
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,17 @@ class Arm:
     contrast: Contrast | None
     """To the baseline; None for the baseline itself, or where it was not run."""
     records: tuple[RunRecord, ...] = field(default=(), repr=False)
-    """In the order of the seeds; empty where only scores are known."""
+    """Of its runs that did not fail, in the order of the seeds; empty where only scores are known."""
+    failed: tuple[int, ...] = ()
+    """Seeds of its runs that failed, whether they score something or are left out."""
+    unused: int = 0
+    """Results beyond the look that decided it."""
+
+    @property
+    def runs(self) -> list[tuple[int, float, RunRecord | None]]:
+        """Seed, score and, where there is one, record of each run that has a score."""
+        known = {record.spec["seed"]: record for record in self.records}
+        return [(seed, value, known.get(seed)) for seed, value in zip(self.sample.seeds, self.values, strict=True)]
 
     @property
     def name(self) -> str:
@@ -61,6 +75,8 @@ class Cell:
     """What its verdicts are about beside its name, in few words; may be empty."""
     about: str = ""
     """The same with everything by which it falls short of the whole."""
+    waiting: Waiting | None = None
+    """For what the arms wait that are not decided; None where there is no further look."""
 
     @property
     def measure(self) -> Measure:
@@ -98,7 +114,9 @@ class Cell:
             return arm.contrast
         if other.contrast is not None and arm is self.baseline:
             return other.contrast.mirrored()
-        return contrasts([replace(arm.sample, stream=1)], replace(other.sample, stream=0), self.plan)[0]
+        (found,) = contrasts([replace(arm.sample, stream=1)], replace(other.sample, stream=0), self.plan)
+        early = self.waiting and any(one.contrast and one.contrast.verdict.waiting for one in (arm, other))
+        return unripe(found, self.waiting) if self.waiting and early else found
 
 
 def cell_of(
@@ -108,26 +126,42 @@ def cell_of(
     regime: str = "",
     about: str = "",
     records: Mapping[K, Sequence[RunRecord]] = MappingProxyType({}),
+    history: History[K] = NOTHING,
 ) -> Cell:
-    """Compare each arm of a cell with the baseline.
+    """Compare each arm of a cell with the baseline, at the looks that there are.
 
     Args:
         name, regime, about: as in `Cell`.
         samples: the scores of each arm, all of one measure.
-        records: those of the same runs, in the same order, where there are any.
+        records: those of the same runs, where there are any.
+        history: which seeds were planned, and which were seen before.
     """
     names = {key: sample.name for key, sample in samples.items()}
     baseline = baseline_of(names, plan.baseline)
     order = sorted(samples, key=lambda key: (key != baseline, names[key]))
     drawn = {key: replace(samples[key], stream=stream) for stream, key in enumerate(order)}
-    others = [key for key in order if key != baseline]
-    found = contrasts([drawn[key] for key in others], drawn[baseline], plan) if baseline is not None else []
-    against = dict(zip(others, found, strict=baseline is not None))
+    if baseline is None:
+        return Cell(
+            name, tuple(_arm(key, drawn[key], plan, records.get(key, ())) for key in drawn), plan, None, regime, about
+        )
+    course = follow(drawn, baseline, plan, history.looks(drawn, baseline, plan))
     arms = [
-        Arm(key, sample, estimate(sample.values), _new_images(sample), against.get(key), tuple(records.get(key, ())))
-        for key, sample in drawn.items()
+        replace(
+            _arm(key, course.samples[key], plan, records.get(key, ())),
+            contrast=course.contrasts.get(key),
+            unused=len(drawn[key].seeds) - len(course.samples[key].seeds),
+        )
+        for key in drawn
     ]
-    return Cell(name, tuple(arms), plan, arms[0] if baseline is not None else None, regime, about)
+    return Cell(name, tuple(arms), plan, arms[0], regime, about, course.waiting)
+
+
+def _arm(key: Key, results: Sample, plan: Plan, records: Sequence[RunRecord]) -> Arm:
+    """An arm by those of its results that its verdict is about."""
+    sample = results.by(plan.failures)
+    own = tuple(record for record in records if record.spec["seed"] in sample.seeds)
+    failed = tuple(seed for seed in results.seeds if seed in results.failed)
+    return Arm(key, sample, estimate(sample.values), _new_images(sample), None, own, failed)
 
 
 def baseline_of(arms: Mapping[K, str], asked: str) -> K | None:
@@ -140,7 +174,7 @@ def baseline_of(arms: Mapping[K, str], asked: str) -> K | None:
 
 def cell_warnings(cell: Cell) -> list[str]:
     """What a reader must know of the scores of a cell beside its verdicts."""
-    return [*_without_baseline(cell), *_against_pairs(cell)]
+    return [*_without_baseline(cell), *_unused(cell), *_against_pairs(cell)]
 
 
 def _new_images(sample: Sample) -> Estimate | None:
@@ -159,6 +193,15 @@ def _without_baseline(cell: Cell) -> list[str]:
     except StoreProblem as problem:
         return [f"{problem}; without its baseline nothing in this cell is compared"]
     return []
+
+
+def _unused(cell: Cell) -> list[str]:
+    """Results that no verdict is about, because an earlier look decided."""
+    return [
+        f"{cell.name}: {arm.name} was decided at {arm.score.n} seeds, and its {arm.unused} later runs are not used"
+        for arm in cell.arms
+        if arm.unused and arm is not cell.baseline
+    ]
 
 
 def _against_pairs(cell: Cell) -> list[str]:

@@ -1,13 +1,13 @@
 """At which results of a cell there are verdicts, and where each arm stands by them: the first that decides it stays."""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from types import MappingProxyType
+from typing import Generic
 
 from attnbench.analysis.verdicts import Contrast, Plan, Sample, Waiting, contrasts
-
-K = TypeVar("K", bound=Hashable)
+from attnbench.spec.arm import K, mechanism
 
 
 @dataclass(frozen=True)
@@ -38,26 +38,33 @@ class Course(Generic[K]):
     """For what the arms that are not decided wait; None where there is no further look."""
 
 
-def planned_looks(seeds: Mapping[K, tuple[int, ...]], plan: Plan) -> list[Look[K]]:
-    """The looks of a plan for arms that are to have these seeds, in order."""
-    if plan.looks is None:
-        return [Look(seeds)]
-    most = max(map(len, seeds.values()), default=0)
-    sizes = range(2, most + 1) if plan.looks == "any" else plan.looks
-    return [Look({arm: own[:size] for arm, own in seeds.items()}, size) for size in sizes]
+@dataclass(frozen=True)
+class History(Generic[K]):
+    """What decides at which results of a cell there are verdicts, beside its plan."""
 
+    planned: Mapping[K, tuple[int, ...]] = MappingProxyType({})
+    """The seeds that each arm is to have, in order; nothing where what is there is all."""
+    seen: Sequence[Mapping[K, tuple[int, ...]]] = ()
+    """The seeds of each arm at the looks that people had at verdicts, in order."""
 
-def earlier_looks(
-    seen: Sequence[Mapping[K, tuple[int, ...]]], samples: Mapping[K, Sample], baseline: K
-) -> list[Look[K]]:
-    """Looks that people had at verdicts, as far as their results are still there."""
-    looks = []
-    for each in seen:
-        there = {arm: tuple(seed for seed in seeds if seed in samples[arm].seeds)
-                 for arm, seeds in each.items() if arm in samples}  # fmt: skip
-        if there.get(baseline) and len(there) > 1:
-            looks.append(Look({arm: seeds for arm, seeds in there.items() if seeds}))
-    return looks
+    def looks(self, samples: Mapping[K, Sample], baseline: K, plan: Plan) -> list[Look[K]]:
+        """The looks of the plan; without any those that people had, and one at all that is planned."""
+        planned = self.planned or {arm: sample.seeds for arm, sample in samples.items()}
+        if plan.looks is None:
+            return [*self._earlier(samples, baseline), Look(planned)]
+        most = max(map(len, planned.values()))
+        sizes = range(2, most + 1) if plan.looks == "any" else plan.looks
+        return [Look({arm: seeds[:size] for arm, seeds in planned.items()}, size) for size in sizes]
+
+    def _earlier(self, samples: Mapping[K, Sample], baseline: K) -> list[Look[K]]:
+        """As far as their results are still there."""
+        looks = []
+        for each in self.seen:
+            known = {arm: set(samples[arm].seeds).intersection(seeds) for arm, seeds in each.items() if arm in samples}
+            there = {arm: tuple(sorted(seeds)) for arm, seeds in known.items() if seeds}
+            if baseline in there:
+                looks.append(Look(there))
+        return looks
 
 
 def follow(samples: Mapping[K, Sample], baseline: K, plan: Plan, looks: Sequence[Look[K]]) -> Course[K]:
@@ -67,21 +74,20 @@ def follow(samples: Mapping[K, Sample], baseline: K, plan: Plan, looks: Sequence
         samples: all results of each arm; those of arms that have none may be missing.
         looks: the last is of all arms.
     """
-    open_, waiting = [arm for arm in looks[-1].seeds if arm != baseline], None
+    left = [arm for arm in looks[-1].seeds if arm != baseline]
     stand: dict[K, tuple[Look[K], Contrast]] = {}
     for look in looks:
-        here = [arm for arm in open_ if arm in look.seeds]
-        if not here or all(arm in stand and _same(look, stand[arm][0], (arm, baseline)) for arm in here):
+        here = [arm for arm in left if arm in look.seeds]
+        if all(arm in stand and _same(look, stand[arm][0], (arm, baseline)) for arm in here):
             continue
         if short := look.lacking([*here, baseline], samples):
             waiting = Waiting(look.size or len(look.seeds[short[0]]), short[1], _name(short[0], samples))
-            break
-        quick = len(looks) > 1
-        known = {arm: _cut(samples[arm], look.seeds[arm], quick) for arm in (*here, baseline)}
-        found = contrasts([known[arm] for arm in here], known[baseline], plan)
+            return _course(samples, baseline, plan, stand, left, waiting)
+        cut = {arm: _cut(samples[arm], look, arm) for arm in (*here, baseline)}
+        found = contrasts([cut[arm] for arm in here], cut[baseline], plan)
         stand |= {arm: (look, contrast) for arm, contrast in zip(here, found, strict=True)}
-        open_ = [arm for arm in open_ if arm not in stand or stand[arm][1].verdict.kind == "undecided"]
-    return _course(samples, baseline, plan, stand, open_ if waiting else [], waiting)
+        left = [arm for arm in left if arm not in stand or stand[arm][1].verdict.kind == "undecided"]
+    return _course(samples, baseline, plan, stand, [], None)
 
 
 def unripe(contrast: Contrast, waiting: Waiting) -> Contrast:
@@ -97,43 +103,42 @@ def _course(
     baseline: K,
     plan: Plan,
     stand: Mapping[K, tuple[Look[K], Contrast]],
-    open_: Sequence[K],
+    left: Sequence[K],
     waiting: Waiting | None,
 ) -> Course[K]:
-    """The results that each arm's answer is about, and the answer with all its evidence."""
-    kept = dict(samples)
-    if stand and not open_:
+    """What each arm's answer is about, and the answer; `left` are the arms that are open to a further look."""
+    kept, answers = dict(samples), {}
+    early = [
+        arm
+        for arm in left
+        if arm in samples and not (arm in stand and _all_of(stand[arm][0], samples, (arm, baseline)))
+    ]
+    if not early and stand:
         last = max((look for look, _ in stand.values()), key=lambda look: len(look.seeds[baseline]))
-        kept[baseline] = _cut(samples[baseline], last.seeds[baseline])
-    answers: dict[K, Contrast] = {}
-    for arm, (look, quick) in stand.items():
-        if arm in open_ and _more(look, samples, (arm, baseline)):
-            continue
-        kept[arm] = _cut(samples[arm], look.seeds[arm])
-        base = bases.setdefault(look.size, _cut(samples[baseline], look.seeds[baseline]))
-        (whole,) = contrasts([kept[arm]], base, plan)
-        answers[arm] = replace(whole, verdict=quick.verdict)
-    if waiting and baseline in samples:
-        left = [arm for arm in open_ if arm not in answers and arm in samples]
-        found = contrasts([samples[arm] for arm in left], samples[baseline], plan)
-        answers |= {arm: unripe(contrast, waiting) for arm, contrast in zip(left, found, strict=True)}
+        kept[baseline] = _cut(samples[baseline], last, baseline)
+    for arm, (look, contrast) in stand.items():
+        if arm not in early:
+            kept[arm], answers[arm] = _cut(samples[arm], look, arm), contrast
+    if waiting and early:
+        found = contrasts([samples[arm] for arm in early], samples[baseline], plan)
+        answers |= {arm: unripe(contrast, waiting) for arm, contrast in zip(early, found, strict=True)}
     return Course(kept, answers, waiting)
 
 
-def _cut(sample: Sample, seeds: Sequence[int], quick: bool = False) -> Sample:
-    """The results of some of its seeds; `quick`: without predictions, which decide nothing."""
-    cut = replace(sample.at([seed for seed in sample.seeds if seed in seeds]), stream=sample.stream)
-    return replace(cut, predicted=None, labels=None) if quick else cut
+def _cut(sample: Sample, look: Look[K], arm: K) -> Sample:
+    """The results of an arm at a look."""
+    seeds = [seed for seed in sample.seeds if seed in look.seeds[arm]]
+    return sample if len(seeds) == len(sample.seeds) else replace(sample.at(seeds), stream=sample.stream)
 
 
 def _same(look: Look[K], other: Look[K], arms: Sequence[K]) -> bool:
     return all(set(look.seeds[arm]) == set(other.seeds.get(arm, ())) for arm in arms)
 
 
-def _more(look: Look[K], samples: Mapping[K, Sample], arms: Sequence[K]) -> bool:
-    """Whether there are other results of these arms than those of a look."""
-    return any(set(samples[arm].seeds) != set(look.seeds[arm]) for arm in arms)
+def _all_of(look: Look[K], samples: Mapping[K, Sample], arms: Sequence[K]) -> bool:
+    """Whether there are no other results of these arms than those of a look."""
+    return all(set(samples[arm].seeds) == set(look.seeds[arm]) for arm in arms)
 
 
 def _name(arm: K, samples: Mapping[K, Sample]) -> str:
-    return samples[arm].name if arm in samples else str(getattr(arm, "attention", arm))
+    return samples[arm].name if arm in samples else mechanism(arm) or str(arm)

@@ -2,28 +2,48 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
 
 import numpy as np
 
 from attnbench.analysis.cells import Cell, cell_of
+from attnbench.analysis.looks import History
 from attnbench.analysis.verdicts import Plan, Sample
 from attnbench.catalogue.places import built_in_sentence
-from attnbench.spec.arm import FIELDS, ArmKey, labels
-from attnbench.spec.run import LATER
+from attnbench.spec.arm import ArmKey, cell_key, labels, shared, text_of
+from attnbench.spec.run import RunSpec
 from attnbench.store.runs import RunRecord
+from attnbench.store.studies import Seen
 
 LIMITS = ("train_fraction", "train_limit", "test_limit")
 """Fields by which a run falls short of the whole data set."""
 
 
-def recorded_cells(records: Sequence[RunRecord], plan: Plan) -> list[Cell]:
-    """The cells of done runs: records that share everything but mechanism and seed, each told apart by its name."""
+Planned = Mapping[str, Mapping[ArmKey, Sequence[RunSpec]]]
+"""The runs of a study by cell and arm, in the order of the seeds."""
+
+
+def recorded_cells(
+    records: Sequence[RunRecord], plan: Plan, planned: Planned = MappingProxyType({}), seen: Sequence[Seen] = ()
+) -> list[Cell]:
+    """The cells of records: those that share everything but mechanism and seed, each cell told apart by its name.
+
+    Args:
+        records: of runs that are done, and of runs that failed, which count where others of their cell are done.
+        planned: the runs that a study asks for; nothing where the records are all there is.
+        seen: what was seen of the cells at earlier looks.
+    """
     groups: dict[str, list[RunRecord]] = defaultdict(list)
-    for record in records:
+    for record in (record for record in records if record.done):
         groups[repr(_cell_form(record))].append(record)
     names = _names([_cell_form(members[0]) for members in groups.values()])
-    return [_cell(name, members, plan) for name, members in zip(names, groups.values(), strict=True)]
+    failed: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in (record for record in records if not record.done):
+        failed[cell_key(shared(record.canonical))].append(record)
+    return [
+        _cell(name, [*members, *failed[_planned_key(members[0])]], plan, planned, seen)
+        for name, members in zip(names, groups.values(), strict=True)
+    ]
 
 
 def label_of(record: RunRecord) -> str:
@@ -31,11 +51,17 @@ def label_of(record: RunRecord) -> str:
     return ArmKey.of(record.canonical).label(_own_site(record))
 
 
-def shared(form: Mapping[str, Any]) -> dict[str, object]:
-    """What the arms of a cell have in common, of the canonical form of one of its runs."""
-    whole = {**form, **{name: form.get(name, nothing) for name, nothing in LATER.items()}}
-    kept = {name: value for name, value in whole.items() if name not in (*FIELDS, "seed", "versions")}
-    return kept | {f"{name} version": v for name, v in form["versions"].items() if name != "attention"}
+def seen_now(cells: Sequence[Cell]) -> Seen:
+    """What somebody sees who reads the verdicts of these cells, without the arms that still wait for one."""
+    found: dict[str, dict[str, tuple[int, ...]]] = {}
+    for cell in cells:
+        arms = [arm for arm in cell.arms if arm.contrast and not arm.contrast.verdict.waiting]
+        if arms and cell.baseline and cell.recorded:
+            key = _key(cell.baseline.records[0])
+            found[key] = {
+                text_of(arm.key): tuple(sorted({*arm.sample.seeds, *arm.failed})) for arm in (cell.baseline, *arms)
+            }
+    return found
 
 
 def record_warnings(cell: Cell) -> list[str]:
@@ -44,27 +70,60 @@ def record_warnings(cell: Cell) -> list[str]:
     return [*_built_in(records), *_mixed(cell.name, records)]
 
 
-def _cell(name: str, records: Sequence[RunRecord], plan: Plan) -> Cell:
+def _cell(name: str, records: Sequence[RunRecord], plan: Plan, planned: Planned, seen: Sequence[Seen]) -> Cell:
     members: dict[ArmKey, list[RunRecord]] = defaultdict(list)
     for record in sorted(records, key=lambda record: record.spec["seed"]):
         members[ArmKey.of(record.canonical)].append(record)
-    names = labels({key: _own_site(found[0]) for key, found in members.items()})
-    samples = {key: _sample(names[key], found) for key, found in members.items()}
-    first = records[0]
+    lost = [key for key, found in members.items() if not any(record.done for record in found)]
+    first = next(record for record in records if record.done)
+    known = {key: found for key, found in members.items() if key not in lost}
+    names = labels({key: _own_site(found[0]) for key, found in known.items()})
+    samples = {key: _sample(names[key], found, _chance(first)) for key, found in known.items()}
+    asked = planned.get(_planned_key(first), {})
+    history = History(
+        {key: tuple(spec.seed for spec in specs) for key, specs in asked.items() if key not in lost},
+        [
+            {key: at[cell][key.text] for key in known if key.text in at[cell]}
+            for at in seen
+            if (cell := _key(first)) in at
+        ],
+    )
     epochs, recipe = f"{first.spec['epochs']} epochs", f"recipe {first.recipe or 'as given'}"
     limited = [f"{name} {first.spec[name]}" for name in LIMITS if first.spec[name] not in (None, 1)]
     about = ", ".join([epochs, recipe, f"{first.test['images']:,} test images", *limited])
-    return cell_of(name, samples, plan, f"{recipe}, {epochs}", about, members)
+    done = {key: [record for record in found if record.done] for key, found in known.items()}
+    return cell_of(name, samples, plan, f"{recipe}, {epochs}", about, done, history)
 
 
-def _sample(name: str, runs: Sequence[RunRecord]) -> Sample:
-    """What the statistics see of an arm."""
-    found = [record.predictions for record in runs]
-    seeds, accuracies = tuple(r.spec["seed"] for r in runs), np.array([r.accuracy for r in runs])
+def _sample(name: str, runs: Sequence[RunRecord], chance: float) -> Sample:
+    """What the statistics see of an arm; a failed run scores chance level."""
+    seeds = tuple(record.spec["seed"] for record in runs)
+    accuracies = np.array([record.accuracy if record.done else chance for record in runs])
+    failed = frozenset(record.spec["seed"] for record in runs if not record.done)
+    found = [record.predictions for record in runs if record.done]
     known = [predictions for predictions in found if predictions is not None]
-    if len(known) < len(runs):
-        return Sample(name, seeds, accuracies)
-    return Sample(name, seeds, accuracies, np.stack([each.predicted for each in known]), known[0].labels)
+    if len(known) < len(found):
+        return Sample(name, seeds, accuracies, failed=failed)
+    said, labels_ = iter(known), known[0].labels
+    nothing = np.full(len(labels_), -1)
+    predicted = np.stack([next(said).predicted if record.done else nothing for record in runs])
+    return Sample(name, seeds, accuracies, predicted, labels_, failed=failed)
+
+
+def _chance(record: RunRecord) -> float:
+    """The accuracy in percent of guessing among the classes of a run; 0 where nothing says how many those are."""
+    classes = record.input.get("classes") or record.cards.get("dataset", {}).get("classes")
+    return 100 / classes if classes else 0.0
+
+
+def _planned_key(record: RunRecord) -> str:
+    """The cell of a run as a study plans it."""
+    return cell_key(shared(record.canonical))
+
+
+def _key(record: RunRecord) -> str:
+    """The cell of a run with the images that it saw."""
+    return cell_key(_cell_form(record))
 
 
 def _own_site(record: RunRecord) -> str | None:

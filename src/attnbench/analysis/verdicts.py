@@ -25,8 +25,10 @@ from attnbench.analysis.stats import (
     holm,
     superiority,
 )
+from attnbench.spec.study import Study
 
 Kind = Literal["better", "worse", "equivalent", "undecided"]
+Failures = Literal["worst", "drop"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,14 @@ class Plan:
     """Whether equal seeds are pairs."""
     looks: tuple[int, ...] | Literal["any"] | None = None
     """At how many seeds an arm there are verdicts; `any`: after each; None: once, at all that are planned."""
-    failures: Literal["worst", "drop"] = "worst"
+    failures: Failures = "worst"
     """What a failed run scores: chance level, or nothing, it is left out."""
+
+    @classmethod
+    def of(cls, study: Study) -> "Plan":
+        """What a study's file declares."""
+        looks = tuple(study.looks) if isinstance(study.looks, list) else study.looks
+        return cls(study.baseline, study.margin, study.pairing, looks, study.failures)
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,14 @@ class Sample:
     stream: int = 0
     """Which seeds the bootstrap draws: arms with the same stream have theirs drawn together."""
     measure: Measure = ACCURACY
+    failed: frozenset[int] = frozenset()
+    """Seeds whose runs failed: they score chance level, and what they predict is no class."""
+
+    def by(self, failures: Failures) -> "Sample":
+        """What is analysed of it under a plan's rule for failed runs."""
+        if failures == "worst" or not self.failed:
+            return self
+        return replace(self.at([seed for seed in self.seeds if seed not in self.failed]), stream=self.stream)
 
     @property
     def merits(self) -> np.ndarray:
@@ -80,14 +96,30 @@ class Sample:
         """The runs of some of its seeds, to be drawn together with those of another arm."""
         rows = [self.seeds.index(seed) for seed in seeds]
         kept = None if self.predicted is None else self.predicted[rows]
-        return replace(self, seeds=tuple(seeds), values=self.values[rows], predicted=kept, stream=0)
+        failed = self.failed.intersection(seeds)
+        return replace(self, seeds=tuple(seeds), values=self.values[rows], predicted=kept, stream=0, failed=failed)
 
     @cached_property
     def draws(self) -> np.ndarray | None:
         """Bootstrap means over seeds and images; None where predictions are missing or one seed cannot tell."""
         if self.predicted is None or len(self.seeds) < 2:
             return None
-        return crossed_draws(100.0 * (self.predicted == self.labels), self.stream)
+        right = 100.0 * (self.predicted == self.labels)
+        for row in (self.seeds.index(seed) for seed in self.failed):
+            right[row] = self.values[row]  # as if by chance on each image
+        return crossed_draws(right, self.stream)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Why there is no verdict yet: at the next look every arm that is open must have so many seeds."""
+
+    at: int
+    """Seeds an arm at the next look."""
+    done: int
+    """How many of them the arm with the fewest has."""
+    arm: str
+    """That arm."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +138,8 @@ class Verdict:
     margin: float
     further: int | None = None
     """Where undecided: about how many more seeds an arm decide; None where a thousand in all do not, or unknown."""
+    waiting: Waiting | None = None
+    """Where undecided because there is no verdict at these results: for what it waits."""
 
     @property
     def within_margin(self) -> bool:
@@ -148,7 +182,11 @@ class Contrast:
 
 
 def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan) -> list[Contrast]:
-    """Every arm against `other`: one family, whose two kinds of tests are each corrected by Holm's method."""
+    """Every arm against `other`: one family, whose two kinds of tests are each corrected by Holm's method.
+
+    Failed runs are analysed by the plan's rule.
+    """
+    arms, other = [arm.by(plan.failures) for arm in arms], other.by(plan.failures)
     matched = [_paired(arm, other) for arm in arms]
     pairs = matched if plan.pairing == "paired" else [(arm, other) for arm in arms]
     gaps = [difference(one.values, two.values, plan.pairing) for one, two in pairs]
@@ -207,6 +245,8 @@ def _further(one: Sample, two: Sample, plan: Plan, family: int) -> int | None:
 
 
 def _churn(one: Sample, two: Sample) -> Estimate | None:
-    if one.predicted is None or two.predicted is None or not one.seeds:
+    said = [seed for seed in one.seeds if seed not in one.failed | two.failed]
+    one, two = one.at(said), two.at(said)
+    if one.predicted is None or two.predicted is None or not said:
         return None
     return churn(one.predicted, two.predicted)

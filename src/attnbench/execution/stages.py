@@ -1,19 +1,12 @@
-"""A study from look to look: train what is open to the next one, give verdicts, and train no further what they decide."""
+"""A study from look to look: train what is open, give verdicts, and train no further what they decide."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from attnbench.analysis.cells import baseline_of
-from attnbench.analysis.comparison import Comparison, compare
+from attnbench.analysis.comparison import Comparison, Place, compare, needed
 from attnbench.errors import BadStudy
 from attnbench.execution.sweep import Failure, Sweep, execute
-from attnbench.spec.arm import ArmKey, cell_key, labels, shared
-from attnbench.spec.run import RunSpec, canonical
 from attnbench.spec.study import Study
-
-Place = tuple[str, ArmKey]
-"""An arm in a cell, as files name it."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +41,13 @@ def until_decided(study: Study, sweep: Sweep, jobs: int = 1, retries: int = 0) -
     decided: dict[Place, str] = {}
     sizes = look_sizes(study)
     for size in sizes:
-        specs = needed(study, size, decided)
+        specs = needed(study, decided, size)
         new = [spec for spec in specs if (record := sweep.store.record(spec.id)) is None or record.done]
         failures = execute(replace(sweep, specs=new), jobs, retries)
         found = compare(study, sweep.store)
-        decided = _decided(found)
+        decided = found.decided
         reached = all(sweep.store.record(spec.id) for spec in specs)
-        last = not reached or size == sizes[-1] or not needed(study, sizes[-1], decided)
+        last = not reached or size == sizes[-1] or not needed(study, decided)
         yield Stage(size, found, decided, last, failures)
         if last:
             return
@@ -65,26 +58,3 @@ def look_sizes(study: Study) -> list[int]:
     if study.looks == "any":
         return list(range(2, len(study.seed_list) + 1))
     return list(study.looks or [len(study.seed_list)])
-
-
-def needed(study: Study, size: int, decided: dict[Place, str]) -> list[RunSpec]:
-    """The runs of the first `size` seeds of the arms that are open, and of what they are compared with."""
-    wanted: set[str] = set()
-    for cell, arms in study.cells().items():
-        names = labels({arm: runs[0].resolved.attention.placed.site for arm, runs in arms.items()})
-        baseline = baseline_of(names, study.baseline)
-        left = [arm for arm in arms if arm != baseline and (cell, arm) not in decided]
-        if left or baseline is None:
-            kept = arms if baseline is None else [baseline, *left]
-            wanted |= {spec.id for spec in itertools.chain.from_iterable(arms[arm][:size] for arm in kept)}
-    return [spec for spec in study.runs() if spec.id in wanted]
-
-
-def _decided(found: Comparison) -> dict[Place, str]:
-    """The arms with a verdict that stays."""
-    return {
-        (cell_key(shared(arm.records[0].canonical)), arm.key): arm.contrast.verdict.kind
-        for cell in found.cells
-        for arm in cell.arms
-        if arm.contrast and arm.contrast.verdict.kind != "undecided" and isinstance(arm.key, ArmKey)
-    }

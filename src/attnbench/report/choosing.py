@@ -18,9 +18,10 @@ from attnbench.report.text import p_text, signed, spread
 
 CONFIRMED = (
     "Promised: gain over {baseline} on validation images in the last rung of screening ({promise}); these mechanisms "
-    "were chosen by it, so luck is in it. Confirmed: gain on the test images over fresh seeds, by which no mechanism was "
-    "chosen, with a 95 % interval of this comparison alone; p is corrected over the confirmed mechanisms. Best: cannot "
-    "be told from the best of these arms, which is among them with 95 % confidence. Costs are ratios to {baseline}."
+    "were chosen by it, so luck is in it. Confirmed: gain on the test images over fresh seeds, by which no mechanism "
+    "was chosen, with a 95 % interval of this comparison alone; p is corrected over the confirmed mechanisms. Best: "
+    "cannot be told from the best of these arms, which is among them with 95 % confidence. Costs are ratios to "
+    "{baseline}."
 )
 SCREENED = (
     "Accuracy on validation images in percent, mean over seeds, and gain over {baseline} in points, the highest first. "

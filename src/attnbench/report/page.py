@@ -13,7 +13,7 @@ from attnbench.analysis.stats import Estimate
 from attnbench.report.evidence import QUALITY, Quality, decomposition
 from attnbench.report.figures import Figure
 from attnbench.report.tables import WHY, caption, margins
-from attnbench.report.text import columns, entries, interval, sentence, signed, spread
+from attnbench.report.text import changed, columns, entries, interval, sentence, signed, spread
 
 HERE = Path(__file__).parent
 SAME = ("dataset", "attention", "backbone", "seed", "site", "stages", "every", "init")
@@ -32,6 +32,7 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
         [figure for drawn in figures for figure in drawn],
         comparison=comparison,
         caption=caption(comparison),
+        changed=changed(comparison),
         heads=["data set" if comparison.recorded else "cell", *columns(comparison)],
         margin=margins(comparison),
         why=WHY,
@@ -111,9 +112,10 @@ def _row(arm: Arm) -> list[tuple[str, object, str]]:
 
 def _runs(arm: Arm) -> list[tuple[object, ...]]:
     """Each run's id, where it has one, its arm, seed and score."""
-    ids: list[tuple[str, ...]] = [(record.id,) for record in arm.records] or [()] * arm.score.n
-    scores = zip(ids, arm.sample.seeds, arm.values, strict=True)
-    return [(*own, arm.name, seed, value) for own, seed, value in scores]
+    return [
+        (*([record.id if record else "failed"] if arm.records else []), arm.name, seed, value)
+        for seed, value, record in arm.runs
+    ]
 
 
 _FRONT = {True: "yes", False: "", None: "control"}

@@ -9,7 +9,7 @@ from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.stats import Difference, Estimate
 from attnbench.analysis.verdicts import Contrast
 from attnbench.report.evidence import QUALITY, Quality, decomposition
-from attnbench.report.text import arm_row, columns, points, sentence, signed, spread
+from attnbench.report.text import arm_row, changed, columns, kind, points, sentence, signed, spread
 from attnbench.store.runs import RunRecord
 
 RECORDED = (
@@ -50,6 +50,8 @@ def markdown(comparison: Comparison) -> str:
     parts = [f"# {plain(comparison.name)}\n", body(comparison)]
     if comparison.missing:
         parts.append(f"**{comparison.missing} runs of this study are not done yet.**\n")
+    if comparison.changes:
+        parts.append(f"**{plain(changed(comparison))}**\n")
     parts += [f"**Warning:** {plain(warning)}.\n" for warning in comparison.warnings]
     return "\n".join(parts)
 
@@ -120,6 +122,7 @@ def _cell_rows(comparison: Comparison, qualities: Sequence[Sequence[Quality]]) -
                 "cell": cell.name,
                 first: arm.name,
                 "n": arm.score.n,
+                "failed": len(arm.failed),
                 score: arm.score.mean,
                 **_bounds(score, arm.score),
                 **(_bounds(f"{score}_new_images", arm.new_images) if recorded else {}),
@@ -140,7 +143,7 @@ def _compared(found: Contrast | None, recorded: bool) -> dict[str, object]:
         "equivalence_p_holm": verdict.equivalence_p if verdict else "",
         "margin": verdict.margin if verdict else "",
         "family": verdict.family if verdict else "",
-        "verdict": verdict.kind if verdict else "",
+        "verdict": kind(verdict) if verdict else "",
         "further_seeds": verdict.further if verdict and verdict.further is not None else "",
         "correlation": found.correlation.r if found else "",
         "pairing_saved": found.correlation.saved if found else "",
@@ -156,10 +159,10 @@ def _run_rows(comparison: Comparison) -> Iterable[dict[str, object]]:
     first, _, score, *_ = columns(comparison)
     for cell in comparison.cells:
         for arm in cell.arms:
-            runs = zip(arm.sample.seeds, arm.values, arm.records or [None] * arm.score.n, strict=True)
-            for seed, value, record in runs:
+            for seed, value, record in arm.runs:
                 row = {"cell": cell.name, first: arm.name, "seed": seed, score: value}
-                yield {"id": record.id, **row, **_cost(record)} if record else row
+                id_ = {"id": record.id if record else "failed"} if arm.records else {}
+                yield {**id_, **row, **(_cost(record) if record else {})}
 
 
 def _cost(record: RunRecord) -> dict[str, object]:
@@ -175,7 +178,7 @@ def _cost(record: RunRecord) -> dict[str, object]:
 def _write(file: Path, rows: Iterable[dict[str, object]]) -> None:
     listed = list(rows)
     with file.open("w", newline="") as target:
-        writer = csv.DictWriter(target, list(listed[0]) if listed else ["cell"])
+        writer = csv.DictWriter(target, list(dict.fromkeys(name for row in listed for name in row)) or ["cell"])
         writer.writeheader()
         writer.writerows({name: _inert(value) for name, value in row.items()} for row in listed)
 

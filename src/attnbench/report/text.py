@@ -8,7 +8,7 @@ from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.measure import ACCURACY, Measure
 from attnbench.analysis.power import MOST_SEEDS, can_decide, detectable, equivalence_spread, seeds_to_decide, smallest_p
 from attnbench.analysis.stats import Correlation, Difference, Estimate
-from attnbench.analysis.verdicts import Contrast, Design
+from attnbench.analysis.verdicts import Contrast, Design, Failures, Verdict, Waiting
 
 TEST = {
     "independent": "Welch's interval, exact permutation test",
@@ -68,7 +68,8 @@ class Entry(NamedTuple):
 def entries(arm: Arm) -> list[Entry]:
     """An arm in those columns; those that compare are empty for the baseline."""
     places, score, found = arm.sample.measure.decimals, arm.score, arm.contrast
-    own = [Entry(arm.name, arm.name.lower()), Entry(str(score.n), score.n)]
+    failed = f" ({len(arm.failed)} failed)" if arm.failed else ""
+    own = [Entry(arm.name, arm.name.lower()), Entry(f"{score.n}{failed}", score.n)]
     own += [Entry(f"{score.mean:.{places}f}", score.mean), *_spans(arm, arm.score, arm.new_images)]
     if found is None:
         return [*own, *[Entry("", "")] * (len(own) + 1)]
@@ -79,8 +80,13 @@ def entries(arm: Arm) -> list[Entry]:
         *_spans(arm, gap, found.new_images, plus=True),
         Entry(p_text(verdict.p_value), verdict.p_value),
         Entry(p_text(verdict.equivalence_p), verdict.equivalence_p),
-        Entry(verdict.kind, verdict.kind, coloured=True),
+        Entry(kind(verdict), verdict.kind, coloured=True),
     ]
+
+
+def kind(verdict: Verdict) -> str:
+    """The answer in a word or two."""
+    return "not yet" if verdict.waiting else verdict.kind
 
 
 def arm_row(arm: Arm) -> list[str]:
@@ -102,8 +108,33 @@ def sentence(contrast: Contrast, cell: Cell) -> str:
     seeds = f"n = {gap.n} pairs" if contrast.pairing == "paired" else f"n = {gap.n} + {gap.n_baseline} seeds"
     size = f"{signed(gap.mean, measure.decimals)} {measure.steps}".rstrip()
     found = f"{size}, 95 % interval {spread(gap, plus=True, decimals=measure.decimals)}, {seeds}"
-    said = f"{_answer(contrast, measure)} ({found}; {_tests(contrast)}){_outlook(contrast)}"
+    tests = f"; {_tests(contrast)}" if contrast.verdict.waiting is None else ""
+    said = f"{_answer(contrast, measure)} ({found}{tests}){_failures(contrast, cell)}{_outlook(contrast)}"
     return f"{where}: {said}" if where else said
+
+
+def changed(comparison: Comparison) -> str:
+    """What of the plan is other than before the first run, in a sentence; nothing where all is the same."""
+    said = ", ".join(comparison.changes)
+    return f"Of this study's plan, {said} after the first run." if said else ""
+
+
+def failures(arm: Arm, rule: Failures) -> str:
+    """How many runs of an arm failed, and what they count as; nothing where none did."""
+    if not arm.failed:
+        return ""
+    count = len(arm.failed)
+    runs = len({*arm.sample.seeds, *arm.failed})
+    if rule == "drop":
+        return f"{count} of {runs} runs of {arm.name} failed and {'are' if count > 1 else 'is'} left out"
+    chance = min(arm.values)
+    return f"{count} of {runs} runs of {arm.name} failed and score{'s' * (count == 1)} chance level, {chance:.3g} %"
+
+
+def _failures(contrast: Contrast, cell: Cell) -> str:
+    """The failed runs of both arms, as a clause."""
+    said = [failures(arm, cell.plan.failures) for arm in cell.arms if arm.name in (contrast.arm, contrast.other)]
+    return "".join(f"; {each}" for each in said if each)
 
 
 def design_lines(design: Design) -> list[str]:
@@ -134,6 +165,8 @@ def _answer(contrast: Contrast, measure: Measure) -> str:
     within = measure.amount(verdict.margin)
     if verdict.kind == "equivalent":
         return f"{arm} and {other} are equivalent within {within}"
+    if verdict.waiting:
+        return f"{arm} against {other}: not yet"
     if verdict.kind == "undecided":
         return f"{arm} against {other} is undecided"
     return f"{arm} is {verdict.kind} than {other}" + (
@@ -150,9 +183,18 @@ def _tests(contrast: Contrast) -> str:
     return ", ".join([*parts, family])
 
 
+def waits(waiting: Waiting, contrast: Contrast) -> str:
+    """Why there is no verdict yet."""
+    of = "" if waiting.arm in (contrast.arm, contrast.other) else f" of {waiting.arm}"
+    done = f"{waiting.done} {'is' if waiting.done == 1 else 'are'} done"
+    return f"verdicts are given at {waiting.at} seeds, {done}{of}"
+
+
 def _outlook(contrast: Contrast) -> str:
     """For an open question: how many more seeds would answer it."""
     verdict, gap = contrast.verdict, contrast.difference
+    if verdict.waiting:
+        return f"; {waits(verdict.waiting, contrast)}."
     if verdict.kind != "undecided":
         return "."
     if min(gap.n, gap.n_baseline) < 2:

@@ -93,6 +93,11 @@ def mechanism(key: Key) -> str | None:
     return key.attention if isinstance(key, ArmKey) else None
 
 
+def text_of(key: Key) -> str:
+    """An arm as files name it."""
+    return key.text if isinstance(key, ArmKey) else key
+
+
 def meant(text: str, arms: Mapping[K, str]) -> K:
     """The arm that is asked for by its label, or by its mechanism in any spelling where that is the only one.
 
