@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass, field, replace
 from typing import Generic
 
 from attnbench.analysis.verdicts import Contrast, Plan, Sample, Waiting, contrasts
@@ -42,7 +41,7 @@ class Course(Generic[K]):
 class History(Generic[K]):
     """What decides at which results of a cell there are verdicts, beside its plan."""
 
-    planned: Mapping[K, tuple[int, ...]] = MappingProxyType({})
+    planned: Mapping[K, tuple[int, ...]] = field(default_factory=dict)
     """The seeds that each arm is to have, in order; nothing where what is there is all."""
     seen: Sequence[Mapping[K, tuple[int, ...]]] = ()
     """The seeds of each arm at the looks that people had at verdicts, in order."""
