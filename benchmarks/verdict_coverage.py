@@ -15,11 +15,11 @@ import re
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from simulated_studies import World, analysed, first, study
@@ -32,7 +32,6 @@ from attnbench.analysis.verdicts import Contrast
 from attnbench.seeding import stream
 
 PAGE = Path(__file__).parent.parent / "docs" / "statistics.md"
-BLOCK = re.compile(r"(<!-- coverage -->\n).*?(<!-- end -->)", re.DOTALL)
 FULL, QUICK = 2_000, 300
 STANDARD_ERRORS = 3.0
 """A limit is missed where a share lies beyond it by more than this many Monte Carlo standard errors."""
@@ -215,23 +214,24 @@ def counted(setting: Setting, studies: int) -> dict[str, Count]:
     return {name: Count(each) for name, each in values.items()}
 
 
-def simulated(studies: int, jobs: int) -> dict[Setting, dict[str, Count]]:
+def simulated(studies: int, jobs: int, settings: Sequence[Any] | None = None) -> dict[Any, dict[str, Count]]:
     """What every setting gives, the dear ones begun first; in this process where there is one job."""
-    count, dear_first = functools.partial(counted, studies=studies), SETTINGS[::-1]
+    asked = list(settings or SETTINGS)
+    count, dear_first = functools.partial(counted, studies=studies), asked[::-1]
     if jobs == 1:
-        return {setting: count(setting) for setting in SETTINGS}
+        return {setting: count(setting) for setting in asked}
     os.environ["OMP_NUM_THREADS"] = "1"  # for the workers, which start anew
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
         found = dict(zip(dear_first, pool.map(count, dear_first), strict=True))
-    return {setting: found[setting] for setting in SETTINGS}
+    return {setting: found[setting] for setting in asked}
 
 
-def rendered(found: dict[Setting, dict[str, Count]], quick: bool) -> str:
+def rendered(found: Mapping[Any, dict[str, Count]], quick: bool) -> str:
     """Every table as Markdown, below the command that makes them."""
     form = f"{QUICK} studies a setting, `--quick`" if quick else f"{FULL:,} studies a setting, the full form"
     lines = [f"{form}; shares in percent ± Monte Carlo standard error."]
-    for kind in get_args(Setting):
-        rows = [(setting, counts) for setting, counts in found.items() if isinstance(setting, kind)]
+    for kind in dict.fromkeys(type(setting) for setting in found):
+        rows = [(setting, counts) for setting, counts in found.items() if type(setting) is kind]
         names = list(dict.fromkeys(name for _, counts in rows for name in counts))
         heads = [field.name.replace("_", " ") for field in dataclasses.fields(kind)] + names
         table = [heads, ["--:"] * len(heads)]
@@ -244,7 +244,7 @@ def rendered(found: dict[Setting, dict[str, Count]], quick: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def missed(found: dict[Setting, dict[str, Count]]) -> list[str]:
+def missed(found: Mapping[Any, dict[str, Count]]) -> list[str]:
     """Everything that must hold and does not."""
     return [
         f"does not hold: {setting}: {name} {counts[name]}, must lie between {low:g} and {high:g}"
@@ -254,18 +254,24 @@ def missed(found: dict[Setting, dict[str, Count]]) -> list[str]:
     ]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Simulate; print the tables, and all that does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(
+    arguments: Sequence[str] | None = None,
+    settings: Sequence[Any] | None = None,
+    block: str = "coverage",
+    about: str | None = __doc__,
+) -> int:
+    """Simulate; print the tables, and all that does not hold; write them where the page has a block of that name."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} studies a setting instead of {FULL:,}")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/statistics.md")
     parser.add_argument("--jobs", type=int, default=2, help="processes; the numbers do not depend on it")
     asked = parser.parse_args(arguments)
-    found = simulated(QUICK if asked.quick else FULL, asked.jobs)
+    found = simulated(QUICK if asked.quick else FULL, asked.jobs, settings)
     tables = rendered(found, asked.quick)
     print(tables)
     if asked.write:
-        PAGE.write_text(BLOCK.sub(lambda block: block[1] + tables + block[2], PAGE.read_text()))
+        place = re.compile(rf"(<!-- {block} -->\n).*?(<!-- end -->)", re.DOTALL)
+        PAGE.write_text(place.sub(lambda found: found[1] + tables + found[2], PAGE.read_text()))
     print("\n".join(missed(found)) or "everything that must hold does")
     return 1 if missed(found) else 0
 

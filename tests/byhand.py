@@ -36,12 +36,22 @@ def between(one, two, pairing: str = "independent") -> tuple[float, float, float
     gap = float(np.mean(one) - np.mean(two))
     if np.ptp(one) == np.ptp(two) == 0:
         return gap, gap, gap
-    low, high = t_test(one, two, pairing).confidence_interval(0.95)
-    return gap, float(low), float(high)
+    half = stats.t.ppf(0.975, freedom(one, two, pairing)) * error(one, two, pairing)
+    return gap, float(gap - half), float(gap + half)
+
+
+def error(one, two, pairing: str = "independent") -> float:
+    """Standard error of the difference of means."""
+    return float(stats.sem(one - two) if pairing == "paired" else math.hypot(stats.sem(one), stats.sem(two)))
+
+
+def freedom(one, two, pairing: str = "independent") -> float:
+    """Satterthwaite's degrees of freedom; the smaller arm's where the arms are not of equal size."""
+    return float(t_test(one, two, pairing).df) if len(one) == len(two) else min(len(one), len(two)) - 1
 
 
 def exact_p(one, two, pairing: str) -> float:
-    """Every regrouping by Welch's t, or every flip of the pairs' signs; ties count."""
+    """The larger p of the t test and of every regrouping, or that of every flip of the pairs' signs; ties count."""
     if pairing == "paired":
         sums = np.abs(np.array(list(itertools.product([-1, 1], repeat=len(one)))) @ (one - two))
         return float(np.mean(sums >= abs(np.sum(one - two)) - 1e-9))
@@ -49,13 +59,14 @@ def exact_p(one, two, pairing: str) -> float:
     firsts = itertools.combinations(range(len(pooled)), n)
     drawn = pooled[[[*first, *({*range(len(pooled))} - {*first})] for first in firsts]]
     sizes = np.abs(stats.ttest_ind(drawn[:, :n], drawn[:, n:], axis=1, equal_var=False).statistic)
-    return float(np.mean(sizes >= abs(t_test(one, two).statistic) * (1 - 1e-9)))
+    by_t = 2 * stats.t.sf(abs(t_test(one, two).statistic), freedom(one, two))
+    return max(float(by_t), float(np.mean(sizes >= abs(t_test(one, two).statistic) * (1 - 1e-9))))
 
 
 def same_p(one, two, margin: float, pairing: str) -> float:
     """Two one-sided t tests: the larger p."""
-    sides = (one - margin, "less"), (one + margin, "greater")
-    return max(float(t_test(moved, two, pairing, alternative=side).pvalue) for moved, side in sides)
+    room = (margin - abs(np.mean(one) - np.mean(two))) / error(one, two, pairing)
+    return float(stats.t.sf(room, freedom(one, two, pairing)))
 
 
 def holm(given: list[float]) -> list[float]:
@@ -79,7 +90,7 @@ def new_images(one: Arm, two: Arm | None = None, pairing: str = "independent") -
     if two is None or pairing == "paired":
         rows, others = shared(one, two) if two else ([*range(len(one.seeds))], [])
         right = one.right[rows] - (two.right[others] if two else 0)
-        mean, spread, error, freedom = right.mean(), own_variance(right), stats.sem(right.mean(1)), len(rows) - 1
+        mean, spread, apart, many = right.mean(), own_variance(right), stats.sem(right.mean(1)), len(rows) - 1
     else:
         rows, profiles = (
             min(one.seeds, two.seeds, key=len),
@@ -87,10 +98,10 @@ def new_images(one: Arm, two: Arm | None = None, pairing: str = "independent") -
         )
         together = float(profiles[0] @ profiles[1]) / len(one.labels) ** 2
         spread = own_variance(one.right) + own_variance(two.right) - 2 * together
-        mean, freedom = one.right.mean() - two.right.mean(), t_test(one.accuracy, two.accuracy).df
-        error = math.hypot(stats.sem(one.accuracy), stats.sem(two.accuracy))
-    variance = spread + error**2 / len(rows)
-    return float(mean), float(stats.t.ppf(0.975, variance**2 * freedom / error**4) * math.sqrt(variance))
+        mean, many = one.right.mean() - two.right.mean(), freedom(one.accuracy, two.accuracy)
+        apart = error(one.accuracy, two.accuracy)
+    variance = spread + apart**2 / len(rows)
+    return float(mean), float(stats.t.ppf(0.975, variance**2 * many / apart**4) * math.sqrt(variance))
 
 
 def superiority(strata) -> tuple[float, float, float]:

@@ -136,14 +136,15 @@ def test_two_versions_of_a_mechanism_are_not_pooled_in_silence(version):
     assert found.warnings or len(found.cells[0].arms) == 3
 
 
-def test_a_study_counts_its_own_done_runs_and_says_how_many_are_missing():
+def test_a_study_counts_its_own_results_and_says_how_many_are_missing():
+    """A run that failed is a result; one that was never begun is missing."""
     Path("plan.yaml").write_text(PLAN)
     others = records(given={"epochs": 9})
     failed = dataclasses.replace(records("cbam")[0], status="failed")
     found = compare(Study.load("plan.yaml"), stored([*records("none", "se")[:-1], failed, *others]))
-    assert arms(found) == [[("none", 5), ("se", 4)]]
-    assert found.missing == 6
-    assert "**6 runs of this study are not done yet.**" in markdown(found)
+    assert arms(found) == [[("none", 5), ("se", 4), ("cbam", 1)]]
+    assert found.missing == 5
+    assert "**5 runs of this study are not done yet.**" in markdown(found)
 
 
 def test_a_studys_baseline_is_what_the_others_are_compared_with():
@@ -159,10 +160,10 @@ def test_records_have_their_baseline_under_any_spelling():
     assert [(arm.name, arm.contrast is None) for arm in found.cells[0].arms] == [("se", True), ("none", False)]
 
 
-def test_a_failed_run_counts_for_nothing_and_is_named_with_its_reason_and_its_cell():
+def test_a_failed_run_counts_as_declared_and_is_named_with_its_reason_and_its_cell():
     failed = [record("se", 3, 0, {"epochs": n}, status="failed", test={}, error="loss is nan") for n in (3, 4)]
     found = compare([*records("none"), *records("none", given={"epochs": 4}), *failed])
-    assert arms(found) == [[("none", 5)]] * 2
+    assert arms(found) == [[("none", 5), ("se", 1)]] * 2
     assert ["se seed 3 failed: loss is nan" in warning for warning in found.warnings] == [True, True]
     assert len({*found.warnings}) == 2, "nothing tells in which of the two cells the run is missing"
 

@@ -139,7 +139,9 @@ def test_two_processes_that_look_at_once_lose_nothing():
     )
 
 
-def test_a_store_that_cannot_be_written_is_one_line():
+def test_where_nothing_can_be_written_a_plan_is_refused_and_a_look_is_said_to_be_lost(capsys):
     Path("runs").write_text("a file")
     with pytest.raises(StoreProblem, match=r"studies/plan\.jsonl cannot be written"):
-        journal().keep_look(SEEN)
+        journal().keep_plan(plan())
+    journal().keep_look(SEEN)
+    assert "this look at the verdicts is not kept" in capsys.readouterr().err

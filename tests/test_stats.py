@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats as oracle
 
-from attnbench.analysis.resampling import BOOTSTRAPS, crossed_draws
+from attnbench.analysis.resampling import BOOTSTRAPS, crossed_draws, permutation_p
 from attnbench.analysis.stats import churn, correlation, crossed, difference, equivalence_p, estimate, holm, superiority
 
 MARGIN = 0.513
@@ -57,6 +57,11 @@ def test_a_difference_has_scipys_interval(pairing, data):
     assume(np.ptp(one - two if pairing == "paired" else one) > 1e-6)
     theirs = oracle.ttest_rel(one, two) if pairing == "paired" else oracle.ttest_ind(one, two, equal_var=False)
     found = difference(one, two, pairing)
+    if len(one) != len(two):  # the smaller arm's degrees of freedom, not Satterthwaite's
+        error = math.sqrt(one.var(ddof=1) / len(one) + two.var(ddof=1) / len(two))
+        half = oracle.t.ppf(0.975, min(len(one), len(two)) - 1) * error
+        assert (found.low, found.high) == pytest.approx((found.mean - half, found.mean + half), abs=1e-6)
+        return
     assert found.mean == pytest.approx(one.mean() - two.mean(), abs=1e-9)
     assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval()), abs=1e-6)
     assert (found.n, found.n_baseline) == (len(one), len(two))
@@ -75,7 +80,7 @@ def test_arms_changed_about_change_the_sign_and_nothing_else(pairing, data):
     assert back.p_value == pytest.approx(there.p_value)
     assert 0 < there.p_value <= 1
     same = [equivalence_p(*arms, MARGIN, pairing) for arms in ((one, two), (two, one))]
-    assert same[0] == pytest.approx(same[1], abs=1e-9)
+    assert same[0] == pytest.approx(same[1], abs=1e-9, nan_ok=True)
 
 
 @PAIRINGS
@@ -88,7 +93,7 @@ def test_p_does_not_depend_on_the_unit_or_the_origin(pairing, data, shift, scale
     assert (moved.mean, moved.low) == pytest.approx((scale * found.mean, scale * found.low), abs=1e-6)
     same = equivalence_p(one, two, MARGIN, pairing)
     scaled = equivalence_p(scale * one + shift, scale * two + shift, scale * MARGIN, pairing)
-    assert scaled == pytest.approx(same, abs=1e-6)
+    assert scaled == pytest.approx(same, abs=1e-6, nan_ok=True)
 
 
 @PAIRINGS
@@ -146,7 +151,7 @@ def test_equal_arms_are_no_difference(one, two):
 # Equivalence and Holm's correction
 
 
-@pytest.mark.parametrize(("one", "two", "pairing"), EVERY)
+@pytest.mark.parametrize(("one", "two", "pairing"), [arms for arms in EVERY if len(arms[0]) == len(arms[1])])
 @pytest.mark.parametrize("margin", [0.3, 1.0, 4.0])
 def test_equivalence_is_statsmodels_two_one_sided_tests(one, two, pairing, margin):
     from statsmodels.stats.weightstats import ttost_ind, ttost_paired
@@ -154,6 +159,38 @@ def test_equivalence_is_statsmodels_two_one_sided_tests(one, two, pairing, margi
     one, two = np.array(one, float), np.array(two, float)
     theirs = ttost_paired if pairing == "paired" else functools.partial(ttost_ind, usevar="unequal")
     assert equivalence_p(one, two, margin, pairing) == pytest.approx(theirs(one, two, -margin, margin)[0])
+
+
+def test_arms_of_unequal_size_have_the_degrees_of_freedom_of_the_smaller_one():
+    one, two = np.array([90.1, 95.3, 92.0, 91.0, 92.4]), np.array([90.2, 90.4, 91.1])
+    error = math.sqrt(one.var(ddof=1) / 5 + two.var(ddof=1) / 3)
+    gap = one.mean() - two.mean()
+    assert equivalence_p(one, two, 4.0) == pytest.approx(oracle.t.sf((4.0 - gap) / error, 2))
+    assert difference(one, two).p_value >= 2 * oracle.t.sf(gap / error, 2)
+
+
+@PAIRINGS
+def test_two_seeds_are_never_equivalent(pairing):
+    assert math.isnan(equivalence_p([99.5, 99.5], [99.5, 99.5], 1.0, pairing))
+
+
+@PAIRINGS
+def test_values_that_tie_have_the_spread_of_rounding(pairing):
+    """Three runs that all have 199 of 200 images right may well differ by half an image."""
+    tied, unit = [99.5] * 3, 0.5
+    error = math.sqrt(2 * unit**2 / 12 / 3)
+    found = difference(tied, tied, pairing, unit)
+    freedom = 2 if pairing == "paired" else 4
+    assert found.high == -found.low == pytest.approx(oracle.t.ppf(0.975, freedom) * error)
+    assert equivalence_p(tied, tied, 1.0, pairing, unit) == pytest.approx(oracle.t.sf(1.0 / error, freedom))
+
+
+def test_p_is_the_larger_one_of_the_permutation_test_and_welchs():
+    rng = np.random.default_rng(3)
+    for wide in (1.0, 6.0):
+        one, two = rng.normal(1, wide, 6), rng.normal(0, 1, 6)
+        welch = oracle.ttest_ind(one, two, equal_var=False).pvalue
+        assert difference(one, two).p_value == pytest.approx(max(welch, permutation_p(one, two)))
 
 
 @pytest.mark.parametrize(("two", "p"), [(90.5, 0.0), (91.0, 1.0), (92.0, 1.0), (89.5, 0.0), (88.5, 1.0)])

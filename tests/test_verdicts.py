@@ -69,10 +69,10 @@ def test_better_and_worse_come_before_equivalent_and_undecided_is_the_rest(pairi
     assert (verdict.further is not None) == (kind == "undecided")
 
 
-def test_a_small_p_alone_is_not_better_where_the_interval_holds_zero():
-    """Two seeds so far from each other, though above all eight of the other arm, leave one degree of freedom."""
+def test_two_seeds_above_eight_are_not_better_where_they_lie_far_apart():
+    """Of the regroupings of 2 + 8 one in 45 lies as far out, but two such seeds leave one degree of freedom."""
     found = against([95.0, 99.0], ONE)
-    assert found.verdict.p_value == pytest.approx(1 / 45)
+    assert found.verdict.p_value > 1 / 45
     assert found.difference.low < 0 < found.difference.high
     assert found.verdict.kind == "undecided"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attnbench.analysis.comparison import compare
+    from attnbench.analysis.scored import verdict
     from attnbench.backbones import backbone
     from attnbench.data import dataset
     from attnbench.mechanisms import attention, build_attention
@@ -28,6 +29,7 @@ _HOME = {
     "run": "training.run",
     "load": "training.predictor",
     "compare": "analysis.comparison",
+    "verdict": "analysis.scored",
     "network": "networks.network",
     "build_attention": "mechanisms",
     "attention": "mechanisms",
@@ -47,6 +49,7 @@ __all__ = [
     "load",
     "network",
     "run",
+    "verdict",
 ]
 
 

@@ -6,3 +6,9 @@ import sys
 def say(message: str) -> None:
     """One line on stderr."""
     print(f"attnbench: {message}", file=sys.stderr, flush=True)
+
+
+def listed(names: list[str]) -> str:
+    """`a, b and c`; of many the first four."""
+    shown = names if len(names) < 6 else [*names[:4], f"{len(names) - 4} more"]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

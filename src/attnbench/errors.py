@@ -8,6 +8,7 @@ AttnbenchError
 ├── BadSpec           a run that cannot be: every mistake of it at once
 ├── BadStudy          a study file that cannot be: every mistake of it at once, with its line
 ├── BudgetTooSmall    a budget that no verdict can come of
+├── BadScores         scores from elsewhere that cannot be: every mistake of them at once, with its row
 ├── DataProblem       data that are missing, corrupt, or not what they should be
 ├── StoreProblem      a folder of runs that cannot be read or written, or a run that is not there
 └── Diverged          a loss that is not finite (exit code 1: nothing was asked wrongly)
@@ -53,6 +54,13 @@ class BadStudy(AttnbenchError):
 
 class BudgetTooSmall(AttnbenchError):
     """For a budget that no verdict can come of, told before any of it is spent."""
+
+
+class BadScores(AttnbenchError):
+    """For scores of runs made elsewhere with mistakes: one line each."""
+
+    def __init__(self, mistakes: Iterable[str]) -> None:
+        super().__init__("\n".join(mistakes))
 
 
 class DataProblem(AttnbenchError):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from attnbench.analysis.looks import History, follow, unripe
+from attnbench.analysis.looks import History, Stand, follow, unripe
 from attnbench.analysis.measure import Measure
 from attnbench.analysis.stats import Difference, Estimate, crossed, estimate, standard_error
 from attnbench.analysis.verdicts import Contrast, Plan, Sample, Waiting, contrasts
@@ -34,6 +34,11 @@ class Arm:
     """Seeds of its runs that failed, whether they score something or are left out."""
     unused: int = 0
     """Results beyond the look that decided it."""
+
+    @property
+    def results(self) -> int:
+        """How many results its verdict is about, with those that are left out because they failed."""
+        return len({*self.sample.seeds, *self.failed})
 
     @property
     def runs(self) -> list[tuple[int, float, RunRecord | None]]:
@@ -84,9 +89,14 @@ class Cell:
         return self.arms[0].sample.measure
 
     @property
+    def dataset(self) -> str:
+        """Whose images its runs saw; a cell of scores is taken for a data set of its own."""
+        return str(self.arms[0].records[0].canonical["dataset"]) if self.recorded else self.name
+
+    @property
     def recorded(self) -> bool:
         """Whether more than scores is known of its runs: their records."""
-        return all(arm.records for arm in self.arms)
+        return any(arm.records for arm in self.arms)
 
     def arm(self, asked: str) -> Arm:
         """The arm of that label, or of that mechanism under any spelling.
@@ -138,22 +148,22 @@ def cell_of(
     """
     names = {key: sample.name for key, sample in samples.items()}
     baseline = baseline_of(names, plan.baseline)
-    order = sorted(samples, key=lambda key: (key != baseline, names[key]))
+    order = sorted(samples, key=lambda key: (key != baseline, bool(records) and not records.get(key), names[key]))
     drawn = {key: replace(samples[key], stream=stream) for stream, key in enumerate(order)}
-    if baseline is None:
-        return Cell(
-            name, tuple(_arm(key, drawn[key], plan, records.get(key, ())) for key in drawn), plan, None, regime, about
-        )
-    course = follow(drawn, baseline, plan, history.looks(drawn, baseline, plan))
+    stand = Stand(drawn, {}, None)
+    if baseline is not None:
+        stand = follow(drawn, baseline, plan, history.agenda(drawn, baseline, plan))
     arms = [
         replace(
-            _arm(key, course.samples[key], plan, records.get(key, ())),
-            contrast=course.contrasts.get(key),
-            unused=len(drawn[key].seeds) - len(course.samples[key].seeds),
+            _arm(key, stand.samples[key], plan, records.get(key, ())),
+            contrast=stand.contrasts.get(key),
+            unused=len(results.seeds) - len(stand.samples[key].seeds),
         )
-        for key in drawn
+        for key, results in drawn.items()
+        if stand.samples[key].by(plan.failures).seeds
     ]
-    return Cell(name, tuple(arms), plan, arms[0], regime, about, course.waiting)
+    compared = arms[0] if baseline is not None else None
+    return Cell(name, tuple(arms), plan, compared, regime, about, stand.waiting)
 
 
 def _arm(key: Key, results: Sample, plan: Plan, records: Sequence[RunRecord]) -> Arm:

@@ -48,8 +48,9 @@ def costs(cell: Cell) -> list[Cost]:
     if not cell.recorded:
         return []
     which = clock(cell)
-    logs = [_log_seconds(arm.records, which) for arm in cell.arms]
-    at = cell.arms[0].records[0].cost
+    arms = [arm for arm in cell.arms if arm.records]
+    logs = [_log_seconds(arm.records, which) for arm in arms]
+    at = arms[0].records[0].cost
     return [
         Cost(
             arm=arm.name,
@@ -60,9 +61,9 @@ def costs(cell: Cell) -> list[Cost]:
             macs_ratio=arm.records[0].cost["macs"] / at["macs"],
             seconds_ratio=_ratio(taken, logs[0]) if place else Estimate(1.0, 1.0, 1.0, len(taken)),
             accuracy=arm.score.mean,
-            on_front=_on_front(place, cell, logs),
+            on_front=_on_front(place, arms, logs),
         )
-        for place, (arm, taken) in enumerate(zip(cell.arms, logs, strict=True))
+        for place, (arm, taken) in enumerate(zip(arms, logs, strict=True))
     ]
 
 
@@ -76,11 +77,11 @@ def _ratio(one: np.ndarray, two: np.ndarray) -> Estimate:
     return Estimate(math.exp(found.mean), math.exp(found.low), math.exp(found.high), found.n)
 
 
-def _on_front(place: int, cell: Cell, logs: Sequence[np.ndarray]) -> bool | None:
-    arm = cell.arms[place]
+def _on_front(place: int, arms: Sequence[Arm], logs: Sequence[np.ndarray]) -> bool | None:
+    arm = arms[place]
     if _is_control(arm):
         return None
-    for other, taken in zip(cell.arms, logs, strict=True):
+    for other, taken in zip(arms, logs, strict=True):
         if other is arm or _is_control(other):
             continue
         better, cheaper = gap(other.values, arm.values), gap(taken, logs[place])

@@ -1,11 +1,16 @@
 """At which results of a cell there are verdicts, and where each arm stands by them: the first that decides it stays."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic
 
-from attnbench.analysis.verdicts import Contrast, Plan, Sample, Waiting, contrasts
+from attnbench.analysis.power import smallest_p
+from attnbench.analysis.resampling import Pairing
+from attnbench.analysis.sequential import Spending
+from attnbench.analysis.stats import ALPHA
+from attnbench.analysis.verdicts import Contrast, Plan, Progress, Sample, Waiting, contrasts
 from attnbench.spec.arm import K, mechanism
 
 
@@ -26,7 +31,7 @@ class Look(Generic[K]):
 
 
 @dataclass(frozen=True)
-class Course(Generic[K]):
+class Stand(Generic[K]):
     """Where the arms of a cell stand after the looks so far."""
 
     samples: Mapping[K, Sample]
@@ -38,6 +43,34 @@ class Course(Generic[K]):
 
 
 @dataclass(frozen=True)
+class Agenda(Generic[K]):
+    """The looks of a cell, in order, and how they share the error."""
+
+    looks: Sequence[Look[K]]
+    """The last is of all arms."""
+    spending: Spending | None
+    """None where every run is a look."""
+
+    def so_far(self, count: int, arms: Sequence[K], baseline: K, settled: Sequence[Contrast]) -> Progress:
+        """The first looks as contrasts see them."""
+        return Progress(
+            self.spending and self.spending.first(count),
+            [[self._order(arm, past) for arm in arms] for past in range(1, count + 1)],
+            [self._order(baseline, past) for past in range(1, count + 1)],
+            [(alone.p_value, alone.equivalence_p) for one in settled if (alone := one.verdict.alone)],
+        )
+
+    def cut(self, sample: Sample, arm: K, count: int) -> Sample:
+        """The results of an arm at the first looks, in the order in which they came."""
+        seeds = [seed for seed in self._order(arm, count) if seed in sample.seeds]
+        return sample if tuple(seeds) == sample.seeds else replace(sample.at(seeds), stream=sample.stream)
+
+    def _order(self, arm: K, count: int) -> dict[int, None]:
+        """The seeds of an arm in the order in which the first looks saw them."""
+        return dict.fromkeys(seed for look in self.looks[:count] for seed in look.seeds.get(arm, ()))
+
+
+@dataclass(frozen=True)
 class History(Generic[K]):
     """What decides at which results of a cell there are verdicts, beside its plan."""
 
@@ -46,14 +79,18 @@ class History(Generic[K]):
     seen: Sequence[Mapping[K, tuple[int, ...]]] = ()
     """The seeds of each arm at the looks that people had at verdicts, in order."""
 
-    def looks(self, samples: Mapping[K, Sample], baseline: K, plan: Plan) -> list[Look[K]]:
+    def agenda(self, samples: Mapping[K, Sample], baseline: K, plan: Plan) -> Agenda[K]:
         """The looks of the plan; without any those that people had, and one at all that is planned."""
         planned = self.planned or {arm: sample.seeds for arm, sample in samples.items()}
         if plan.looks is None:
-            return [*self._earlier(samples, baseline), Look(planned)]
-        most = max(map(len, planned.values()))
-        sizes = range(2, most + 1) if plan.looks == "any" else plan.looks
-        return [Look({arm: seeds[:size] for arm, seeds in planned.items()}, size) for size in sizes]
+            looks = _without_repeats([*self._earlier(samples, baseline), Look(planned)])
+            return Agenda(looks, Spending.open([max(map(len, look.seeds.values())) for look in looks]))
+        if plan.looks == "any":
+            spending, sizes = None, tuple(range(2, max(map(len, planned.values())) + 1))
+        else:
+            spending = able(plan.looks, len(planned) - 1, plan.pairing)
+            sizes = spending.seeds
+        return Agenda([Look({arm: seeds[:n] for arm, seeds in planned.items()}, n) for n in sizes], spending)
 
     def _earlier(self, samples: Mapping[K, Sample], baseline: K) -> list[Look[K]]:
         """As far as their results are still there."""
@@ -66,27 +103,35 @@ class History(Generic[K]):
         return looks
 
 
-def follow(samples: Mapping[K, Sample], baseline: K, plan: Plan, looks: Sequence[Look[K]]) -> Course[K]:
+def able(looks: Sequence[int], family: int, pairing: Pairing) -> Spending:
+    """The planned looks at which a family of so many comparisons can decide; the last one where none can."""
+    whole = Spending.plan(looks)
+    kept = whole.merged(lambda n: smallest_p(n, n, pairing), ALPHA / max(family, 1))
+    return kept if kept.seeds else Spending.plan(looks[-1:])
+
+
+def follow(samples: Mapping[K, Sample], baseline: K, plan: Plan, agenda: Agenda[K]) -> Stand[K]:
     """Go from look to look as far as results are there; an arm that is decided at one is not looked at again.
 
     Args:
         samples: all results of each arm; those of arms that have none may be missing.
-        looks: the last is of all arms.
     """
-    left = [arm for arm in looks[-1].seeds if arm != baseline]
-    stand: dict[K, tuple[Look[K], Contrast]] = {}
-    for look in looks:
+    left = [arm for arm in agenda.looks[-1].seeds if arm != baseline]
+    stand: dict[K, tuple[int, Contrast]] = {}
+    for count, look in enumerate(agenda.looks, start=1):
         here = [arm for arm in left if arm in look.seeds]
-        if all(arm in stand and _same(look, stand[arm][0], (arm, baseline)) for arm in here):
+        if not here:
             continue
         if short := look.lacking([*here, baseline], samples):
             waiting = Waiting(look.size or len(look.seeds[short[0]]), short[1], _name(short[0], samples))
-            return _course(samples, baseline, plan, stand, left, waiting)
-        cut = {arm: _cut(samples[arm], look, arm) for arm in (*here, baseline)}
-        found = contrasts([cut[arm] for arm in here], cut[baseline], plan)
-        stand |= {arm: (look, contrast) for arm, contrast in zip(here, found, strict=True)}
+            return _stand(samples, baseline, plan, agenda, stand, left, waiting)
+        settled = [contrast for arm, (_, contrast) in stand.items() if arm not in left]
+        cut = {arm: agenda.cut(samples[arm], arm, count) for arm in (*here, baseline)}
+        progress = agenda.so_far(count, here, baseline, settled)
+        found = contrasts([cut[arm] for arm in here], cut[baseline], plan, progress)
+        stand |= {arm: (count, contrast) for arm, contrast in zip(here, found, strict=True)}
         left = [arm for arm in left if arm not in stand or stand[arm][1].verdict.kind == "undecided"]
-    return _course(samples, baseline, plan, stand, [], None)
+    return _stand(samples, baseline, plan, agenda, stand, [], None)
 
 
 def unripe(contrast: Contrast, waiting: Waiting) -> Contrast:
@@ -97,46 +142,40 @@ def unripe(contrast: Contrast, waiting: Waiting) -> Contrast:
     return replace(contrast, difference=replace(contrast.difference, p_value=math.nan), verdict=verdict)
 
 
-def _course(
+def _stand(
     samples: Mapping[K, Sample],
     baseline: K,
     plan: Plan,
-    stand: Mapping[K, tuple[Look[K], Contrast]],
+    agenda: Agenda[K],
+    stand: Mapping[K, tuple[int, Contrast]],
     left: Sequence[K],
     waiting: Waiting | None,
-) -> Course[K]:
+) -> Stand[K]:
     """What each arm's answer is about, and the answer; `left` are the arms that are open to a further look."""
     kept, answers = dict(samples), {}
+    cut = {arm: agenda.cut(samples[arm], arm, count) for arm, (count, _) in stand.items()}
     early = [
-        arm
-        for arm in left
-        if arm in samples and not (arm in stand and _all_of(stand[arm][0], samples, (arm, baseline)))
+        arm for arm in left if arm in samples and not (arm in stand and len(cut[arm].seeds) == len(samples[arm].seeds))
     ]
     if not early and stand:
-        last = max((look for look, _ in stand.values()), key=lambda look: len(look.seeds[baseline]))
-        kept[baseline] = _cut(samples[baseline], last, baseline)
-    for arm, (look, contrast) in stand.items():
+        kept[baseline] = agenda.cut(samples[baseline], baseline, max(count for count, _ in stand.values()))
+    for arm, (_, contrast) in stand.items():
         if arm not in early:
-            kept[arm], answers[arm] = _cut(samples[arm], look, arm), contrast
+            kept[arm], answers[arm] = cut[arm], contrast
     if waiting and early:
         found = contrasts([samples[arm] for arm in early], samples[baseline], plan)
         answers |= {arm: unripe(contrast, waiting) for arm, contrast in zip(early, found, strict=True)}
-    return Course(kept, answers, waiting)
+    return Stand(kept, answers, waiting)
 
 
-def _cut(sample: Sample, look: Look[K], arm: K) -> Sample:
-    """The results of an arm at a look."""
-    seeds = [seed for seed in sample.seeds if seed in look.seeds[arm]]
-    return sample if len(seeds) == len(sample.seeds) else replace(sample.at(seeds), stream=sample.stream)
+def _without_repeats(looks: Sequence[Look[K]]) -> list[Look[K]]:
+    """Looks at the same results are one."""
+    kept = [look for look, later in itertools.pairwise(looks) if _sets(look) != _sets(later)]
+    return [*kept, looks[-1]]
 
 
-def _same(look: Look[K], other: Look[K], arms: Sequence[K]) -> bool:
-    return all(set(look.seeds[arm]) == set(other.seeds.get(arm, ())) for arm in arms)
-
-
-def _all_of(look: Look[K], samples: Mapping[K, Sample], arms: Sequence[K]) -> bool:
-    """Whether there are no other results of these arms than those of a look."""
-    return all(set(samples[arm].seeds) == set(look.seeds[arm]) for arm in arms)
+def _sets(look: Look[K]) -> dict[K, frozenset[int]]:
+    return {arm: frozenset(seeds) for arm, seeds in look.seeds.items()}
 
 
 def _name(arm: K, samples: Mapping[K, Sample]) -> str:

@@ -1,12 +1,14 @@
 """What a design can say, before training and after: the smallest p, detectable differences, and how many more seeds."""
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 
 from attnbench.analysis.resampling import FLIPS_UP_TO, RESAMPLES, Pairing, exact
-from attnbench.analysis.stats import ALPHA
+from attnbench.analysis.sequential import Spending
+from attnbench.analysis.stats import ALPHA, FEWEST
 
 POWER = 0.8
 MOST_SEEDS = 1_000
@@ -26,17 +28,32 @@ def smallest_p(n: int, m: int, pairing: Pairing = "independent") -> float:
     return (2 if n == m else 1) / math.comb(n + m, n) if exact(n, m) else 1 / (RESAMPLES + 1)
 
 
-def can_decide(n: int, m: int, family: int = 1, pairing: Pairing = "independent") -> bool:
+def can_decide(n: int, m: int, family: int = 1, pairing: Pairing = "independent", level: float = ALPHA) -> bool:
     """Whether any outcome could be *better* or *worse* in a family of so many comparisons."""
-    return smallest_p(n, m, pairing) * family < ALPHA
+    return smallest_p(n, m, pairing) * family < level
 
 
-def seeds_to_decide(family: int = 1, pairing: Pairing = "independent") -> int:
+def seeds_to_decide(family: int = 1, pairing: Pairing = "independent", level: float = ALPHA) -> int:
     """The fewest seeds an arm at which *better* and *worse* can be reached at all."""
-    return next((n for n in range(2, MOST_SEEDS) if can_decide(n, n, family, pairing)), MOST_SEEDS)
+    return next((n for n in range(2, MOST_SEEDS) if can_decide(n, n, family, pairing, level)), MOST_SEEDS)
 
 
-def detectable(n: int, m: int, family: int = 1, pairing: Pairing = "independent", power: float = POWER) -> float:
+def fewest_seeds(spending: Spending | None, family: int = 1, pairing: Pairing = "independent") -> int | None:
+    """Where no outcome could be *better* or *worse* at the last of some looks: the fewest seeds at which one could."""
+    if spending is None:
+        return None
+    n, level = spending.seeds[-1], ALPHA * float(spending.parts[-1])
+    return None if can_decide(n, n, family, pairing, level) else seeds_to_decide(family, pairing, level)
+
+
+def detectable(
+    n: int,
+    m: int,
+    family: int = 1,
+    pairing: Pairing = "independent",
+    power: float = POWER,
+    level: float = ALPHA,
+) -> float:
     """The smallest true difference found *better* with the given probability, in standard deviations between seeds.
 
     Student's t test with the first step of Holm's correction (Cohen 1988); infinite where the design cannot decide.
@@ -44,26 +61,45 @@ def detectable(n: int, m: int, family: int = 1, pairing: Pairing = "independent"
     """
     from scipy.optimize import brentq
 
-    if not can_decide(n, m, family, pairing):
+    if not can_decide(n, m, family, pairing, level):
         return math.inf
     error, freedom = _unit_error(n, m, pairing), _freedom(n, m, pairing)
-    size: float = brentq(lambda d: _found(d / error, freedom, family) - power, 0.0, 1e4 * error)
+    size: float = brentq(lambda d: _found(d / error, freedom, level / family) - power, 0.0, 1e4 * error)
     return size
 
 
-def equivalence_spread(n: int, m: int, margin: float, family: int = 1, pairing: Pairing = "independent") -> float:
-    """The largest standard deviation between seeds at which equivalence could pass, with equal means; 0 below two."""
+def probability(
+    size: float, n: int, m: int, family: int = 1, pairing: Pairing = "independent", level: float = ALPHA
+) -> float:
+    """How often a true difference of so many standard deviations is found; 0 where the design cannot decide."""
+    if not can_decide(n, m, family, pairing, level):
+        return 0.0
+    return float(_found(size / _unit_error(n, m, pairing), _freedom(n, m, pairing), level / family))
+
+
+def equivalence_spread(
+    n: int, m: int, margin: float, family: int = 1, pairing: Pairing = "independent", level: float = ALPHA
+) -> float:
+    """The largest standard deviation between seeds at which equivalence could pass, with equal means.
+
+    0 below three seeds an arm, which are never called equivalent.
+    """
     from scipy.stats import t
 
-    if min(n, m) < 2:
+    if min(n, m) < FEWEST:
         return 0.0
-    welch = (1 / n + 1 / m) ** 2 / (1 / n**2 / (n - 1) + 1 / m**2 / (m - 1))
-    freedom = n - 1 if pairing == "paired" else welch
-    return margin / (float(t.ppf(1 - ALPHA / family, freedom)) * _unit_error(n, m, pairing))
+    bound = float(t.ppf(1 - level / family, _freedom(n, m, pairing)))
+    return margin / (bound * _unit_error(n, m, pairing))
 
 
 def further_seeds(
-    spread: float, freedom: float, n: int, margin: float, family: int = 1, pairing: Pairing = "independent"
+    spread: float,
+    freedom: float,
+    n: int,
+    margin: float,
+    family: int = 1,
+    pairing: Pairing = "independent",
+    levels: Callable[[int], tuple[float, float]] | None = None,
 ) -> int | None:
     """How many more seeds an arm decide with 80 % probability; None where even a thousand in all do not.
 
@@ -74,14 +110,20 @@ def further_seeds(
     Args:
         spread: estimated standard deviation between seeds, in points; of the pairs' differences where paired.
         n: seeds an arm so far.
+        levels: of so many seeds an arm, the levels at which a difference and equivalence are tested there; None for
+            those of a first and only look.
     """
     if not math.isfinite(spread) or freedom < 1:
         return None
 
     def decides(seeds: int) -> bool:
-        if not can_decide(seeds, seeds, family, pairing):
+        differs, same = levels(seeds) if levels else (ALPHA / family, ALPHA / family)
+        if seeds < FEWEST or smallest_p(seeds, seeds, pairing) >= differs:
             return False
-        return min(_assurance(spread, freedom, seeds, margin, family, pairing)) >= POWER
+        error = spread * _quantiles_of_truth(freedom) * _unit_error(seeds, seeds, pairing)
+        later = _freedom(seeds, seeds, pairing)
+        found = float(np.mean(_found(margin / np.maximum(error, 1e-12), later, differs)))
+        return min(found, float(np.mean(_equivalent(margin, error, later, same)))) >= POWER
 
     if n >= MOST_SEEDS or not decides(MOST_SEEDS):
         return None
@@ -92,16 +134,6 @@ def further_seeds(
     return many - n
 
 
-def _assurance(
-    spread: float, freedom: float, seeds: int, margin: float, family: int, pairing: Pairing
-) -> tuple[float, float]:
-    """Probability to find a difference of the margin, and to find equivalence where there is no difference."""
-    error = spread * _quantiles_of_truth(freedom) * _unit_error(seeds, seeds, pairing)
-    later = _freedom(seeds, seeds, pairing)
-    found = float(np.mean(_found(margin / np.maximum(error, 1e-12), later, family)))
-    return found, float(np.mean(_equivalent(margin, error, later, family)))
-
-
 def _quantiles_of_truth(freedom: float) -> np.ndarray:
     """True over estimated standard deviation at 40 equally likely places."""
     from scipy.stats import chi2
@@ -110,11 +142,11 @@ def _quantiles_of_truth(freedom: float) -> np.ndarray:
     return found
 
 
-def _found(size: float | np.ndarray, freedom: float, family: int) -> np.ndarray:
+def _found(size: float | np.ndarray, freedom: float, level: float) -> np.ndarray:
     """Probability that |t| exceeds its bound where the true difference is `size` standard errors."""
     from scipy.stats import nct, norm, t
 
-    bound = float(t.ppf(1 - ALPHA / family / 2, freedom))
+    bound = float(t.ppf(1 - level / 2, freedom))
     size = np.asarray(size, float)
     far = norm.sf(bound - size)  # where scipy's noncentral t has no number any more
     exact = nct.sf(bound, freedom, np.minimum(size, 30.0))
@@ -122,23 +154,23 @@ def _found(size: float | np.ndarray, freedom: float, family: int) -> np.ndarray:
     return found
 
 
-def _equivalent(margin: float, errors: np.ndarray, freedom: int, family: int) -> np.ndarray:
+def _equivalent(margin: float, errors: np.ndarray, freedom: int, level: float) -> np.ndarray:
     """Probability that both one-sided tests reject where there is no difference, over the measured error's law."""
     from scipy.special import ndtr
 
-    bound, measured = _bound_and_errors(freedom, family)
+    bound, measured = _bound_and_errors(freedom, level)
     room = margin / np.maximum(errors, 1e-12)[:, None] - bound * measured
     found: np.ndarray = np.maximum(2 * ndtr(room) - 1, 0.0).mean(1)
     return found
 
 
 @lru_cache(maxsize=4096)
-def _bound_and_errors(freedom: int, family: int) -> tuple[float, np.ndarray]:
+def _bound_and_errors(freedom: int, level: float) -> tuple[float, np.ndarray]:
     """The one-sided bound, and measured over true standard error at 40 equally likely places."""
     from scipy.stats import chi2, t
 
     places = (np.arange(40) + 0.5) / 40
-    return float(t.ppf(1 - ALPHA / family, freedom)), np.sqrt(chi2.ppf(places, freedom) / freedom)
+    return float(t.ppf(1 - level, freedom)), np.sqrt(chi2.ppf(places, freedom) / freedom)
 
 
 def _unit_error(n: int, m: int, pairing: Pairing) -> float:
@@ -147,4 +179,5 @@ def _unit_error(n: int, m: int, pairing: Pairing) -> float:
 
 
 def _freedom(n: int, m: int, pairing: Pairing) -> int:
-    return n - 1 if pairing == "paired" else n + m - 2
+    """Degrees of freedom of equal spreads; of arms of unequal size those of the smaller one, as `contrast` has it."""
+    return n + m - 2 if pairing == "independent" and n == m else min(n, m) - 1

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from attnbench.analysis.cells import Cell, cell_of
+from attnbench.analysis.cells import Cell, baseline_of, cell_of
 from attnbench.analysis.looks import History
 from attnbench.analysis.verdicts import Plan, Sample
 from attnbench.catalogue.places import built_in_sentence
@@ -35,13 +35,13 @@ def recorded_cells(
     """
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record in (record for record in records if record.done):
-        groups[repr(_cell_form(record))].append(record)
-    names = _names([_cell_form(members[0]) for members in groups.values()])
+        groups[repr(_cell_form(record, plan))].append(record)
+    names = _names([_cell_form(members[0], plan) for members in groups.values()])
     failed: dict[str, list[RunRecord]] = defaultdict(list)
     for record in (record for record in records if not record.done):
-        failed[cell_key(shared(record.canonical))].append(record)
+        failed[planned_key(record, plan)].append(record)
     return [
-        _cell(name, [*members, *failed[_planned_key(members[0])]], plan, planned, seen)
+        _cell(name, [*members, *failed[planned_key(members[0], plan)]], plan, planned, seen)
         for name, members in zip(names, groups.values(), strict=True)
     ]
 
@@ -56,8 +56,8 @@ def seen_now(cells: Sequence[Cell]) -> Seen:
     found: dict[str, dict[str, tuple[int, ...]]] = {}
     for cell in cells:
         arms = [arm for arm in cell.arms if arm.contrast and not arm.contrast.verdict.waiting]
-        if arms and cell.baseline and cell.recorded:
-            key = _key(cell.baseline.records[0])
+        if arms and cell.baseline and cell.baseline.records:
+            key = _key(cell.baseline.records[0], cell.plan)
             found[key] = {
                 text_of(arm.key): tuple(sorted({*arm.sample.seeds, *arm.failed})) for arm in (cell.baseline, *arms)
             }
@@ -74,24 +74,24 @@ def _cell(name: str, records: Sequence[RunRecord], plan: Plan, planned: Planned,
     members: dict[ArmKey, list[RunRecord]] = defaultdict(list)
     for record in sorted(records, key=lambda record: record.spec["seed"]):
         members[ArmKey.of(record.canonical)].append(record)
-    lost = [key for key, found in members.items() if not any(record.done for record in found)]
+    names = labels({key: _own_site(found[0]) for key, found in members.items()})
     first = next(record for record in records if record.done)
-    known = {key: found for key, found in members.items() if key not in lost}
-    names = labels({key: _own_site(found[0]) for key, found in known.items()})
-    samples = {key: _sample(names[key], found, _chance(first)) for key, found in known.items()}
-    asked = planned.get(_planned_key(first), {})
+    done = {key: [record for record in found if record.done] for key, found in members.items()}
+    baseline = baseline_of(names, plan.baseline)
+    samples = {
+        key: _sample(names[key], found, _chance(first))
+        for key, found in members.items()
+        if done[key] or key != baseline  # nothing is compared with a baseline of which every run failed
+    }
+    asked, cell = planned.get(planned_key(first, plan), {}), _key(first, plan)
     history = History(
-        {key: tuple(spec.seed for spec in specs) for key, specs in asked.items() if key not in lost},
-        [
-            {key: at[cell][key.text] for key in known if key.text in at[cell]}
-            for at in seen
-            if (cell := _key(first)) in at
-        ],
+        {key: tuple(spec.seed for spec in specs) for key, specs in asked.items()},
+        [{key: arms[key.text] for key in members if key.text in arms} for at in seen if (arms := at.get(cell))],
     )
-    epochs, recipe = f"{first.spec['epochs']} epochs", f"recipe {first.recipe or 'as given'}"
+    epochs = f"{first.spec['epochs']} epochs"
+    recipe = ", ".join([f"recipe {first.recipe or 'as given'}", *(f"{name} tuned for each arm" for name in plan.tuned)])
     limited = [f"{name} {first.spec[name]}" for name in LIMITS if first.spec[name] not in (None, 1)]
     about = ", ".join([epochs, recipe, f"{first.test['images']:,} test images", *limited])
-    done = {key: [record for record in found if record.done] for key, found in known.items()}
     return cell_of(name, samples, plan, f"{recipe}, {epochs}", about, done, history)
 
 
@@ -102,7 +102,7 @@ def _sample(name: str, runs: Sequence[RunRecord], chance: float) -> Sample:
     failed = frozenset(record.spec["seed"] for record in runs if not record.done)
     found = [record.predictions for record in runs if record.done]
     known = [predictions for predictions in found if predictions is not None]
-    if len(known) < len(found):
+    if len(known) < len(found) or not known:
         return Sample(name, seeds, accuracies, failed=failed)
     said, labels_ = iter(known), known[0].labels
     nothing = np.full(len(labels_), -1)
@@ -116,14 +116,14 @@ def _chance(record: RunRecord) -> float:
     return 100 / classes if classes else 0.0
 
 
-def _planned_key(record: RunRecord) -> str:
+def planned_key(record: RunRecord, plan: Plan) -> str:
     """The cell of a run as a study plans it."""
-    return cell_key(shared(record.canonical))
+    return cell_key(shared(record.canonical, plan.tuned))
 
 
-def _key(record: RunRecord) -> str:
+def _key(record: RunRecord, plan: Plan) -> str:
     """The cell of a run with the images that it saw."""
-    return cell_key(_cell_form(record))
+    return cell_key(_cell_form(record, plan))
 
 
 def _own_site(record: RunRecord) -> str | None:
@@ -132,9 +132,9 @@ def _own_site(record: RunRecord) -> str | None:
     return site
 
 
-def _cell_form(record: RunRecord) -> dict[str, object]:
+def _cell_form(record: RunRecord, plan: Plan) -> dict[str, object]:
     """Everything that must be equal for two records to be pooled: recipe, versions, data and split."""
-    return {**shared(record.canonical), "data": record.data_fingerprint, "split": record.split_fingerprint}
+    return {**shared(record.canonical, plan.tuned), "data": record.data_fingerprint, "split": record.split_fingerprint}
 
 
 def _names(forms: list[dict[str, object]]) -> list[str]:

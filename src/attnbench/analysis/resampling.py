@@ -3,7 +3,7 @@
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,9 +16,13 @@ RESAMPLES = 99_999
 BOOTSTRAPS = 2_000
 TIE = 1e-9
 """Sizes nearer than this, relatively, are equal but for rounding."""
+FLAT = 1e-7
+"""A spread below this part of the range of all values is none but for rounding."""
 
 Pairing = Literal["independent", "paired"]
 Values = Sequence[float] | np.ndarray
+Stratum = tuple[Values, Values, float]
+"""Values of an arm and of the baseline in one cell of several, and the weight of their difference in the sum."""
 
 
 def permutation_p(values: Values, baseline: Values) -> float:
@@ -27,18 +31,9 @@ def permutation_p(values: Values, baseline: Values) -> float:
     All regroupings are counted where they are no more than those of 10 + 10 values; else 99,999 are drawn with a
     fixed seed. Regroupings that tie with the observed one count, whatever rounding makes of them.
     """
-    one, two = np.asarray(values, float), np.asarray(baseline, float)
-    if min(len(one), len(two)) < 2:
+    if min(len(values), len(baseline)) < 2:
         return math.nan
-    pooled = np.concatenate([one, two])
-    pooled = (pooled - pooled.mean()) / (float(np.ptp(pooled)) or 1.0)
-    observed = _welch_size(pooled[: len(one)], pooled[len(one) :]) * (1 - TIE) - TIE
-    far, total = 0, 0
-    for places in _regroupings(len(one), len(two)):
-        regrouped = pooled[places]
-        far += int((_welch_size(regrouped[: len(one)], regrouped[len(one) :]) >= observed).sum())
-        total += places.shape[1]
-    return far / total if exact(len(one), len(two)) else (far + 1) / (total + 1)
+    return share_as_far(regrouped_t(values, baseline, [(len(values), len(baseline))])[:, 0])
 
 
 def sign_flip_p(differences: Values) -> float:
@@ -46,17 +41,89 @@ def sign_flip_p(differences: Values) -> float:
 
     Studentising changes nothing: the sum of squares is the same whatever the signs.
     """
-    gaps = np.asarray(differences, float)
-    if len(gaps) < 2:
+    if len(differences) < 2:
         return math.nan
-    counted = len(gaps) <= FLIPS_UP_TO
-    if counted:
-        signs = 1 - 2 * ((np.arange(2 ** len(gaps))[:, None] >> np.arange(len(gaps))) & 1)
-    else:
-        signs = np.random.default_rng(0).choice([-1, 1], (RESAMPLES, len(gaps)))
-    observed = abs(gaps.sum()) - TIE * np.abs(gaps).sum()
-    far = int((np.abs(signs @ gaps) >= observed).sum())
-    return far / len(signs) if counted else (far + 1) / (len(signs) + 1)
+    return share_as_far(flipped_t(differences, [len(differences)])[:, 0])
+
+
+def share_as_far(sizes: np.ndarray) -> float:
+    """The share of regroupings that lie as far out as the first of them, which is what was observed."""
+    return float((sizes >= sizes[0] * (1 - TIE) - TIE).mean())
+
+
+def regrouped_t(values: Values, baseline: Values, looks: Sequence[tuple[int, int]]) -> np.ndarray:
+    """|Welch's t| at each look, of the arms as observed and of their regroupings within what each look added.
+
+    Args:
+        values, baseline: N and M numbers in the order in which they came.
+        looks: how many of each every look has seen, growing.
+
+    Returns:
+        R x looks; the first row is what was observed, very large where there is no spread, 0 where also no gap.
+    """
+    one, two = np.asarray(values, float), np.asarray(baseline, float)
+    pooled = np.concatenate([one, two])
+    middle, unit = pooled.mean(), float(np.ptp(pooled)) or 1.0
+    one, two = (one - middle) / unit, (two - middle) / unit
+    added = tuple((n - a, m - b) for (a, b), (n, m) in itertools.pairwise([(0, 0), *looks]))
+    first, second, sizes = np.zeros((2, 1)), np.zeros((2, 1)), []
+    for (n, m), (more, others), masks in zip(looks, added, regroupings(added), strict=True):
+        block = np.concatenate([one[n - more : n], two[m - others : m]])
+        moments = np.stack([block, block**2])
+        taken = moments @ masks.T.astype(float)  # sums and sums of squares of the first group
+        first, second = first + taken, second + (moments.sum(1)[:, None] - taken)
+        sizes.append(_welch_size(first, n, second, m))
+    return np.stack(sizes, 1)
+
+
+def flipped_t(differences: Values, looks: Sequence[int]) -> np.ndarray:
+    """|Sum| over root of the sum of squares at each look, of pairs' differences as observed and with flipped signs.
+
+    Args:
+        differences: N numbers in the order in which they came.
+        looks: how many every look has seen, growing.
+
+    Returns:
+        R x looks; the first row is what was observed.
+    """
+    gaps = np.asarray(differences, float)
+    ends = np.asarray(looks) - 1
+    signs = 1.0 - 2.0 * _flips(len(gaps))
+    sums, scale = np.cumsum(signs * gaps, 1)[:, ends], np.sqrt(np.cumsum(gaps**2))[ends]
+    found: np.ndarray = np.abs(sums) / np.where(scale > 0, scale, 1.0)
+    return found
+
+
+def stratified_p(strata: Sequence[Stratum], pairing: Pairing = "independent") -> float:
+    """Two-sided p of the weighted sum of differences of means, regrouped within each stratum; nan for an empty one.
+
+    All combinations of regroupings are counted where they are no more than those of 10 + 10 values; else 99,999 are
+    drawn with a fixed seed. Paired values change signs instead of groups.
+    """
+    sides = [(np.asarray(one, float), np.asarray(two, float), weight) for one, two, weight in strata]
+    if not all(len(one) and len(two) for one, two, _ in sides):
+        return math.nan
+    if pairing == "paired":
+        return sign_flip_p(np.concatenate([weight * (one - two) / len(one) for one, two, weight in sides]))
+    sizes = [(len(one), len(two)) for one, two, _ in sides]
+    counted = math.prod(math.comb(n + m, n) for n, m in sizes) <= math.comb(2 * EXACT_UP_TO, EXACT_UP_TO)
+    rng, sums = np.random.default_rng(0), np.zeros(1 if counted else RESAMPLES)
+    for one, two, weight in sides:
+        own = weight * _regrouped_gaps(one, two)
+        sums = np.add.outer(sums, own).ravel() if counted else sums + rng.choice(own, RESAMPLES)
+    observed = abs(sum(weight * float(one.mean() - two.mean()) for one, two, weight in sides))
+    spans = sum(abs(weight) * float(np.ptp(np.concatenate([one, two]))) for one, two, weight in sides)
+    far = int((np.abs(sums) >= observed - TIE * spans).sum())
+    return far / len(sums) if counted else (far + 1) / (len(sums) + 1)
+
+
+def _regrouped_gaps(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Differences of means of two groups regrouped: of all regroupings, or of as many as are drawn."""
+    n, m, pooled = len(one), len(two), np.concatenate([one, two])
+    pooled = (1 / n + 1 / m) * (pooled - pooled.mean())  # sums up to 0: the first group says it all
+    (masks,) = regroupings(((n, m),))
+    gaps: np.ndarray = masks @ pooled
+    return np.concatenate([gaps, -gaps]) if n == m else gaps
 
 
 def crossed_draws(right: np.ndarray, stream: int) -> np.ndarray:
@@ -90,32 +157,58 @@ def _image_counts(images: int) -> np.ndarray:
 
 def exact(n: int, m: int) -> bool:
     """Whether all regroupings of N and M values are counted."""
-    return math.comb(n + m, n) <= math.comb(2 * EXACT_UP_TO, EXACT_UP_TO)
+    return counted([(n, m)])
 
 
-def _regroupings(n: int, m: int) -> Iterator[np.ndarray]:
-    """Blocks of places: in each column first those of the one group, then those of the other."""
-    if exact(n, m):
-        yield _all_regroupings(n, m)
-        return
-    rng = np.random.default_rng(0)
-    for start in range(0, RESAMPLES, 10_000):
-        yield rng.random((min(10_000, RESAMPLES - start), n + m)).argsort(1).T
+def counted(blocks: Sequence[tuple[int, int]]) -> bool:
+    """Whether all regroupings within blocks of so many values of either arm are counted."""
+    return math.prod(math.comb(n + m, n) for n, m in blocks) <= math.comb(2 * EXACT_UP_TO, EXACT_UP_TO)
 
 
 @functools.lru_cache(maxsize=8)
-def _all_regroupings(n: int, m: int) -> np.ndarray:
-    """Every choice of the first group; of equal groups only one of two mirror images, which lie equally far apart."""
-    kept = range(1, n + m) if n == m else range(n + m)
-    first = np.array([(0, *rest) if n == m else rest for rest in itertools.combinations(kept, n - (n == m))], np.int8)
-    chosen = np.zeros((len(first), n + m), bool)
-    np.put_along_axis(chosen, first.astype(np.intp), True, 1)
-    return np.ascontiguousarray(np.argsort(~chosen, axis=1, kind="stable").astype(np.int8).T)
+def regroupings(blocks: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, ...]:
+    """For each block the regroupings as R x (n + m): 1 in the first group; the first row is as observed.
+
+    Where the arms have equally many values in every block, only one of two mirror images is kept: they lie equally
+    far apart.
+    """
+    if not counted(blocks):
+        rng, found = np.random.default_rng(0), []
+        for n, m in blocks:
+            order = rng.random((RESAMPLES + 1, n + m)).argsort(1)
+            order[0] = np.arange(n + m)
+            found.append((order < n).astype(np.int8))
+        return tuple(found)
+    mirrored = all(n == m for n, m in blocks)
+    each = [_choices(n, m, mirrored and not place) for place, (n, m) in enumerate(blocks)]
+    places = np.indices([len(masks) for masks in each]).reshape(len(each), -1)
+    return tuple(masks[place] for masks, place in zip(each, places, strict=True))
 
 
-def _welch_size(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """|Welch's t| of samples of unit range, a column each; very large where there is no spread, 0 where also no gap."""
-    gap = np.abs(one.mean(0) - two.mean(0))
-    error = np.sqrt(one.var(0, ddof=1) / len(one) + two.var(0, ddof=1) / len(two))
-    flat = np.where(gap < TIE, 0.0, 1 / TIE)
-    return np.where(error < TIE, flat, gap / np.maximum(error, TIE))
+def _choices(n: int, m: int, mirrored: bool) -> np.ndarray:
+    """Every choice of N out of N + M, the first N first; with the very first always chosen where mirrored."""
+    kept = range(1, n + m) if mirrored else range(n + m)
+    chosen = itertools.combinations(kept, n - mirrored)
+    places = np.array([(0, *rest) if mirrored else rest for rest in chosen], np.intp).reshape(-1, n)
+    masks = np.zeros((len(places), n + m), np.int8)
+    np.put_along_axis(masks, places, 1, 1)
+    return masks
+
+
+@functools.lru_cache(maxsize=8)
+def _flips(n: int) -> np.ndarray:
+    """Which of N signs are flipped, R x N, none in the first row; of mirror images one where all are counted."""
+    if n <= FLIPS_UP_TO:
+        return np.asarray((np.arange(2 ** (n - 1))[:, None] >> np.arange(n)) & 1, np.int8)
+    flips = np.random.default_rng(0).integers(0, 2, (RESAMPLES + 1, n), np.int8)
+    flips[0] = 0
+    return flips
+
+
+def _welch_size(first: np.ndarray, n: int, second: np.ndarray, m: int) -> np.ndarray:
+    """|Welch's t| from sums and sums of squares (2 x R) of samples within a unit range."""
+    gap = np.abs(first[0] / n - second[0] / m)
+    error = sum(np.maximum(q - s**2 / k, 0.0) / (k * (k - 1)) for (s, q), k in ((first, n), (second, m)))
+    flat = np.where(gap < FLAT, 0.0, 1 / FLAT)
+    found: np.ndarray = np.where(error < FLAT**2, flat, gap / np.sqrt(np.maximum(error, FLAT**2)))
+    return found

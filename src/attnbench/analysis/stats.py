@@ -14,6 +14,8 @@ from attnbench.analysis.resampling import TIE, Pairing, Values, permutation_p, s
 
 ALPHA = 0.05
 """1 - 0.95: of intervals, and of the errors that a family of verdicts may make."""
+FEWEST = 3
+"""Seeds an arm below which nothing is called equivalent."""
 
 
 @dataclass(frozen=True)
@@ -65,26 +67,44 @@ def estimate(values: Values) -> Estimate:
     return Estimate(mean, *_around(mean, standard_error(sample), n - 1), n)
 
 
-def difference(values: Values, baseline: Values, pairing: Pairing = "independent") -> Difference:
-    """How far `values` lie above `baseline`, with interval and exact p; estimand: this test set.
+def difference(
+    values: Values, baseline: Values, pairing: Pairing = "independent", unit: float = 0.0, level: float = ALPHA
+) -> Difference:
+    """How far `values` lie above `baseline`, with interval and p; estimand: this test set.
 
-    Independent: Welch 1947 with Satterthwaite's degrees of freedom, and the studentised two-sample permutation test.
-    Paired: Student's interval of the pairs' differences, and the sign-flip test.
+    Independent: Welch's interval (1947), with Satterthwaite's degrees of freedom at equal numbers and the smaller arm's
+    at unequal ones; p is the larger one of its t test, which knows nothing of tails, and of the studentised
+    permutation test, which knows nothing of unequal spreads. Paired: Student's interval of the pairs' differences, and
+    the sign-flip test.
 
     Args:
         values, baseline: N and M numbers, one per seed; paired ones have equal seeds at equal places.
+        unit: the smallest step that a value can make, such as one test image.
+        level: 1 - the level of the interval.
     """
     one, two = np.asarray(values, float), np.asarray(baseline, float)
-    found = gap(one, two, pairing)
-    p = sign_flip_p(one - two) if pairing == "paired" else permutation_p(one, two)
+    found = gap(one, two, pairing, unit, level)
+    p = sign_flip_p(one - two) if pairing == "paired" else max(permutation_p(one, two), t_p(one, two, unit=unit))
     return Difference(found.mean, found.low, found.high, p, len(one), len(two))
 
 
-def gap(values: Values, baseline: Values, pairing: Pairing = "independent") -> Estimate:
+def gap(
+    values: Values, baseline: Values, pairing: Pairing = "independent", unit: float = 0.0, level: float = ALPHA
+) -> Estimate:
     """The difference of two means with the interval of `difference`, and no test; `n` is the smaller arm's."""
     one, two = np.asarray(values, float), np.asarray(baseline, float)
-    mean, error, freedom = contrast(one, two, pairing)
-    return Estimate(mean, *_around(mean, error, freedom), min(len(one), len(two)))
+    mean, error, freedom = contrast(one, two, pairing, unit)
+    return Estimate(mean, *_around(mean, error, freedom, level), min(len(one), len(two)))
+
+
+def t_p(values: Values, baseline: Values, pairing: Pairing = "independent", unit: float = 0.0) -> float:
+    """Two-sided p of the t test that goes with the interval of `difference`; nan below two values an arm."""
+    from scipy.stats import t
+
+    mean, error, freedom = contrast(np.asarray(values, float), np.asarray(baseline, float), pairing, unit)
+    if error == 0:
+        return float(mean == 0)
+    return float(2 * t.sf(abs(mean) / error, freedom))
 
 
 def prediction_half_width(values: Values) -> float:
@@ -101,25 +121,37 @@ def standard_error(values: Values) -> float:
     return float(sample.std(ddof=1)) / math.sqrt(len(sample)) if len(sample) > 1 else math.nan
 
 
-def contrast(one: np.ndarray, two: np.ndarray, pairing: Pairing = "independent") -> tuple[float, float, float]:
-    """Difference of means, its standard error, and degrees of freedom; the last two nan below two values an arm."""
+def contrast(
+    one: np.ndarray, two: np.ndarray, pairing: Pairing = "independent", unit: float = 0.0
+) -> tuple[float, float, float]:
+    """Difference of means, its standard error, and degrees of freedom; the last two nan below two values an arm.
+
+    No spread counts for less than that of rounding to the unit: values that tie do not make it zero. Satterthwaite's
+    degrees of freedom hold for equally many values; where the smaller arm may have the larger spread they promise too
+    much, so that arms of unequal size have those of the smaller one.
+    """
     if not min(len(one), len(two)):
         return math.nan, math.nan, math.nan
-    gap = float(one.mean() - two.mean())
+    gap, floor = float(one.mean() - two.mean()), unit**2 / 12
     if min(len(one), len(two)) < 2:
         return gap, math.nan, math.nan
     if pairing == "paired":
-        return gap, float((one - two).std(ddof=1)) / math.sqrt(len(one)), len(one) - 1
-    shares = [float(sample.var(ddof=1)) / len(sample) for sample in (one, two)]
-    error = sum(shares)
+        return gap, math.sqrt(max(float((one - two).var(ddof=1)), 2 * floor) / len(one)), len(one) - 1
+    shares = [max(float(sample.var(ddof=1)), floor) / len(sample) for sample in (one, two)]
+    error = math.sqrt(sum(shares))
+    if len(one) != len(two):
+        return gap, error, min(len(one), len(two)) - 1
     if error == 0:
-        return gap, 0.0, len(one) + len(two) - 2
-    freedom = error**2 / sum(s**2 / (len(sample) - 1) for s, sample in zip(shares, (one, two), strict=True))
-    return gap, math.sqrt(error), freedom
+        return gap, 0.0, 2 * len(one) - 2
+    return gap, error, (len(one) - 1) * sum(shares) ** 2 / sum(share**2 for share in shares)
 
 
-def equivalence_p(values: Values, baseline: Values, margin: float, pairing: Pairing = "independent") -> float:
-    """p of two one-sided t tests (Schuirmann 1987) that the means differ by less than `margin`.
+def equivalence_p(
+    values: Values, baseline: Values, margin: float, pairing: Pairing = "independent", unit: float = 0.0
+) -> float:
+    """p of two one-sided t tests (Schuirmann 1987) that the means differ by less than `margin`; nan below three seeds.
+
+    Two values tie too easily: on a small test set they would often show a spread of nothing.
 
     Args:
         values, baseline: as for `difference`.
@@ -127,8 +159,8 @@ def equivalence_p(values: Values, baseline: Values, margin: float, pairing: Pair
     """
     from scipy.stats import t
 
-    gap, error, freedom = contrast(np.asarray(values, float), np.asarray(baseline, float), pairing)
-    if math.isnan(error):
+    gap, error, freedom = contrast(np.asarray(values, float), np.asarray(baseline, float), pairing, unit)
+    if math.isnan(error) or min(len(values), len(baseline)) < FEWEST:
         return math.nan
     if error == 0:
         return float(abs(gap) >= margin)
@@ -226,8 +258,8 @@ def crossed(draws: np.ndarray, mean: float, error: float, freedom: float, n: int
     return Estimate(mean, *_around(mean, math.sqrt(variance), many), n)
 
 
-def _around(mean: float, error: float, freedom: float) -> tuple[float, float]:
+def _around(mean: float, error: float, freedom: float, level: float = ALPHA) -> tuple[float, float]:
     from scipy.stats import t
 
-    half = float(t.ppf(1 - ALPHA / 2, freedom)) * error
+    half = float(t.ppf(1 - level / 2, freedom)) * error
     return mean - half, mean + half

@@ -1,16 +1,19 @@
 """The scores of arms to verdicts: better, worse, equivalent or undecided, each with its evidence."""
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
+from attnbench.analysis.course import Course, Reading
 from attnbench.analysis.measure import ACCURACY, Measure
-from attnbench.analysis.power import further_seeds
+from attnbench.analysis.power import fewest_seeds, further_seeds
 from attnbench.analysis.resampling import Pairing, crossed_draws
+from attnbench.analysis.sequential import Spending, nominal_level
 from attnbench.analysis.stats import (
     ALPHA,
     Correlation,
@@ -20,8 +23,6 @@ from attnbench.analysis.stats import (
     contrast,
     correlation,
     crossed,
-    difference,
-    equivalence_p,
     holm,
     superiority,
 )
@@ -45,12 +46,14 @@ class Plan:
     """At how many seeds an arm there are verdicts; `any`: after each; None: once, at all that are planned."""
     failures: Failures = "worst"
     """What a failed run scores: chance level, or nothing, it is left out."""
+    tuned: tuple[str, ...] = ()
+    """Fields of a run in which each arm has values of its own."""
 
     @classmethod
     def of(cls, study: Study) -> "Plan":
         """What a study's file declares."""
         looks = tuple(study.looks) if isinstance(study.looks, list) else study.looks
-        return cls(study.baseline, study.margin, study.pairing, looks, study.failures)
+        return cls(study.baseline, study.margin, study.pairing, looks, study.failures, tuple(study.tuned))
 
 
 @dataclass(frozen=True)
@@ -123,8 +126,35 @@ class Waiting:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """The looks so far, the present one included."""
+
+    spending: Spending | None
+    """How they share the error; None where every run is a look."""
+    arms: Sequence[Sequence[Container[int]]]
+    """Of each look the seeds of each arm."""
+    other: Sequence[Container[int]]
+    """Of each look the seeds of what they are compared with."""
+    settled: Sequence[tuple[float, float]] = ()
+    """Both p values, uncorrected, of each arm that was decided before: they stay in the family."""
+
+    @classmethod
+    def once(cls, arms: "Sequence[Sample]", other: "Sample") -> "Progress":
+        """One look at everything, which spends the whole error."""
+        most = max(1, *(min(len(arm.seeds), len(other.seeds)) for arm in arms))
+        return cls(Spending.plan([most]), [[arm.seeds for arm in arms]], [other.seeds])
+
+    def sizes(self, one: "Sample", two: "Sample", place: int) -> tuple[tuple[int, int], ...]:
+        """How many runs of the arm at a place and of the other each look has seen."""
+        return tuple(
+            (sum(seed in arms[place] for seed in one.seeds), sum(seed in other for seed in two.seeds))
+            for arms, other in zip(self.arms, self.other, strict=True)
+        )
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """The answer about one arm and another; both p values are Holm's, over the family.
+    """The answer about one arm and another; both p values hold over all looks, and are Holm's over the family.
 
     *better* or *worse*: p below 0.05, and an interval without 0; else *equivalent*: p of the two one-sided tests
     below 0.05; else *undecided*.
@@ -136,6 +166,12 @@ class Verdict:
     family: int
     """Comparisons that share the 5 % error."""
     margin: float
+    spending: Spending | None = None
+    """How the looks up to that of the verdict share the error; None where every run is a look."""
+    alone: Reading | None = None
+    """The p values of this comparison alone, over all looks, and how many runs it is about."""
+    needed: int | None = None
+    """Where undecided because no outcome could have decided: the fewest seeds an arm at which one could."""
     further: int | None = None
     """Where undecided: about how many more seeds an arm decide; None where a thousand in all do not, or unknown."""
     waiting: Waiting | None = None
@@ -181,30 +217,43 @@ class Contrast:
         )
 
 
-def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan) -> list[Contrast]:
+def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan, progress: Progress | None = None) -> list[Contrast]:
     """Every arm against `other`: one family, whose two kinds of tests are each corrected by Holm's method.
 
     Failed runs are analysed by the plan's rule.
+
+    Args:
+        arms, other: their runs in the order in which they came.
+        progress: the looks up to that at which they are seen; None for one look at everything.
     """
+    if not arms:
+        return []
+    progress = progress or Progress.once(arms, other)
     arms, other = [arm.by(plan.failures) for arm in arms], other.by(plan.failures)
     matched = [_paired(arm, other) for arm in arms]
     pairs = matched if plan.pairing == "paired" else [(arm, other) for arm in arms]
-    gaps = [difference(one.values, two.values, plan.pairing) for one, two in pairs]
-    adjusted = holm([gap.p_value for gap in gaps])
-    equal = holm([equivalence_p(one.values, two.values, plan.margin, plan.pairing) for one, two in pairs])
+    courses = [_course(one, two, plan, progress, place) for place, (one, two) in enumerate(pairs)]
+    readings = [_reading(*pair, plan, progress, place) for place, pair in enumerate(pairs)]
+    settled = progress.settled
+    family = len(arms) + len(settled)
+    adjusted = holm([*(reading.p_value for reading in readings), *(p for p, _ in settled)])
+    equal = holm([*(reading.equivalence_p for reading in readings), *(p for _, p in settled)])
+    gaps = [course.difference() for course in courses]
     return [
         Contrast(
             arm=one.name,
             other=two.name,
             difference=gap,
             new_images=_new_images(one, two, plan.pairing),
-            verdict=_verdict(one, two, gap, p, same, plan, len(pairs)),
+            verdict=_verdict(one, two, gap, (p, same), reading, plan, progress.spending, family),
             pairing=plan.pairing,
             correlation=correlation(*(sample.values for sample in equal_seeds)),
             superiority=superiority([(one.merits, two.merits)]),
             churn=_churn(*equal_seeds),
         )
-        for (one, two), equal_seeds, gap, p, same in zip(pairs, matched, gaps, adjusted, equal, strict=True)
+        for (one, two), equal_seeds, reading, gap, p, same in zip(
+            pairs, matched, readings, gaps, adjusted, equal, strict=False
+        )
     ]
 
 
@@ -223,25 +272,72 @@ def _new_images(one: Sample, two: Sample, pairing: Pairing) -> Estimate | None:
     )
 
 
-def _verdict(one: Sample, two: Sample, gap: Difference, p: float, same: float, plan: Plan, family: int) -> Verdict:
+def _course(one: Sample, two: Sample, plan: Plan, progress: Progress, place: int) -> Course:
+    sizes = progress.sizes(one, two, place)
+    return Course(one.values, two.values, sizes, progress.spending, plan.margin, plan.pairing, one.measure.step)
+
+
+def _reading(one: Sample, two: Sample, plan: Plan, progress: Progress, place: int) -> Reading:
+    """Both p values; where failed runs of the baseline make an arm look better, also without them: the larger ones."""
+    found = _course(one, two, plan, progress, place).reading()
+    if not two.failed or one.merits.mean() <= two.merits.mean():
+        return found
+    spared = two.by("drop")
+    pair = _paired(one, spared) if plan.pairing == "paired" else (one, spared)
+    without = _course(*pair, plan, progress, place).reading()
+    p, same = (max(known) for known in zip(_both(found), _both(without), strict=True))
+    return replace(found, p_value=p, equivalence_p=same)
+
+
+def _both(reading: Reading) -> tuple[float, float]:
+    """Its p values, 1 where there is none."""
+    return tuple(1.0 if math.isnan(p) else p for p in (reading.p_value, reading.equivalence_p))  # type: ignore[return-value]
+
+
+def _verdict(
+    one: Sample,
+    two: Sample,
+    gap: Difference,
+    adjusted: tuple[float, float],
+    alone: Reading,
+    plan: Plan,
+    spending: Spending | None,
+    family: int,
+) -> Verdict:
+    p, same = adjusted
+    kind: Kind = "undecided"
     if p < ALPHA and not gap.low <= 0 <= gap.high:
-        better = (gap.mean > 0) == one.measure.higher_is_better
-        return Verdict("better" if better else "worse", p, same, family, plan.margin)
-    if same < ALPHA:
-        return Verdict("equivalent", p, same, family, plan.margin)
-    return Verdict("undecided", p, same, family, plan.margin, _further(one, two, plan, family))
+        kind = "better" if (gap.mean > 0) == one.measure.higher_is_better else "worse"
+    elif same < ALPHA:
+        kind = "equivalent"
+    found = Verdict(kind, p, same, family, plan.margin, spending, alone)
+    if kind != "undecided":
+        return found
+    needed = fewest_seeds(spending, family, plan.pairing)
+    return replace(found, needed=needed, further=_further(one, two, plan, spending, family))
 
 
-def _further(one: Sample, two: Sample, plan: Plan, family: int) -> int | None:
-    _, error, freedom = contrast(one.values, two.values, plan.pairing)
-    if math.isnan(error):
+def _further(one: Sample, two: Sample, plan: Plan, spending: Spending | None, family: int) -> int | None:
+    """How many more seeds an arm decide: at one more look, or in a study like this one that is planned anew."""
+    _, error, freedom = contrast(one.values, two.values, plan.pairing, one.measure.step)
+    if math.isnan(error) or spending is None:
         return None
     seeds = min(len(one.seeds), len(two.seeds))
     if plan.pairing == "paired":
         spread = error * math.sqrt(seeds)
     else:
         spread = math.sqrt((one.values.var(ddof=1) + two.values.var(ddof=1)) / 2)
-    return further_seeds(spread, freedom, seeds, plan.margin, family, plan.pairing)
+    levels = None if spending.planned else functools.partial(_levels_later, spending.seeds, family)
+    return further_seeds(spread, freedom, seeds, plan.margin, family, plan.pairing, levels)
+
+
+def _levels_later(seen: tuple[int, ...], family: int, seeds: int) -> tuple[float, float]:
+    """Levels of the tests of difference and of equivalence at a look that comes after those seen."""
+    later = Spending.open([*(n for n in seen if n < seeds), seeds])
+    return (
+        nominal_level(later.seeds, later.parts, ALPHA / family, 2),
+        nominal_level(later.seeds, later.parts, ALPHA / family, 1),
+    )
 
 
 def _churn(one: Sample, two: Sample) -> Estimate | None:

@@ -17,6 +17,7 @@ from attnbench.spec.run import Runtime
 
 if TYPE_CHECKING:
     from attnbench.analysis.comparison import Comparison
+    from attnbench.store.studies import StudyJournal
 
 
 def report(
@@ -29,15 +30,17 @@ def report(
         out: Folder of the report (default: reports/NAME).
         compare_with: A folder with records of the same runs: say whether they are identical, or how far apart.
     """
+    from attnbench.analysis.recorded import seen_now
     from attnbench.report import agreement, markdown, write
     from attnbench.store.runs import Store
 
-    comparison, slug = _compared(source, store)
+    comparison, journal = _compared(source, store)
     if compare_with is not None and not compare_with.is_dir():
         raise StoreProblem(f"--compare-with {compare_with}: no such folder")
-    folder = out or Path("reports") / slug
+    folder = out or Path("reports") / (source.resolve().name if source.is_dir() else journal.name)
     files = write(comparison, folder)
     print(markdown(comparison))
+    journal.keep_look(seen_now(comparison.cells))
     print(f"written: {files[0]} and {len(files) - 1} files beside it")
     if compare_with is not None:
         print(agreement(comparison, Store(compare_with).records(), f"{compare_with}/"))
@@ -59,11 +62,13 @@ def compare(
         study: The study file.
         expect: Exit with 1 unless the verdict is that the first is better (worse).
     """
+    from attnbench.analysis.recorded import seen_now
     from attnbench.report.pairs import holds, pair
 
-    comparison, _ = _compared(study, store)
+    comparison, journal = _compared(study, store)
     pairs = [pair(cell, arm, other) for cell in comparison.cells]
     print("\n\n".join(str(each) for each in pairs))
+    journal.keep_look(seen_now(comparison.cells))
     if expect is None or all(holds(each, expect) for each in pairs):
         return 0
     print(f"attnbench: expected {arm} to be {expect} than {other}, but it is not", file=sys.stderr)
@@ -193,18 +198,20 @@ def _runtime(**given: str | None) -> Runtime:
     return Runtime(tracker="none", **fields)
 
 
-def _compared(source: Path, store: str | None) -> tuple["Comparison", str]:
-    """The comparison of a study file or of a folder of runs, and a name for its folder."""
+def _compared(source: Path, store: str | None) -> tuple["Comparison", "StudyJournal"]:
+    """The comparison of a study file or of a folder of runs, and the journal that its looks are kept in."""
     from attnbench.analysis.comparison import compare as compared
     from attnbench.spec.study import Study
     from attnbench.store.runs import Store
+    from attnbench.store.studies import StudyJournal
 
     if source.is_dir():
-        slug = source.resolve().name
-        found = dataclasses.replace(compared(Store(source).records()), name=slug)
+        home = Store(source)
+        found = dataclasses.replace(compared(home.records(), home), name=source.resolve().name)
+        journal = StudyJournal(home)
     else:
-        plan = Study.load(source)
-        found, slug = compared(plan, Store(store) if store else Store.default()), plan.slug
+        plan, home = Study.load(source), Store(store) if store else Store.default()
+        found, journal = compared(plan, home), StudyJournal(home, plan.slug)
     if not found.cells:
         raise StoreProblem(f"{source}: no run is done yet; attnbench study FILE does the runs of a study")
-    return found, slug
+    return found, journal

@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,7 +14,8 @@ from attnbench.spec.portable import lacking
 from attnbench.spec.run import RunSpec
 
 if TYPE_CHECKING:
-    from attnbench.execution.sweep import Sweep
+    from attnbench.analysis.comparison import Place
+    from attnbench.execution.sweep import Failure, Sweep
     from attnbench.spec.study import Study
 
 
@@ -42,7 +43,14 @@ def run_verb(flags: Any) -> Callable[..., int]:
     return run
 
 
-def study(file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run: bool = False, retries: int = 0) -> int:
+def study(
+    file: Positional[Path],
+    runtime: RuntimeFlags,
+    jobs: int = 1,
+    dry_run: bool = False,
+    retries: int = 0,
+    until_decided: bool = False,
+) -> int:
     """Do all runs of a study file that are not done yet.
 
     Args:
@@ -50,11 +58,18 @@ def study(file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run:
         jobs: Runs at a time, each in a process of its own.
         dry_run: Say what is done, what is left, and about how long that takes; train nothing.
         retries: How often a run that died is tried again.
+        until_decided: Train to each of the study's looks in turn, without the arms that are decided; a failed run is a
+            result then, and is not tried again.
     """
+    from attnbench.execution.stages import check_looks
     from attnbench.execution.sweep import Sweep, execute
     from attnbench.spec.study import Study
+    from attnbench.store.runs import Store
+    from attnbench.store.studies import StudyJournal
 
     plan = Study.load(file)
+    if until_decided:
+        check_looks(plan, str(file))
     runtime = dataclasses.replace(runtime, numerics=runtime.numerics or possible(plan.numerics, file))
     sweep = Sweep(plan.runs(), runtime, plan.recipe, plan.name)
     pending = sweep.pending()
@@ -62,14 +77,45 @@ def study(file: Positional[Path], runtime: RuntimeFlags, jobs: int = 1, dry_run:
     if dry_run:
         _foretell(sweep, pending, jobs)
         return 0
+    StudyJournal(Store(runtime.store), plan.slug).keep_plan(plan)
+    if until_decided:
+        return _in_stages(plan, sweep, jobs, retries)
     failures = execute(sweep, jobs, retries)
+    _tell(failures, sweep)
+    done = len(sweep.specs) - len(sweep.pending())
+    print(f"{plan.name}: {done} of {len(sweep.specs)} runs are done in {runtime.store}/")
+    return 1 if failures else 0
+
+
+def _in_stages(plan: "Study", sweep: "Sweep", jobs: int, retries: int) -> int:
+    """Train from look to look, say what each decided, and keep that it was seen."""
+    from attnbench.analysis.recorded import seen_now
+    from attnbench.execution.stages import until_decided
+    from attnbench.report.looks import look_lines
+    from attnbench.store.studies import StudyJournal
+
+    journal, before = StudyJournal(sweep.store, plan.slug), frozenset["Place"]()
+    for stage in until_decided(plan, sweep, jobs, retries):
+        _tell(stage.failures, sweep)
+        if not stage.reached:
+            print(
+                f"{plan.name}: the look at {stage.seeds} seeds an arm is not reached; "
+                "the same command goes on from here"
+            )
+            return 1
+        lines = look_lines(stage.comparison, stage.seeds, stage.decided, before, stage.last)
+        print("\n".join(lines), flush=True)
+        journal.keep_look(seen_now(stage.comparison.cells))
+        before = stage.decided
+    return 0
+
+
+def _tell(failures: Sequence["Failure"], sweep: "Sweep") -> None:
+    """The runs that failed, each with its reason; the traceback of the user's own code once."""
     for trace in dict.fromkeys(failure.trace for failure in failures if failure.trace):
         print(trace, file=sys.stderr)
     for failure in failures:
         print(f"failed: {failure.spec.id}  {sweep.describe(failure.spec)}: {failure.reason}", file=sys.stderr)
-    done = len(sweep.specs) - len(sweep.pending())
-    print(f"{plan.name}: {done} of {len(sweep.specs)} runs are done in {runtime.store}/")
-    return 1 if failures else 0
 
 
 def _announce(plan: "Study", sweep: "Sweep", pending: list[RunSpec]) -> None:

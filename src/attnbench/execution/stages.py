@@ -14,12 +14,14 @@ class Stage:
     """What is known when the runs up to a look are done."""
 
     seeds: int
-    """How many an arm."""
+    """How many an arm has that is open."""
     comparison: Comparison
-    decided: dict[Place, str]
-    """The arms that get no more runs, each with what was found."""
+    decided: frozenset[Place]
+    """The arms that this look and those before it decided."""
+    reached: bool
+    """Whether each of these runs is done or has failed."""
     last: bool
-    """Whether nothing is left to train."""
+    """Whether nothing more is trained."""
     failures: Sequence[Failure] = ()
     """Runs that failed in this stage."""
 
@@ -32,25 +34,29 @@ def until_decided(study: Study, sweep: Sweep, jobs: int = 1, retries: int = 0) -
 
     Args:
         sweep: all runs of the study, as they are to be executed.
-
-    Raises:
-        BadStudy: the study has no looks.
     """
-    if study.looks is None:
-        raise BadStudy([f"{study.name}: --until-decided needs the key `looks`, such as `looks: [5, 8, 12, 20]`"])
-    decided: dict[Place, str] = {}
-    sizes = look_sizes(study)
+    sizes, decided = look_sizes(study), frozenset[Place]()
     for size in sizes:
         specs = needed(study, decided, size)
         new = [spec for spec in specs if (record := sweep.store.record(spec.id)) is None or record.done]
         failures = execute(replace(sweep, specs=new), jobs, retries)
         found = compare(study, sweep.store)
-        decided = found.decided
+        decided = frozenset(place for place in found.decided if found.places[place].results <= size)
         reached = all(sweep.store.record(spec.id) for spec in specs)
         last = not reached or size == sizes[-1] or not needed(study, decided)
-        yield Stage(size, found, decided, last, failures)
+        yield Stage(size, found, decided, reached, last, failures)
         if last:
             return
+
+
+def check_looks(study: Study, file: str) -> None:
+    """Refuse to train from look to look where there is none.
+
+    Raises:
+        BadStudy: the study has no looks.
+    """
+    if study.looks is None:
+        raise BadStudy([f"{file}: --until-decided needs the key 'looks', such as looks: [5, 8, 12, 20], or any"])
 
 
 def look_sizes(study: Study) -> list[int]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from attnbench.analysis.comparison import Comparison
 from attnbench.errors import StoreProblem
+from attnbench.report.across import across_figures
 from attnbench.report.agreement import agreement
 from attnbench.report.evidence import Quality, quality
 from attnbench.report.figures import Figure, figures
@@ -39,7 +40,8 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
         tables = write_csv(comparison, qualities, folder)
-        drawings = pictures([figure for own in drawn for figure in own], folder / "figures")
+        every = [figure for own in (*drawn, across_figures(comparison)) for figure in own]
+        drawings = pictures(every, folder / "figures")
     except OSError as problem:
         raise StoreProblem(f"the report cannot be written to {folder}/: {problem.strerror or problem}") from None
     return [*(folder / name for name in texts), *tables, *drawings]

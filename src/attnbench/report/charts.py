@@ -83,6 +83,16 @@ def lines(rows: Rows, order: list[str], title: str) -> Spec:
     return _styled(alt.layer(*([band] if len(order) <= MOST_BANDS else []), middle, dots), 230, rows=rows)
 
 
+def curves(rows: Rows, order: list[str], across: str, up: str, log: bool = False, marks: Sequence[float] = ()) -> Spec:
+    """`y` over `x` of each `curve`, titled `up` and `across`; dashed lines stand at the heights `marks`."""
+    x = alt.X("x:Q", title=across, scale=alt.Scale(type="log") if log else alt.Undefined)
+    base = _ROWS.encode(x=x, y=alt.Y("y:Q", title=up, scale=alt.Scale(zero=False)), color=_colour("curve", order))
+    dashed = alt.Chart(alt.NamedData("marks")).mark_rule(strokeDash=[4, 4], opacity=0.6)
+    across_at = dashed.encode(y="at:Q", color=alt.value(INK))
+    drawn = [*([across_at] if marks else []), base.mark_line(interpolate="monotone")]
+    return _styled(alt.layer(*drawn), 240, rows=rows, marks=[{"at": at} for at in marks])
+
+
 def front(rows: Rows, order: list[str], title: str) -> Spec:
     """`accuracy` (with `low`, `high`) against `seconds`, and a line through those that are `front`."""
     x = alt.X("seconds:Q", title=title, scale=alt.Scale(zero=False, padding=12))
@@ -108,6 +118,22 @@ def reliability(rows: Rows, order: list[str]) -> Spec:
     base = _ROWS.encode(x=x, y=y, color=_colour("arm", order), tooltip=_tooltip(rows))
     dots = base.mark_point(filled=True, size=30, opacity=1)
     return _styled(alt.layer(ideal, base.mark_line(), dots), 280, rows=rows, ends=ends)
+
+
+def critical_difference(points: Rows, bars: Rows, critical: float) -> Spec:
+    """Mean `rank` of each `arm`, and below them a bar from `low` to `high` for each group that is not told apart."""
+    groups = [{"arm": "not told apart" + " " * place, **bar} for place, bar in enumerate(bars)]  # rows of their own
+    ruler = [{"arm": "critical difference", "low": 1.0, "high": 1.0 + critical}]
+    order = [str(row["arm"]) for row in (*ruler, *points, *groups)]
+    y = alt.Y("arm:N", title=None, sort=order)  # one scale only if all layers say the same
+    x = alt.X("rank:Q", title="mean rank (1 is the best)", scale=alt.Scale(zero=False, nice=False, padding=12))
+    dots = _ROWS.mark_point(filled=True, size=70, opacity=1).encode(
+        x=x, y=y, color=alt.value(PALETTE[0]), tooltip=_tooltip(points)
+    )
+    ends = {"x": alt.X("low:Q"), "x2": "high:Q", "y": y, "color": alt.value(INK)}
+    bar = alt.Chart(alt.NamedData("groups")).mark_rule(strokeWidth=5, opacity=0.7).encode(**ends)
+    rule = alt.Chart(alt.NamedData("ruler")).mark_rule(strokeWidth=2).encode(**ends)
+    return _styled(alt.layer(rule, dots, bar), 30 + 22 * len(order), rows=points, groups=groups, ruler=ruler)
 
 
 def static(spec: Spec, width: int = 640) -> tuple[str, bytes]:

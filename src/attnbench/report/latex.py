@@ -8,6 +8,7 @@ from attnbench.analysis.comparison import Comparison
 from attnbench.catalogue.refs import parse
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference
+from attnbench.report.across import HEADS, Section, sections
 from attnbench.report.tables import caption, verdicts
 from attnbench.report.text import arm_row, columns
 
@@ -41,10 +42,32 @@ def table(comparison: Comparison) -> str:
         lines += [r"\midrule", rf"\multicolumn{{{len(heads)}}}{{l}}{{{tex(f'{cell.name}: {cell.about}')}}} \\"]
         lines += [" & ".join(_row(arm)) + r" \\" for arm in cell.arms]
     lines += [r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""]
-    found = verdicts(comparison)
-    if found:
-        lines += [r"\begin{itemize}", *(rf"\item {tex(verdict)}" for verdict in found), r"\end{itemize}", ""]
+    lines += _items(verdicts(comparison))
+    for section in sections(comparison):
+        lines += _across(section, comparison.name)
     return "\n".join(lines)
+
+
+def _across(section: Section, name: str) -> list[str]:
+    """What several cells say together: a `table*`, and below it the sentences and what they cannot say."""
+    rows = [
+        [tex(text).replace("-", "$-$") if place else tex(text) for place, text in enumerate(row)]
+        for row in section.rows
+    ]
+    return [
+        r"\begin{table*}",
+        r"\centering\small",
+        rf"\caption{{{tex(name)}. {tex(section.title)}. {tex(section.caption)}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(HEADS) - 1)}}}",
+        *[r"\toprule", " & ".join(map(tex, HEADS)) + r" \\", r"\midrule"],
+        *(" & ".join(row) + r" \\" for row in rows),
+        *[r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""],
+        *_items([*section.sentences, *(f"{limit}." for limit in section.limits)]),
+    ]
+
+
+def _items(texts: list[str]) -> list[str]:
+    return [r"\begin{itemize}", *(rf"\item {tex(text)}" for text in texts), r"\end{itemize}", ""] if texts else []
 
 
 def bibliography(comparison: Comparison) -> str:

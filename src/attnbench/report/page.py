@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from attnbench.analysis.cells import Arm, Cell
-from attnbench.analysis.comparison import Comparison, across
+from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.costs import CLOCKS, clock, costs
 from attnbench.analysis.stats import Estimate
+from attnbench.report.across import HEADS, across_figures, sections
 from attnbench.report.evidence import QUALITY, Quality, decomposition
 from attnbench.report.figures import Figure
 from attnbench.report.tables import WHY, caption, margins
@@ -27,9 +28,10 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
         qualities, figures: those of each cell.
     """
     cells = [_cell(cell, own, drawn) for cell, own, drawn in zip(comparison.cells, qualities, figures, strict=True)]
+    over = across_figures(comparison)
     return rendered(
         "page.html",
-        [figure for drawn in figures for figure in drawn],
+        [figure for drawn in (*figures, over) for figure in drawn],
         comparison=comparison,
         caption=caption(comparison),
         changed=changed(comparison),
@@ -38,7 +40,9 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
         why=WHY,
         quality_heads=["attention", *QUALITY.values()],
         cells=cells,
-        across=_across(comparison),
+        across=sections(comparison),
+        across_heads=HEADS,
+        across_figures=over,
     )
 
 
@@ -113,7 +117,7 @@ def _row(arm: Arm) -> list[tuple[str, object, str]]:
 def _runs(arm: Arm) -> list[tuple[object, ...]]:
     """Each run's id, where it has one, its arm, seed and score."""
     return [
-        (*([record.id if record else "failed"] if arm.records else []), arm.name, seed, value)
+        (*([record.id if record else "failed"] if arm.records or arm.failed else []), arm.name, seed, value)
         for seed, value, record in arm.runs
     ]
 
@@ -177,11 +181,3 @@ def _packages(environment: dict[str, Any]) -> str:
 
 def _distinct(values: Iterable[object]) -> str:
     return " | ".join(dict.fromkeys(value if isinstance(value, str) else json.dumps(value) for value in values))
-
-
-def _across(comparison: Comparison) -> list[list[str]]:
-    """One row per mechanism that was compared in several cells."""
-    return [
-        [each.arm, str(each.superiority.n), _with_interval(each.superiority), f"{each.rank:.2f}"]
-        for each in across(comparison)
-    ]

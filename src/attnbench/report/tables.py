@@ -8,6 +8,7 @@ from attnbench.analysis.cells import Cell
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.stats import Difference, Estimate
 from attnbench.analysis.verdicts import Contrast
+from attnbench.report.across import HEADS, Section, csv_rows, sections
 from attnbench.report.evidence import QUALITY, Quality, decomposition
 from attnbench.report.text import arm_row, changed, columns, kind, points, sentence, signed, spread
 from attnbench.store.runs import RunRecord
@@ -38,16 +39,19 @@ _TESTS = {
 
 
 def write_csv(comparison: Comparison, qualities: Sequence[Sequence[Quality]], folder: Path) -> list[Path]:
-    """Write `cells.csv`, a row per arm, and `runs.csv`, a row per run; returns their paths."""
-    files = [folder / "cells.csv", folder / "runs.csv"]
-    _write(files[0], _cell_rows(comparison, qualities))
-    _write(files[1], _run_rows(comparison))
-    return files
+    """Write `cells.csv`, a row per arm, `runs.csv`, a row per run, and for several cells `across.csv`; their paths."""
+    rows = {"cells": _cell_rows(comparison, qualities), "runs": _run_rows(comparison)}
+    if comparison.across:
+        rows["across"] = csv_rows(comparison)
+    for name, each in rows.items():
+        _write(folder / f"{name}.csv", each)
+    return [folder / f"{name}.csv" for name in rows]
 
 
 def markdown(comparison: Comparison) -> str:
     """The whole report as one page."""
     parts = [f"# {plain(comparison.name)}\n", body(comparison)]
+    parts += ["\n".join(_across(section)) for section in sections(comparison)]
     if comparison.missing:
         parts.append(f"**{comparison.missing} runs of this study are not done yet.**\n")
     if comparison.changes:
@@ -87,12 +91,22 @@ def verdicts(comparison: Comparison) -> list[str]:
 
 
 def _table(cell: Cell, heads: list[str]) -> list[str]:
-    costs = [[format(arm.records[0].cost["parameters"], ",")] if arm.records else [] for arm in cell.arms]
-    rows = [[plain(arm.name), *arm_row(arm)[1:], *cost] for arm, cost in zip(cell.arms, costs, strict=True)]
-    shown = [*map(plain, heads), *["parameters"] * bool(costs[0])]
+    costs = [format(arm.records[0].cost["parameters"], ",") if arm.records else "-" for arm in cell.arms]
+    rows = [
+        [plain(arm.name), *arm_row(arm)[1:], *[cost] * cell.recorded]
+        for arm, cost in zip(cell.arms, costs, strict=True)
+    ]
+    shown = [*map(plain, heads), *["parameters"] * cell.recorded]
     lines = [f"**{plain(cell.name)}**: {plain(cell.about)}.", "", _line(shown)]
     lines.append("|".join(["", *(":--" if head in WORDS else "--:" for head in shown), ""]))
     return [*lines, *map(_line, rows), ""]
+
+
+def _across(section: Section) -> list[str]:
+    """What cells say together: sentences, the table, and what so few data sets cannot say."""
+    lines = [f"## {plain(section.title)}", "", *(f"* {plain(text)}" for text in section.sentences), ""]
+    lines += [_line(HEADS), f"|:--|{'--:|' * (len(HEADS) - 1)}", *(_line(map(plain, row)) for row in section.rows)]
+    return [*lines, "", plain(section.caption), "", *(f"* {plain(text)}." for text in section.limits), ""]
 
 
 def _line(texts: Iterable[str]) -> str:
@@ -161,7 +175,7 @@ def _run_rows(comparison: Comparison) -> Iterable[dict[str, object]]:
         for arm in cell.arms:
             for seed, value, record in arm.runs:
                 row = {"cell": cell.name, first: arm.name, "seed": seed, score: value}
-                id_ = {"id": record.id if record else "failed"} if arm.records else {}
+                id_ = {"id": record.id if record else "failed"} if arm.records or arm.failed else {}
                 yield {**id_, **row, **(_cost(record) if record else {})}
 
 

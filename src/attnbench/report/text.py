@@ -98,7 +98,7 @@ def _spans(arm: Arm, here: Estimate | Difference, new: Estimate | None, plus: bo
     """The intervals for this test set and, where there may be predictions, for new images."""
     places = arm.sample.measure.decimals
     known = [Entry(spread(here, plus, places), here.low)]
-    return [*known, Entry(spread(new, plus, places), new.low if new else "")] if arm.records else known
+    return [*known, Entry(spread(new, plus, places), new.low if new else "")] if arm.records or arm.failed else known
 
 
 def sentence(contrast: Contrast, cell: Cell) -> str:
@@ -124,11 +124,12 @@ def failures(arm: Arm, rule: Failures) -> str:
     if not arm.failed:
         return ""
     count = len(arm.failed)
-    runs = len({*arm.sample.seeds, *arm.failed})
     if rule == "drop":
-        return f"{count} of {runs} runs of {arm.name} failed and {'are' if count > 1 else 'is'} left out"
+        return f"{count} of {arm.results} runs of {arm.name} failed and {'are' if count > 1 else 'is'} left out"
     chance = min(arm.values)
-    return f"{count} of {runs} runs of {arm.name} failed and score{'s' * (count == 1)} chance level, {chance:.3g} %"
+    return (
+        f"{count} of {arm.results} runs of {arm.name} failed and score{'s' * (count == 1)} chance level, {chance:.3g} %"
+    )
 
 
 def _failures(contrast: Contrast, cell: Cell) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -13,6 +13,11 @@ from attnbench.spec.run import LATER
 
 FIELDS = ("attention", "site", "stages", "every", "init")
 """Fields of a run that belong to its arm; all others are shared by the arms of a cell."""
+TUNABLE = frozenset(
+    {"batch_size", "optimizer", "lr", "weight_decay", "momentum", "schedule", "warmup", "augment"}
+    | {"label_smoothing", "averaging", "progressive"}
+)
+"""Fields of a recipe, in which arms that were tuned one by one may have values of their own."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,14 @@ class ArmKey:
         return replace(self, attention=attention, version=0)
 
 
-def shared(form: Mapping[str, Any]) -> dict[str, object]:
-    """What the arms of a cell have in common, of the canonical form of one of its runs."""
+def shared(form: Mapping[str, Any], tuned: Collection[str] = ()) -> dict[str, object]:
+    """What the arms of a cell have in common, of the canonical form of one of its runs.
+
+    Args:
+        tuned: fields in which each arm has values of its own.
+    """
     whole = {**form, **{name: form.get(name, nothing) for name, nothing in LATER.items()}}
-    kept = {name: value for name, value in whole.items() if name not in (*FIELDS, "seed", "versions")}
+    kept = {name: value for name, value in whole.items() if name not in (*FIELDS, *tuned, "seed", "versions")}
     return kept | {f"{name} version": v for name, v in form["versions"].items() if name != "attention"}
 
 

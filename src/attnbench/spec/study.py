@@ -13,7 +13,7 @@ from annotated_types import Gt, Lt
 from attnbench.catalogue.refs import nearest
 from attnbench.catalogue.registry import ATTENTION, BACKBONES, DATASETS
 from attnbench.errors import AttnbenchError, BadReference, BadStudy
-from attnbench.spec.arm import ArmKey, cell_key, labels, meant, shared
+from attnbench.spec.arm import TUNABLE, ArmKey, cell_key, labels, meant, shared
 from attnbench.spec.recipes import preset
 from attnbench.spec.run import RunSpec, canonical, field_docs, mistakes
 from attnbench.spec.validation import violations
@@ -46,6 +46,8 @@ class Study:
     """At how many seeds an arm there are verdicts (5, 8, 12, ...), or `any`: after each; left out: at the last seed."""
     failures: Literal["worst", "drop"] = "worst"
     """What a failed run scores, declared beforehand. worst: chance level; drop: nothing, it is left out."""
+    tuned: list[str] = field(default_factory=list)
+    """Run fields that were tuned for each arm by itself (lr, ...): arms are compared across their values."""
     numerics: Literal["native", "portable"] = "native"
     """portable: the same bits on every CPU with AVX2, but slower; native: each machine's own."""
 
@@ -91,7 +93,7 @@ class Study:
         found: dict[str, dict[ArmKey, list[RunSpec]]] = {}
         for spec in self.runs():
             form = canonical(spec)
-            found.setdefault(cell_key(shared(form)), {}).setdefault(ArmKey.of(form), []).append(spec)
+            found.setdefault(cell_key(shared(form, self.tuned)), {}).setdefault(ArmKey.of(form), []).append(spec)
         return found
 
     @property
@@ -135,7 +137,7 @@ def _mistakes(cls: type[Study], values: dict[str, Any]) -> list[Mistake]:
             mistake = Mistake(place, what)
             if mistake not in found and place[:1] not in dropped:
                 found.append(mistake)
-    return found + _baseline_mistakes(sound) + cls.more_mistakes(sound)
+    return found + _arm_mistakes(sound) + cls.more_mistakes(sound)
 
 
 def _shape_mistakes(cls: type[Study], values: dict[str, Any]) -> list[Mistake]:
@@ -234,19 +236,25 @@ def _rule_mistakes(values: dict[str, Any]) -> list[Mistake]:
     return found
 
 
-def _baseline_mistakes(values: dict[str, Any]) -> list[Mistake]:
-    baseline = values.get("baseline", "none")
+def _arm_mistakes(values: dict[str, Any]) -> list[Mistake]:
+    """A baseline that is no arm, and fields that cannot be an arm's own or have two values in one arm."""
+    baseline, tuned = values.get("baseline", "none"), values.get("tuned", [])
     try:
         specs = [RunSpec(**cell) for cell, _ in combinations(values)]
     except (AttnbenchError, TypeError):
         return []  # those have their own line
+    found = [Mistake(("tuned",), f"{name!r} is no field that can be tuned") for name in tuned if name not in TUNABLE]
+    form = [canonical(spec) for spec in specs]
+    places = {repr((shared(each, tuned), ArmKey.of(each))) for each in form}
+    if len(places) < len({spec.id for spec in specs}):
+        found.append(Mistake(("tuned",), f"an arm has several values of {', '.join(tuned)}; each arm has one"))
     arms = labels({ArmKey.of(canonical(spec)): spec.resolved.attention.placed.site for spec in specs})
     try:
         if arms:
             meant(baseline, arms)
     except BadReference as problem:
-        return [Mistake(("baseline",), str(problem))]
-    return []
+        found.append(Mistake(("baseline",), str(problem)))
+    return found
 
 
 def combinations(values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, KeyPath]]]:

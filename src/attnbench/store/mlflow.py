@@ -69,13 +69,11 @@ class Mirror:
         Raises:
             AttnbenchError: an old ./mlruns file store is in the way.
         """
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        quiet()
         import mlflow
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
-        _hush()
         try:
             uri = mlflow.get_tracking_uri()
             if uri.startswith("sqlite:") and not Path(uri.removeprefix("sqlite:///")).exists():
@@ -247,7 +245,7 @@ def sync(store: Store) -> tuple[int, int]:
     except AttnbenchError:
         raise
     except Exception as problem:
-        raise AttnbenchError(f"MLflow cannot be reached: {_first_line(problem)}") from problem
+        raise AttnbenchError(f"MLflow cannot be reached: {first_line(problem)}") from problem
     runs = [file.parent.name for file in sorted(store.path.glob(f"*/{View.FILE}"))]
     failed = 0
     for run in runs:
@@ -255,7 +253,7 @@ def sync(store: Store) -> tuple[int, int]:
             mirror.deliver(run)
         except Exception as problem:  # one run's trouble is not the others'
             failed += 1
-            say(f"MLflow: run {run} could not be sent: {_first_line(problem)}")
+            say(f"MLflow: run {run} could not be sent: {first_line(problem)}")
     return len(runs) - failed, failed
 
 
@@ -264,7 +262,7 @@ def _follow(mirror: Mirror, runs: list[str], over: threading.Event, trouble: lis
     try:
         mirror.open()
     except Exception as problem:  # whatever MLflow does, training goes on
-        mirror.refusal = _first_line(problem)
+        mirror.refusal = first_line(problem)
         trouble.append(mirror.refusal)
         say(f"MLflow receives nothing, the runs themselves are stored as always: {mirror.refusal}")
         return
@@ -275,19 +273,22 @@ def _follow(mirror: Mirror, runs: list[str], over: threading.Event, trouble: lis
             try:
                 mirror.deliver(run)
             except Exception as problem:  # the next round tries again
-                trouble.append(_first_line(problem))
+                trouble.append(first_line(problem))
                 if not over.is_set():
                     over.wait(5 * POLL_SECONDS)
                 break
 
 
-def _first_line(problem: Exception) -> str:
+def first_line(problem: Exception) -> str:
+    """What an error of MLflow's says first."""
     return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:300]
 
 
-def _hush() -> None:
-    """MLflow's own lines about its database are not the user's."""
+def quiet() -> None:
+    """Before MLflow is imported: no telemetry, few retries, and none of its own lines about its database."""
     import logging
 
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking", "urllib3.connectionpool"):
         logging.getLogger(name).setLevel(logging.ERROR)

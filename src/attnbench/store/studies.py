@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from attnbench.console import listed, say
 from attnbench.errors import StoreProblem
 from attnbench.files import add_line, whole_lines
 from attnbench.spec.study import Study
@@ -39,6 +40,7 @@ class StudyJournal:
 
     def __init__(self, store: Store, name: str = "records") -> None:
         """`name`: the study's slug; without a study, runs are looked at as `records`."""
+        self.name = name
         self.file = store.path / "studies" / f"{name}.jsonl"
         self._store = store
 
@@ -58,18 +60,15 @@ class StudyJournal:
                 self._add("plan", hash=digest(plan), begun=begun, first=runs[:1], **plan)
 
     def keep_look(self, seen: Seen) -> None:
-        """Write that verdicts were seen, of those cells whose data were not seen before.
-
-        Raises:
-            StoreProblem: the store cannot be written.
-        """
-        with self._held():
-            before = [look.seen for look in self.looks()]
-            new = {cell: dict(arms) for cell, arms in seen.items() if all(arms != each.get(cell) for each in before)}
-            if new:
-                self._add(
-                    "look", seen={cell: {arm: list(seeds) for arm, seeds in arms.items()} for cell, arms in new.items()}
-                )
+        """Write that verdicts were seen, of those cells whose data were not; where that cannot be, say so."""
+        try:
+            with self._held():
+                before = [look.seen for look in self.looks()]
+                new = {cell: dict(arms) for cell, arms in seen.items() if all(arms != one.get(cell) for one in before)}
+                if new:
+                    self._add("look", seen=new)
+        except StoreProblem as problem:
+            say(f"this look at the verdicts is not kept, and a later one will not know of it: {problem}")
 
     def looks(self) -> list[Look]:
         """Every look, in order."""
@@ -139,7 +138,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     arms = [{(cell, arm) for cell, own in plan["cells"].items() for arm in own} for plan in (before, now)]
     for what, gone in (("added", arms[1] - arms[0]), ("left out", arms[0] - arms[1])):
         if gone:
-            said.append(f"{_listed(sorted({arm for _, arm in gone}))} {what}")
+            said.append(f"{listed(sorted({arm for _, arm in gone}))} {what}")
     return said
 
 
@@ -147,8 +146,3 @@ def _words(name: str, value: Any) -> str:
     if name == "seeds":
         return str(len(value)) if value == list(range(len(value))) else str(value)
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _listed(names: list[str]) -> str:
-    shown = names if len(names) < 6 else [*names[:4], f"{len(names) - 4} more"]
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

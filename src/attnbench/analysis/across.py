@@ -1,0 +1,183 @@
+"""Cells to one statement per mechanism: on these data sets, and for data sets like these."""
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from attnbench.analysis.cells import Cell
+from attnbench.analysis.measure import Measure
+from attnbench.analysis.pooling import RandomEffects, Ranks, added, around, on_these, random_effects, ranks
+from attnbench.analysis.resampling import Pairing, Stratum
+from attnbench.analysis.stats import ALPHA, Difference, Estimate, holm, superiority
+from attnbench.analysis.verdicts import Kind, Sample
+
+
+@dataclass(frozen=True)
+class OnOne:
+    """A mechanism against the baseline on one data set: the mean over the cells of this data set that have it."""
+
+    dataset: str
+    cells: int
+    difference: Estimate
+    """Only seeds vary; here `n` is the runs of the mechanism."""
+    error: float
+    """Standard error of the difference; nan where one seed cannot tell."""
+    freedom: float
+    """Degrees of freedom of that."""
+
+
+@dataclass(frozen=True)
+class Overall:
+    """A mechanism against the baseline over several cells; both p values are Holm's, over the mechanisms."""
+
+    arm: str
+    measure: Measure
+    sets: tuple[OnOne, ...]
+    """Each data set for itself."""
+    these: Difference
+    """The mean difference on these data sets; only seeds vary. Its own p is not corrected."""
+    like: RandomEffects | None
+    """The mean difference for data sets like these; None where all cells are of one."""
+    superiority: Estimate
+    """P(a run of the arm beats a run of the baseline), stratified by cell."""
+    these_p: float = math.nan
+    like_p: float = math.nan
+    family: int = 1
+    """Mechanisms that share the 5 % error."""
+
+    @property
+    def on_these(self) -> Kind:
+        """Better, worse or undecided on these data sets."""
+        return self._kind(self.these, self.these_p)
+
+    @property
+    def on_like(self) -> Kind:
+        """Better, worse or undecided for data sets like these."""
+        return self._kind(self.like, self.like_p) if self.like else "undecided"
+
+    @property
+    def helped(self) -> int:
+        """Data sets on which it came out ahead of the baseline."""
+        return sum(self._gain(one.difference.mean) > 0 for one in self.sets)
+
+    @property
+    def credibly(self) -> tuple[int, int]:
+        """Data sets whose own 95 % interval lies on the better side of 0, and on the worse."""
+        ends = [sorted(map(self._gain, (one.difference.low, one.difference.high))) for one in self.sets]
+        return sum(low > 0 for low, _ in ends), sum(high < 0 for _, high in ends)
+
+    def _gain(self, difference: float) -> float:
+        return difference if self.measure.higher_is_better else -difference
+
+    def _kind(self, found: Difference | RandomEffects, p: float) -> Kind:
+        if not p < ALPHA or found.low <= 0 <= found.high:
+            return "undecided"
+        return "better" if self._gain(found.mean) > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class Across:
+    """What all cells of one measure say together."""
+
+    cells: tuple[Cell, ...]
+
+    @property
+    def measure(self) -> Measure:
+        """What their runs score."""
+        return self.cells[0].measure
+
+    @property
+    def baseline(self) -> str:
+        """The arm that every other is compared with."""
+        return self.cells[0].plan.baseline
+
+    @cached_property
+    def datasets(self) -> dict[str, list[Cell]]:
+        """The cells of each data set: another backbone or recipe is another cell, and no other data set."""
+        found: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            found.setdefault(cell.dataset, []).append(cell)
+        return found
+
+    @cached_property
+    def overalls(self) -> list[Overall]:
+        """Every mechanism that is compared in at least two cells."""
+        keys = dict.fromkeys(arm.key for cell in self.cells for arm in cell.arms if arm is not cell.baseline)
+        found = [overall for key in keys if (overall := self._overall(key))]
+        these = holm([each.these.p_value for each in found])
+        like = holm([each.like.p_value if each.like else math.nan for each in found])
+        return [
+            replace(each, these_p=p, like_p=other, family=len(found))
+            for each, p, other in zip(found, these, like, strict=True)
+        ]
+
+    @cached_property
+    def ranks(self) -> Ranks | None:
+        """Of the arms that all cells have; None below six data sets."""
+        sets = [[{arm.key: arm for arm in cell.arms} for cell in cells] for cells in self.datasets.values()]
+        shared = [key for key in sets[0][0] if all(key in arms for cells in sets for arms in cells)]
+        rows = [[np.mean([arms[key].sample.merits.mean() for arms in cells]) for key in shared] for cells in sets]
+        return ranks([sets[0][0][key].name for key in shared], np.array(rows))
+
+    def _overall(self, key: Hashable) -> Overall | None:
+        """A mechanism over the cells that compare it; None where they are fewer than two."""
+        samples = {name: _compared(cells, key) for name, cells in self.datasets.items()}
+        samples = {name: found for name, found in samples.items() if found}
+        every = [pair for found in samples.values() for pair in found]
+        if len(every) < 2:
+            return None
+        pairing = self.cells[0].plan.pairing
+        sets = tuple(_on_one(name, found, pairing) for name, found in samples.items())
+        weighted = [one for found in samples.values() for one in _weighted(found, 1 / len(samples))]
+        spread = [(one.difference.mean, one.error, one.freedom) for one in sets]
+        return Overall(
+            arm=every[0][0].name,
+            measure=self.measure,
+            sets=sets,
+            these=on_these(weighted, pairing),
+            like=random_effects(*zip(*spread, strict=True)) if len(sets) > 1 else None,
+            superiority=superiority([(one.merits, two.merits) for one, two in every]),
+        )
+
+
+Pair = tuple[Sample, Sample]
+"""The runs of an arm and of the baseline in one cell."""
+
+
+def _compared(cells: Sequence[Cell], key: Hashable) -> list[Pair]:
+    """A mechanism and the baseline in those of the cells that compare them, at equal seeds where these are pairs."""
+    found = []
+    for cell in cells:
+        own = next((arm.sample for arm in cell.arms if arm.key == key and arm.contrast), None)
+        if own is None or cell.baseline is None:
+            continue
+        other = cell.baseline.sample
+        if cell.plan.pairing == "paired":
+            shared = [seed for seed in own.seeds if seed in other.seeds]
+            own, other = own.at(shared), other.at(shared)
+        if len(own.seeds):
+            found.append((own, other))
+    return found
+
+
+def _on_one(name: str, pairs: Sequence[Pair], pairing: Pairing) -> OnOne:
+    mean, error, freedom = added(_weighted(pairs), pairing)
+    low, high, _ = around(mean, error, freedom)
+    return OnOne(name, len(pairs), Estimate(mean, low, high, sum(len(one.seeds) for one, _ in pairs)), error, freedom)
+
+
+def _weighted(pairs: Sequence[Pair], whole: float = 1.0) -> list[Stratum]:
+    """Cells of one data set, each with an equal share of its weight."""
+    return [(one.values, two.values, whole / len(pairs)) for one, two in pairs]
+
+
+def across(cells: Sequence[Cell]) -> list[Across]:
+    """What cells say together, those of each measure for themselves; of a single cell nothing."""
+    groups: dict[tuple[str, str, bool], list[Cell]] = {}
+    for cell in cells:
+        if cell.baseline is not None:
+            groups.setdefault((cell.measure.name, cell.measure.unit, cell.measure.higher_is_better), []).append(cell)
+    return [Across(tuple(group)) for group in groups.values() if len(group) > 1]

@@ -1,0 +1,180 @@
+"""Several data sets to one statement: the mean over these data sets, and the mean over data sets like these.
+
+Two estimands again. *These data sets*: the mean difference on just these; only seeds vary. *Data sets like these*: the
+mean over the data sets of which these are a sample; the data sets vary too, and they are what is counted.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from attnbench.analysis.resampling import Pairing, Stratum, Values, stratified_p
+from attnbench.analysis.stats import ALPHA, Difference, Estimate, contrast
+
+BORROWED = 4
+"""Degrees of freedom with which the mean of all data sets' variances counts in each: a weight that comes from a few
+seeds alone is large by luck as often as by merit, and intervals were too narrow (docs/statistics.md)."""
+FROM_PREDICTION, FROM_RANKS = 3, 6
+"""Fewer data sets than these cannot say what a new one would show, and are too few for ranks."""
+
+
+NONE = (math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class RandomEffects:
+    """The mean of true differences over data sets like these, and how far they lie apart, in the unit of the values."""
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+    tau: Estimate
+    """Standard deviation of the true differences between data sets, with its 95 % interval."""
+    new: Estimate
+    """The true difference on a new data set, with its 95 % prediction interval; nan below three data sets."""
+    n: int
+    """Data sets."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Arms by the mean rank of their mean over data sets; 1 is the best."""
+
+    arms: tuple[str, ...]
+    """The best first."""
+    means: tuple[float, ...]
+    critical: float
+    """Nemenyi's critical difference: mean ranks nearer than this are not told apart, at 5 % over all pairs."""
+    p_value: float
+    """Of Friedman's test that no arm differs from any, in the form of Iman and Davenport."""
+    n: int
+    """Data sets."""
+
+    @property
+    def groups(self) -> list[tuple[str, ...]]:
+        """The longest rows of neighbours that are not told apart; none where a single arm is all that there is."""
+        ends = [sum(mean <= first + self.critical for mean in self.means) for first in self.means]
+        kept = [
+            (start, end) for start, end in enumerate(ends) if end - start > 1 and (not start or end > ends[start - 1])
+        ]
+        return [self.arms[start:end] for start, end in kept]
+
+
+def on_these(strata: Sequence[Stratum], pairing: Pairing = "independent") -> Difference:
+    """The weighted sum of differences in these strata, with Welch's 95 % interval; p is the larger of two.
+
+    The one p is that of the stratified permutation test, the other that of the interval, which holds where an arm has
+    more seeds and less spread than the other. Variances of strata add; degrees of freedom are Satterthwaite's.
+    With one value an arm the permutation test is all that there is.
+    """
+    mean, error, freedom = added(strata, pairing)
+    low, high, p = around(mean, error, freedom)
+    n, n_baseline = sum(len(one) for one, _, _ in strata), sum(len(two) for _, two, _ in strata)
+    return Difference(mean, low, high, float(np.nanmax([p, stratified_p(strata, pairing)])), n, n_baseline)
+
+
+def random_effects(gaps: Values, errors: Values, freedoms: Values) -> RandomEffects:
+    """The random-effects mean of differences, each on a data set of its own, with Hartung and Knapp's interval.
+
+    The variance between data sets is Paule and Mandel's (1982), at which the factor by which Hartung and Knapp (2001)
+    widen the standard error is 1; where that variance is 0, the factor is kept from falling below 1 (Röver et al.
+    2015). Student's t with k - 1 degrees of freedom for the mean, with k - 2 for a new data set (Higgins et al. 2009);
+    tau's own interval is the Q profile's (Viechtbauer 2007). Where an error is unknown, all are taken as part of what
+    varies between data sets, which makes the interval Student's over the differences.
+
+    Args:
+        gaps, errors, freedoms: K differences, their standard errors and the degrees of freedom of these; nan where one
+            seed cannot tell.
+    """
+    effects, k = np.asarray(gaps, float), len(gaps)
+    variances = _moderated(np.square(np.asarray(errors, float)), np.asarray(freedoms, float))
+    if k < 2 or (np.ptp(effects) == 0 and not variances.all()):
+        mean = Estimate(float(effects.mean()) if k else math.nan, math.nan, math.nan, k)
+        return RandomEffects(mean.mean, math.nan, math.nan, math.nan, replace(mean, mean=math.nan), mean, k)
+    between = _between(effects, variances)
+    weights = 1 / (variances + between[0])
+    middle, error = float(weights @ effects / weights.sum()), 1 / math.sqrt(weights.sum())
+    low, high, p = around(middle, error, k - 1)
+    ends = around(middle, math.hypot(error, math.sqrt(between[0])), k - 2)[:2] if k >= FROM_PREDICTION else NONE
+    tau, least, most = map(math.sqrt, between)
+    return RandomEffects(middle, low, high, p, Estimate(tau, least, most, k), Estimate(middle, *ends, k), k)
+
+
+def ranks(arms: Sequence[str], table: np.ndarray) -> Ranks | None:
+    """Mean ranks and what tells them apart (Demšar 2006); None for a single arm or below six data sets.
+
+    Args:
+        table: K data sets x arms, higher is better.
+    """
+    from scipy.stats import f, rankdata, studentized_range
+
+    sets, count = table.shape
+    if sets < FROM_RANKS or count < 2:
+        return None
+    placed = rankdata(-table, axis=1)
+    means = placed.mean(0)
+    within = ((placed - (count + 1) / 2) ** 2).sum()  # ties make it smaller
+    chi2 = (count - 1) * sets**2 * ((means - (count + 1) / 2) ** 2).sum() / within if within else 0.0
+    left = sets * (count - 1) - chi2
+    p = float(f.sf((sets - 1) * chi2 / left, count - 1, (count - 1) * (sets - 1))) if left > 0 else 0.0
+    critical = float(studentized_range.ppf(1 - ALPHA, count, np.inf)) * math.sqrt(count * (count + 1) / (12 * sets))
+    order = np.argsort(means, kind="stable")
+    return Ranks(tuple(arms[at] for at in order), tuple(float(means[at]) for at in order), critical, p, sets)
+
+
+def added(strata: Sequence[Stratum], pairing: Pairing = "independent") -> tuple[float, float, float]:
+    """The weighted sum of differences, its standard error, and Satterthwaite's degrees of freedom."""
+    weights = np.array([weight for _, _, weight in strata])
+    parts = [contrast(np.asarray(one, float), np.asarray(two, float), pairing) for one, two, _ in strata]
+    gaps, errors, freedoms = np.array(parts).T
+    shares = np.square(weights * errors)
+    total = float(shares.sum())
+    freedom = total**2 / float((shares**2 / freedoms).sum()) if total else float(freedoms.sum())
+    return float(weights @ gaps), math.sqrt(total), freedom
+
+
+def _moderated(variances: np.ndarray, freedoms: np.ndarray) -> np.ndarray:
+    """Each variance with a part of the mean of all; all 0 where one is unknown."""
+    if not np.isfinite(variances).all():
+        return np.zeros(len(variances))
+    borrowed = BORROWED / (BORROWED + freedoms)
+    moderated: np.ndarray = borrowed * variances.mean() + (1 - borrowed) * variances
+    return moderated
+
+
+def _between(effects: np.ndarray, variances: np.ndarray) -> tuple[float, float, float]:
+    """The variance between data sets at which the weighted sum of squares is what it should be, and its interval."""
+    from scipy.optimize import brentq
+    from scipy.stats import chi2
+
+    freedom, scale = len(effects) - 1, float(np.ptp(effects) ** 2 + variances.max())
+    least = 0.0 if variances.all() else 1e-12 * scale
+
+    def squares(between: float) -> float:
+        weights = 1 / (variances + between)
+        return float(weights @ (effects - weights @ effects / weights.sum()) ** 2)
+
+    def at(wanted: float) -> float:
+        if squares(least) <= wanted:
+            return 0.0
+        most = scale
+        while squares(most) > wanted:
+            most *= 4
+        return float(brentq(lambda between: squares(between) - wanted, least, most, xtol=1e-14 * scale))
+
+    low, high = (float(chi2.ppf(share, freedom)) for share in (1 - ALPHA / 2, ALPHA / 2))
+    return at(freedom), at(low), at(high)
+
+
+def around(mean: float, error: float, freedom: float) -> tuple[float, float, float]:
+    """Student's 95 % interval around a mean, and the p of 0."""
+    from scipy.stats import t
+
+    if math.isnan(error):
+        return math.nan, math.nan, math.nan
+    half = float(t.ppf(1 - ALPHA / 2, freedom)) * error
+    p = 2 * float(t.sf(abs(mean) / error, freedom)) if error else float(mean == 0)
+    return mean - half, mean + half, p
