@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attnbench.analysis.power import MOST_SEEDS, seeds_to_decide, smallest_p
+from attnbench.analysis.looks import able
+from attnbench.analysis.power import MOST_SEEDS, fewest_seeds, seeds_to_decide, smallest_p
 from attnbench.errors import BudgetTooSmall
 from attnbench.spec.contest import Contest, Rung
 
@@ -70,15 +71,15 @@ def looks_within(contest: Contest, family: int, screening: float, each: float) -
     Raises:
         BudgetTooSmall: it does not pay for the looks of the file, or for none that could decide anything.
     """
-    fewest = seeds_to_decide(family, contest.pairing)
     most = max(0, min(math.floor((contest.amount - screening) / each + 1e-9), MOST_SEEDS))
     declared = contest.looks if isinstance(contest.looks, list) else []
-    if declared and declared[-1] < fewest:
+    fewest = fewest_seeds(able(declared, family, contest.pairing), family, contest.pairing) if declared else None
+    if fewest is not None:
         raise BudgetTooSmall(f"looks: {_reach(contest, declared[-1], family)}; give at least {fewest}")
-    if most < max([fewest, *declared]):
-        raise BudgetTooSmall(_too_small(contest, family, screening, each, most, max([fewest, *declared])))
-    found = declared or [round(most / STEP**back) for back in reversed(range(LOOKS))]
-    return tuple(sorted({n for n in found if n >= fewest or declared}))
+    needed = declared[-1] if declared else seeds_to_decide(family, contest.pairing)
+    if most < needed:
+        raise BudgetTooSmall(_too_small(contest, family, screening, each, most, needed))
+    return able(declared or sorted({round(most / STEP**back) for back in range(LOOKS)}), family, contest.pairing).seeds
 
 
 def _reach(contest: Contest, seeds: int, family: int) -> str:

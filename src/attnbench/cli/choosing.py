@@ -34,11 +34,13 @@ def choose(
         retries: How often a run that died is tried again.
         out: Folder of the answer (default: reports/NAME).
     """
-    from attnbench.cli.training import possible
+    from attnbench.cli.training import in_stages, possible
     from attnbench.execution.choosing import confirmation_looks, screened
+    from attnbench.execution.sweep import Sweep
     from attnbench.report.advice import outline_lines, round_lines
     from attnbench.spec.contest import Contest
     from attnbench.store.runs import Store
+    from attnbench.store.studies import StudyJournal
 
     contest = Contest.load(file)
     runtime = dataclasses.replace(runtime, numerics=runtime.numerics or possible(contest.numerics, file))
@@ -52,7 +54,9 @@ def choose(
     looks = confirmation_looks(contest, before, rounds, Store(runtime.store))
     print("\n".join(round_lines(contest, rounds, looks)), flush=True)
     study = contest.confirmation(rounds[-1].kept if rounds else before.arms, looks)
-    _confirm(study, runtime, jobs, retries)
+    StudyJournal(Store(runtime.store), study.slug).keep_plan(study)
+    if code := in_stages(study, Sweep(study.runs(), runtime, study.recipe, study.name), jobs, retries):
+        return code
     return _answer(contest, before, rounds, study, runtime, out or Path("reports") / contest.slug)
 
 
@@ -83,39 +87,30 @@ def _before(contest: "Contest", runtime: "Runtime", dry_run: bool) -> "Before":
     return found
 
 
-def _confirm(study: "Study", runtime: "Runtime", jobs: int, retries: int) -> None:
-    """Train the confirmation from look to look, and say what was found at each.
-
-    Raises:
-        Unfinished: a run left no record.
-    """
-    from attnbench.execution.choosing import Unfinished
-    from attnbench.execution.stages import until_decided
-    from attnbench.execution.sweep import Sweep
-
-    sweep = Sweep(study.runs(), runtime, study.recipe, study.name)
-    for stage in until_decided(study, sweep, jobs, retries):
-        lost = [failure for failure in stage.failures if sweep.store.record(failure.spec.id) is None]
-        if lost:
-            raise Unfinished(lost, [sweep.describe(failure.spec) for failure in lost])
-        said = ", ".join(f"{arm.attention} {kind}" for (_, arm), kind in stage.decided.items()) or "nothing yet"
-        print(f"look at {stage.seeds} seeds an arm: decided: {said}", flush=True)
-
-
 def _answer(
     contest: "Contest", before: "Before", rounds: "Sequence[Round]", study: "Study", runtime: "Runtime", folder: Path
 ) -> int:
     """Write and print the answer, and the confirmation as an ordinary report beside it."""
     from attnbench.analysis.comparison import compare
+    from attnbench.execution.choosing import spent
     from attnbench.report import write as write_report
     from attnbench.report.advice import Choice, advice, alike
     from attnbench.report.choosing import write
     from attnbench.store.runs import Store
 
-    comparison = compare(study, Store(runtime.store))
-    choice = Choice(contest, before.outline(contest), before.out, before.ratios, rounds, comparison)
+    store = Store(runtime.store)
+    comparison = compare(study, store)
+    choice = Choice(
+        contest,
+        before.outline(contest),
+        before.out,
+        before.ratios,
+        rounds,
+        comparison,
+        spent(contest, study, rounds, store),
+    )
     write_report(comparison, folder / "confirmation")
-    files = write(choice, folder)
+    files = [*write(choice, folder), study.save(folder / "confirmation.yaml")]
     print(advice(choice))
     print(alike(choice))
     print(

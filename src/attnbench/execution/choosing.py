@@ -18,6 +18,7 @@ from attnbench.execution.sweep import Failure, Sweep, execute, expected_seconds,
 from attnbench.files import replacing
 from attnbench.spec.contest import Contest, Rung
 from attnbench.spec.run import RunSpec, Runtime
+from attnbench.spec.study import Study
 from attnbench.store.runs import RunRecord, Store
 
 
@@ -152,22 +153,35 @@ def confirmation_looks(contest: Contest, before: Before, rounds: Sequence[Round]
         BudgetTooSmall: screening took so long that nothing is left to decide with.
     """
     price, kept = before.price(contest), rounds[-1].kept if rounds else before.arms
-    planned = spent = 0.0
-    for each in rounds:
-        for arm in each.scores:
-            seeds = range(each.rung.seeds - each.rung.new, each.rung.seeds)
-            records = [store.record(contest.screening_run(arm, each.rung, seed).id) for seed in seeds]
-            planned += len(records) * price(arm, each.rung)
-            spent += sum(_cost(record, contest.unit) for record in records if record is not None)
-    factor = spent / planned if planned and spent else 1.0
+    expected_cost = sum(each.rung.new * price(arm, each.rung) for each in rounds for arm in each.scores)
+    taken = _taken(contest, screening_runs(contest, rounds), store)
+    factor = taken / expected_cost if taken and expected_cost else 1.0
     one = factor * sum(price(arm, None) for arm in [contest.baseline_text, *kept])
-    return looks_within(contest, len(kept), spent, one)
+    return looks_within(contest, len(kept), taken, one)
 
 
-def _cost(record: RunRecord, unit: str) -> float:
-    if unit == "runs":
-        return 1.0
-    return seconds_taken(record) / 3600 if record.done else 0.0
+def screening_runs(contest: Contest, rounds: Sequence[Round]) -> list[RunSpec]:
+    """Every run of screening."""
+    found = [
+        contest.screening_run(arm, each.rung, seed)
+        for each in rounds
+        for arm in each.scores
+        for seed in range(each.rung.seeds)
+    ]
+    return list({spec.id: spec for spec in found}.values())
+
+
+def spent(contest: Contest, study: Study, rounds: Sequence[Round], store: Store) -> tuple[float, float]:
+    """What screening and confirmation took, in the unit of the budget."""
+    first, second = screening_runs(contest, rounds), study.runs()
+    return _taken(contest, first, store), _taken(contest, second, store)
+
+
+def _taken(contest: Contest, specs: Sequence[RunSpec], store: Store) -> float:
+    records = [record for spec in specs if (record := store.record(spec.id)) is not None]
+    if contest.unit == "runs":
+        return float(len(records))
+    return sum(seconds_taken(record) for record in records if record.done) / 3600
 
 
 def _score(record: RunRecord | None) -> float:

@@ -27,8 +27,8 @@ class Choice:
     rounds: Sequence[Round]
     comparison: Comparison
     """Of the confirmation."""
-    spent: str = ""
-    """What was spent of the budget, in words."""
+    spent: tuple[float, float]
+    """What screening and confirmation took, in the unit of the budget."""
 
     @property
     def cell(self) -> Cell:
@@ -118,7 +118,11 @@ def rung_words(rung: Rung) -> str:
 def plan_lines(choice: Choice) -> list[str]:
     """The plan as it was carried out."""
     arms = len(choice.contest.arms) - len(choice.out)
-    return [*outline_lines(choice.contest, choice.outline, arms, {}), *([choice.spent] if choice.spent else [])]
+    first, second = (_amount(choice.contest, each) for each in choice.spent)
+    return [
+        *outline_lines(choice.contest, choice.outline, arms, {}),
+        f"spent: {first} on screening, {second} on confirmation",
+    ]
 
 
 def _gain(arm: Arm) -> str:

@@ -13,6 +13,7 @@ from annotated_types import Gt, Lt
 from attnbench.catalogue.refs import nearest
 from attnbench.catalogue.registry import ATTENTION, BACKBONES, DATASETS
 from attnbench.errors import AttnbenchError, BadReference, BadStudy
+from attnbench.files import replacing
 from attnbench.spec.arm import TUNABLE, ArmKey, cell_key, labels, meant, shared
 from attnbench.spec.recipes import preset
 from attnbench.spec.run import RunSpec, canonical, field_docs, mistakes
@@ -87,6 +88,15 @@ class Study:
         found = [cell for cell, _ in combinations(vars(self))]
         specs = [RunSpec(**cell, seed=seed) for seed in self.seed_list for cell in found]
         return list({spec.id: spec for spec in specs}.values())
+
+    def save(self, file: Path) -> Path:
+        """Write it as a study file; returns the file."""
+        import yaml
+
+        said = {each.name: getattr(self, each.name) for each in fields(self)}
+        with replacing(file) as out:
+            yaml.safe_dump({name: value for name, value in said.items() if value}, out, sort_keys=False, width=120)
+        return file
 
     def cells(self) -> dict[str, dict[ArmKey, list[RunSpec]]]:
         """The runs by cell (as files name it) and by arm, in the order of the seeds."""
