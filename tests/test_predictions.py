@@ -77,7 +77,31 @@ def test_calibration_error_is_that_of_a_naive_loop(seed):
     assert not below.all()
 
 
+@pytest.mark.parametrize(("images", "sharpness"), [(200, 1.0), (1_000, 3.0), (4_000, 6.0)])
+def test_a_calibrated_network_has_the_calibration_error_that_is_expected_of_one(images, sharpness):
+    """Labels are drawn from the very probabilities; the formula is a normal's, and one bin of few images bounds it."""
+    rng = np.random.default_rng(images)
+    logits = sharpness * rng.standard_normal((images, 4))
+    chances = probabilities(logits).cumsum(1)
+    found = [scored(logits, (rng.random((images, 1)) > chances).sum(1).clip(max=3)) for _ in range(200)]
+    errors = np.array([each.ece for each in found])
+    noise = 4 * errors.std() / math.sqrt(len(errors))
+    assert {each.ece_if_calibrated for each in found} == {found[0].ece_if_calibrated}
+    assert errors.mean() == pytest.approx(found[0].ece_if_calibrated, rel=0.05, abs=noise)
+    assert errors.mean() > 1.5 * noise, "a mean of signed errors would be nearer to 0"
+
+
 # By hand
+
+
+def test_the_expected_calibration_error_of_images_in_one_bin_each_is_their_own():
+    """Two answers of confidence 0.9 lie 0.18 off on average each; in a bin together no normal says more."""
+    logits = np.log([[0.9, 0.1], [0.1, 0.9]])
+    assert scored(logits, np.array([0, 1])).ece_if_calibrated == pytest.approx(
+        100 * min(math.sqrt(2 * 0.18 / math.pi), 0.36) / 2
+    )
+    sure = np.log([[0.999, 0.001], [0.001, 0.999]])
+    assert scored(sure, np.array([0, 1])).ece_if_calibrated == pytest.approx(100 * 2 * 0.999 * 0.001)
 
 
 def test_a_run_that_is_always_right_and_sure_has_the_best_scores():

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from attnbench.analysis.accuracies import accuracy, accuracy_on_new_images
 from attnbench.analysis.looks import History, Stand, follow, unripe
 from attnbench.analysis.measure import Measure
-from attnbench.analysis.stats import Difference, Estimate, crossed, estimate, standard_error
+from attnbench.analysis.stats import Difference, Estimate, estimate
 from attnbench.analysis.verdicts import Contrast, Plan, Sample, Waiting, contrasts
 from attnbench.errors import BadReference, StoreProblem
 from attnbench.spec.arm import ArmKey, K, Key, meant
@@ -124,7 +125,7 @@ class Cell:
             return arm.contrast
         if other.contrast is not None and arm is self.baseline:
             return other.contrast.mirrored()
-        (found,) = contrasts([replace(arm.sample, stream=1)], replace(other.sample, stream=0), self.plan)
+        (found,) = contrasts([arm.sample], other.sample, self.plan)
         early = self.waiting and any(one.contrast and one.contrast.verdict.waiting for one in (arm, other))
         return unripe(found, self.waiting) if self.waiting and early else found
 
@@ -149,17 +150,17 @@ def cell_of(
     names = {key: sample.name for key, sample in samples.items()}
     baseline = baseline_of(names, plan.baseline)
     order = sorted(samples, key=lambda key: (key != baseline, bool(records) and not records.get(key), names[key]))
-    drawn = {key: replace(samples[key], stream=stream) for stream, key in enumerate(order)}
-    stand = Stand(drawn, {}, None)
+    every = {key: samples[key] for key in order}
+    stand = Stand(every, {}, None)
     if baseline is not None:
-        stand = follow(drawn, baseline, plan, history.agenda(drawn, baseline, plan))
+        stand = follow(every, baseline, plan, history.agenda(every, baseline, plan))
     arms = [
         replace(
             _arm(key, stand.samples[key], plan, records.get(key, ())),
             contrast=stand.contrasts.get(key),
             unused=len(results.seeds) - len(stand.samples[key].seeds),
         )
-        for key, results in drawn.items()
+        for key, results in every.items()
         if stand.samples[key].by(plan.failures).seeds
     ]
     compared = arms[0] if baseline is not None else None
@@ -171,7 +172,7 @@ def _arm(key: Key, results: Sample, plan: Plan, records: Sequence[RunRecord]) ->
     sample = results.by(plan.failures)
     own = tuple(record for record in records if record.spec["seed"] in sample.seeds)
     failed = tuple(seed for seed in results.seeds if seed in results.failed)
-    return Arm(key, sample, estimate(sample.values), _new_images(sample), None, own, failed)
+    return Arm(key, sample, _here(sample), _new_images(sample), None, own, failed)
 
 
 def baseline_of(arms: Mapping[K, str], asked: str) -> K | None:
@@ -187,11 +188,12 @@ def cell_warnings(cell: Cell) -> list[str]:
     return [*_without_baseline(cell), *_unused(cell), *_against_pairs(cell)]
 
 
+def _here(sample: Sample) -> Estimate:
+    return accuracy(sample.values, sample.images) if sample.images else estimate(sample.values)
+
+
 def _new_images(sample: Sample) -> Estimate | None:
-    n = len(sample.seeds)
-    if sample.draws is None:
-        return None
-    return crossed(sample.draws, float(sample.values.mean()), standard_error(sample.values), n - 1, n)
+    return None if sample.right is None else accuracy_on_new_images(sample.right)
 
 
 def _without_baseline(cell: Cell) -> list[str]:

@@ -63,7 +63,7 @@ class Agenda(Generic[K]):
     def cut(self, sample: Sample, arm: K, count: int) -> Sample:
         """The results of an arm at the first looks, in the order in which they came."""
         seeds = [seed for seed in self._order(arm, count) if seed in sample.seeds]
-        return sample if tuple(seeds) == sample.seeds else replace(sample.at(seeds), stream=sample.stream)
+        return sample if tuple(seeds) == sample.seeds else sample.at(seeds)
 
     def _order(self, arm: K, count: int) -> dict[int, None]:
         """The seeds of an arm in the order in which the first looks saw them."""

@@ -16,8 +16,6 @@ class Measure:
     higher_is_better: bool = True
     decimals: int = 2
     """With how many a score is shown."""
-    step: float = 0.0
-    """The smallest amount by which two scores can differ, such as one test image; 0 where it is not known."""
 
     @property
     def plural(self) -> str:

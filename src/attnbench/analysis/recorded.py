@@ -102,12 +102,13 @@ def _sample(name: str, runs: Sequence[RunRecord], chance: float) -> Sample:
     failed = frozenset(record.spec["seed"] for record in runs if not record.done)
     found = [record.predictions for record in runs if record.done]
     known = [predictions for predictions in found if predictions is not None]
+    images = max((record.test["images"] for record in runs if record.done), default=0)
     if len(known) < len(found) or not known:
-        return Sample(name, seeds, accuracies, failed=failed)
+        return Sample(name, seeds, accuracies, images=images, failed=failed)
     said, labels_ = iter(known), known[0].labels
     nothing = np.full(len(labels_), -1)
     predicted = np.stack([next(said).predicted if record.done else nothing for record in runs])
-    return Sample(name, seeds, accuracies, predicted, labels_, failed=failed)
+    return Sample(name, seeds, accuracies, predicted, labels_, images=images, failed=failed)
 
 
 def _chance(record: RunRecord) -> float:

@@ -1,4 +1,4 @@
-"""Resampling: exact tests by regrouping and by sign flips, and the crossed bootstrap. Arrays in, numbers out."""
+"""Exact tests by regrouping and by sign flips, and the crossed bootstrap's variance; arrays in, numbers out."""
 
 import functools
 import itertools
@@ -13,7 +13,6 @@ EXACT_UP_TO = 10
 FLIPS_UP_TO = 16
 """Most pairs whose sign flips are all counted."""
 RESAMPLES = 99_999
-BOOTSTRAPS = 2_000
 TIE = 1e-9
 """Sizes nearer than this, relatively, are equal but for rounding."""
 FLAT = 1e-7
@@ -126,33 +125,26 @@ def _regrouped_gaps(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     return np.concatenate([gaps, -gaps]) if n == m else gaps
 
 
-def crossed_draws(right: np.ndarray, stream: int) -> np.ndarray:
-    """Bootstrap means of an arm for the estimand *new images*: seeds and images are drawn, crossed.
+def bootstrap_variance(right: np.ndarray, other: np.ndarray | None = None) -> float:
+    """Variance of a mean where seeds and images are both drawn again, crossed: the estimand *new images*.
 
-    The pigeonhole bootstrap (Owen 2007). The images drawn are the same for every arm that is given as many, since all
-    arms see the same; the seeds are drawn by the stream's number: another for another arm, the same for pairs.
+    The pigeonhole bootstrap (Owen 2007), whose variance needs no draws: that of the seeds' means by S, that of the
+    images' means by N, and what is left of the single values by S N, all with the divisors S and N.
 
     Args:
-        right: S x N, what the run of a seed scored on an image (0 or 100 for accuracy in percent).
-        stream: number of the stream of seeds.
-
-    Returns:
-        2,000 means.
+        right: S x N, what the run of a seed scored on an image (0 or 100 for accuracy in percent). Of pairs, the
+            differences at equal seeds.
+        other: M x N of another arm on the same images, whose seeds are drawn by themselves: the variance is then of
+            the difference of the two means.
     """
-    seeds, images = right.shape
-    accuracies = _image_counts(images) @ right.T.astype(np.float32) / images  # draws x S
-    weights = np.random.default_rng((1, stream)).multinomial(seeds, np.full(seeds, 1 / seeds), BOOTSTRAPS) / seeds
-    drawn: np.ndarray = (weights * accuracies).sum(1)
-    return drawn
-
-
-@functools.lru_cache(maxsize=1)
-def _image_counts(images: int) -> np.ndarray:
-    """How often each image is drawn when as many are drawn as there are: float32 2,000 x N."""
-    rng, counts = np.random.default_rng(0), np.empty((BOOTSTRAPS, images), np.float32)
-    for row in counts:
-        row[:] = np.bincount(rng.integers(0, images, images), minlength=images)
-    return counts
+    seeds, images = right.mean(1), right.mean(0)
+    parts = float(seeds.var()), float(images.var())
+    left = max(float(right.var()) - sum(parts), 0.0)
+    own = parts[0] / len(seeds) + parts[1] / len(images) + left / right.size
+    if other is None:
+        return own
+    together = float((images - images.mean()) @ (other.mean(0) - other.mean())) / len(images)
+    return own + bootstrap_variance(other) - 2 * together / len(images)
 
 
 def exact(n: int, m: int) -> bool:

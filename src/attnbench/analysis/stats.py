@@ -238,24 +238,29 @@ def superiority(strata: Sequence[tuple[Values, Values]]) -> Estimate:
     return Estimate(found, low, high, len(shares))
 
 
-def crossed(draws: np.ndarray, mean: float, error: float, freedom: float, n: int) -> Estimate:
+def crossed(variance: float, mean: float, error: float, freedom: float, n: int) -> Estimate:
     """A mean (or a difference) with its 95 % interval for new images, seeds and images crossed.
 
-    The variance is the crossed bootstrap's, with the share by which drawing few seeds makes it too small put back; the
-    degrees of freedom are Satterthwaite's, of which the images have many and the seeds few. Percentiles of the
-    bootstrap alone miss where the seeds' part is the larger one (docs/statistics.md).
-
     Args:
-        draws: bootstrap means.
+        variance: of the mean, by the crossed bootstrap.
         mean: the mean of the data themselves.
         error, freedom: standard error over seeds alone, and its degrees of freedom.
         n: seeds of the smaller arm.
     """
     if math.isnan(error):
         return Estimate(mean, math.nan, math.nan, n)
-    variance = float(draws.var()) + error**2 / n
-    many = variance**2 * freedom / error**4 if error > 0 else math.inf
-    return Estimate(mean, *_around(mean, math.sqrt(variance), many), n)
+    return Estimate(mean, *_around(mean, *crossed_error(variance, error, freedom, n)), n)
+
+
+def crossed_error(variance: float, error: float, freedom: float, n: int) -> tuple[float, float]:
+    """Standard error and degrees of freedom for new images.
+
+    The variance is the crossed bootstrap's, with the share by which drawing few seeds makes it too small put back; the
+    degrees of freedom are Satterthwaite's, of which the images have many and the seeds few. Percentiles of the
+    bootstrap alone miss where the seeds' part is the larger one (docs/statistics.md).
+    """
+    whole = variance + error**2 / n
+    return math.sqrt(whole), whole**2 * freedom / error**4 if error > 0 else math.inf
 
 
 def _around(mean: float, error: float, freedom: float, level: float = ALPHA) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -12,7 +12,7 @@ import numpy as np
 from attnbench.analysis.course import Course, Reading
 from attnbench.analysis.measure import ACCURACY, Measure
 from attnbench.analysis.power import fewest_seeds, further_seeds
-from attnbench.analysis.resampling import Pairing, crossed_draws
+from attnbench.analysis.resampling import Pairing, bootstrap_variance
 from attnbench.analysis.sequential import Spending, nominal_level
 from attnbench.analysis.stats import (
     ALPHA,
@@ -78,9 +78,9 @@ class Sample:
     """S x N classes; None where predictions are missing."""
     labels: np.ndarray | None = None
     """N classes."""
-    stream: int = 0
-    """Which seeds the bootstrap draws: arms with the same stream have theirs drawn together."""
     measure: Measure = ACCURACY
+    images: int = 0
+    """N, of which the accuracies are shares; 0 where they are something else, or N is not known."""
     failed: frozenset[int] = frozenset()
     """Seeds whose runs failed: they score chance level, and what they predict is no class."""
 
@@ -88,29 +88,37 @@ class Sample:
         """What is analysed of it under a plan's rule for failed runs."""
         if failures == "worst" or not self.failed:
             return self
-        return replace(self.at([seed for seed in self.seeds if seed not in self.failed]), stream=self.stream)
+        return self.at([seed for seed in self.seeds if seed not in self.failed])
 
     @property
     def merits(self) -> np.ndarray:
         """The scores, turned so that the larger is the better one."""
         return self.values if self.measure.higher_is_better else -self.values
 
+    @property
+    def step(self) -> float:
+        """The smallest amount by which two scores can differ: one test image; 0 where it is not known."""
+        return 100 / self.images if self.images else 0.0
+
     def at(self, seeds: Sequence[int]) -> "Sample":
-        """The runs of some of its seeds, to be drawn together with those of another arm."""
+        """The runs of some of its seeds."""
         rows = [self.seeds.index(seed) for seed in seeds]
         kept = None if self.predicted is None else self.predicted[rows]
         failed = self.failed.intersection(seeds)
-        return replace(self, seeds=tuple(seeds), values=self.values[rows], predicted=kept, stream=0, failed=failed)
+        return replace(self, seeds=tuple(seeds), values=self.values[rows], predicted=kept, failed=failed)
 
-    @cached_property
-    def draws(self) -> np.ndarray | None:
-        """Bootstrap means over seeds and images; None where predictions are missing or one seed cannot tell."""
-        if self.predicted is None or len(self.seeds) < 2:
+    @property
+    def right(self) -> np.ndarray | None:
+        """S x N, 100 where a run is right about an image, else 0; None where predictions are missing.
+
+        A failed run counts as if it were right by chance about each image.
+        """
+        if self.predicted is None:
             return None
-        right = 100.0 * (self.predicted == self.labels)
+        found: np.ndarray = 100.0 * (self.predicted == self.labels)
         for row in (self.seeds.index(seed) for seed in self.failed):
-            right[row] = self.values[row]  # as if by chance on each image
-        return crossed_draws(right, self.stream)
+            found[row] = self.values[row]
+        return found
 
 
 @dataclass(frozen=True)
@@ -187,33 +195,66 @@ class Verdict:
 class Contrast:
     """An arm against another, with all that was measured of the two."""
 
-    arm: str
-    other: str
+    one: Sample = field(repr=False)
+    two: Sample = field(repr=False)
+    """The runs that are compared: at equal seeds where these are pairs."""
     difference: Difference
     """In the unit of the scores, for accuracies percentage points; estimand: this test set."""
-    new_images: Estimate | None
-    """The same for the estimand new images; None where predictions are missing."""
     verdict: Verdict
     pairing: Pairing
-    correlation: Correlation
-    """Over the seeds that both have."""
-    superiority: Estimate
-    """P(a run of the arm beats a run of the other); here `n` is 1, the one data set."""
-    churn: Estimate | None
-    """Share of images, in percent, on which the two disagree at equal seeds; None where predictions are missing."""
+    matched: tuple[Sample, Sample] = field(repr=False)
+    """Both arms at the seeds that both have."""
+
+    @property
+    def arm(self) -> str:
+        """The label of the one."""
+        return self.one.name
+
+    @property
+    def other(self) -> str:
+        """The label of what it is compared with."""
+        return self.two.name
+
+    @cached_property
+    def new_images(self) -> Estimate | None:
+        """The difference for seeds and images like these; None where predictions are missing."""
+        rights, n = (self.one.right, self.two.right), min(len(self.one.seeds), len(self.two.seeds))
+        if rights[0] is None or rights[1] is None or n < 2:
+            return None
+        drawn = (rights[0] - rights[1],) if self.pairing == "paired" else rights
+        return crossed(bootstrap_variance(*drawn), *contrast(self.one.values, self.two.values, self.pairing), n)
+
+    @cached_property
+    def correlation(self) -> Correlation:
+        """Over the seeds that both have."""
+        return correlation(*(sample.values for sample in self.matched))
+
+    @cached_property
+    def superiority(self) -> Estimate:
+        """P(a run of the arm beats a run of the other); here `n` is 1, the one data set."""
+        return superiority([(self.one.merits, self.two.merits)])
+
+    @cached_property
+    def churn(self) -> Estimate | None:
+        """Share of images, in percent, on which the two disagree at equal seeds; None where predictions are missing."""
+        one, two = self.matched
+        said = [seed for seed in one.seeds if seed not in one.failed | two.failed]
+        one, two = one.at(said), two.at(said)
+        if not said or one.predicted is None or two.predicted is None:
+            return None
+        return churn(one.predicted, two.predicted)
 
     def mirrored(self) -> "Contrast":
         """The same comparison told the other way round."""
-        gap, new, wins = self.difference, self.new_images, self.superiority
+        gap = self.difference
         swapped: dict[Kind, Kind] = {"better": "worse", "worse": "better"}
         return replace(
             self,
-            arm=self.other,
-            other=self.arm,
+            one=self.two,
+            two=self.one,
             difference=Difference(-gap.mean, -gap.high, -gap.low, gap.p_value, gap.n_baseline, gap.n),
-            new_images=new and Estimate(-new.mean, -new.high, -new.low, new.n),
             verdict=replace(self.verdict, kind=swapped.get(self.verdict.kind, self.verdict.kind)),
-            superiority=Estimate(1 - wins.mean, 1 - wins.high, 1 - wins.low, wins.n),
+            matched=self.matched[::-1],
         )
 
 
@@ -241,15 +282,12 @@ def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan, progress: Progr
     gaps = [course.difference() for course in courses]
     return [
         Contrast(
-            arm=one.name,
-            other=two.name,
-            difference=gap,
-            new_images=_new_images(one, two, plan.pairing),
-            verdict=_verdict(one, two, gap, (p, same), reading, plan, progress.spending, family),
-            pairing=plan.pairing,
-            correlation=correlation(*(sample.values for sample in equal_seeds)),
-            superiority=superiority([(one.merits, two.merits)]),
-            churn=_churn(*equal_seeds),
+            one,
+            two,
+            gap,
+            _verdict(one, two, gap, (p, same), reading, plan, progress.spending, family),
+            plan.pairing,
+            equal_seeds,
         )
         for (one, two), equal_seeds, reading, gap, p, same in zip(
             pairs, matched, readings, gaps, adjusted, equal, strict=False
@@ -263,18 +301,9 @@ def _paired(one: Sample, two: Sample) -> tuple[Sample, Sample]:
     return one.at(shared), two.at(shared)
 
 
-def _new_images(one: Sample, two: Sample, pairing: Pairing) -> Estimate | None:
-    """The difference for seeds and images like these."""
-    if one.draws is None or two.draws is None:
-        return None
-    return crossed(
-        one.draws - two.draws, *contrast(one.values, two.values, pairing), min(len(one.seeds), len(two.seeds))
-    )
-
-
 def _course(one: Sample, two: Sample, plan: Plan, progress: Progress, place: int) -> Course:
     sizes = progress.sizes(one, two, place)
-    return Course(one.values, two.values, sizes, progress.spending, plan.margin, plan.pairing, one.measure.step)
+    return Course(one.values, two.values, sizes, progress.spending, plan.margin, plan.pairing, one.step)
 
 
 def _reading(one: Sample, two: Sample, plan: Plan, progress: Progress, place: int) -> Reading:
@@ -319,7 +348,7 @@ def _verdict(
 
 def _further(one: Sample, two: Sample, plan: Plan, spending: Spending | None, family: int) -> int | None:
     """How many more seeds an arm decide: at one more look, or in a study like this one that is planned anew."""
-    _, error, freedom = contrast(one.values, two.values, plan.pairing, one.measure.step)
+    _, error, freedom = contrast(one.values, two.values, plan.pairing, one.step)
     if math.isnan(error) or spending is None:
         return None
     seeds = min(len(one.seeds), len(two.seeds))
@@ -338,11 +367,3 @@ def _levels_later(seen: tuple[int, ...], family: int, seeds: int) -> tuple[float
         nominal_level(later.seeds, later.parts, ALPHA / family, 2),
         nominal_level(later.seeds, later.parts, ALPHA / family, 1),
     )
-
-
-def _churn(one: Sample, two: Sample) -> Estimate | None:
-    said = [seed for seed in one.seeds if seed not in one.failed | two.failed]
-    one, two = one.at(said), two.at(said)
-    if one.predicted is None or two.predicted is None or not said:
-        return None
-    return churn(one.predicted, two.predicted)

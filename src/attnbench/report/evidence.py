@@ -32,6 +32,8 @@ class Quality:
     arm: str
     estimates: dict[str, Estimate]
     """A key of QUALITY -> its mean over seeds with Student's interval; estimand: this test set."""
+    ece_if_calibrated: float
+    """What the calibration error of a perfectly calibrated network would be by chance, mean over seeds."""
     recalls: np.ndarray
     """S x K, percent."""
     reliability: np.ndarray
@@ -58,6 +60,11 @@ def quality(cell: Cell) -> list[Quality]:
         if scores and len(scores) == len(arm.records):
             found.append(_quality(arm.name, scores))
     return found
+
+
+def calibration_chance(found: Quality, decimals: int = 2) -> str:
+    """What of the calibration error is chance, as a remark beside it."""
+    return f"({found.ece_if_calibrated:.{decimals}f} expected of a perfectly calibrated network)"
 
 
 def class_differences(cell: Cell, qualities: Iterable[Quality]) -> list[dict[str, Any]]:
@@ -123,6 +130,7 @@ def _quality(arm: str, scores: list[Scores]) -> Quality:
     return Quality(
         arm=arm,
         estimates={name: estimate([getattr(each, name) for each in scores]) for name in QUALITY},
+        ece_if_calibrated=statistics.fmean(each.ece_if_calibrated for each in scores),
         recalls=np.stack([each.recalls for each in scores]),
         reliability=np.sum([each.reliability for each in scores], axis=0),
     )

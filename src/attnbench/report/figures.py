@@ -8,7 +8,14 @@ from typing import Any
 from attnbench.analysis.cells import Cell
 from attnbench.analysis.costs import CLOCKS, clock, costs
 from attnbench.analysis.stats import Difference, Estimate
-from attnbench.report.evidence import Quality, class_differences, curves, decomposition, reliability_rows
+from attnbench.report.evidence import (
+    Quality,
+    calibration_chance,
+    class_differences,
+    curves,
+    decomposition,
+    reliability_rows,
+)
 from attnbench.report.text import signed, spread
 
 MOST_ROWS = 96
@@ -159,7 +166,10 @@ def _calibration(cell: Cell, qualities: Sequence[Quality]) -> list[Figure]:
 
     if not qualities:
         return []
-    words = [f"{each.arm} calibration error {each.estimates['ece'].mean:.2f} points" for each in qualities]
+    words = [
+        f"{each.arm} calibration error {each.estimates['ece'].mean:.2f} points {calibration_chance(each)}"
+        for each in qualities
+    ]
     caption = (
         f"Mechanism varied, all seeds together; {_runs(cell)}. Accuracy against mean confidence in 15 bins of equal "
         "width on the test images; on the dashed line confidence is right, below it too high."

@@ -11,7 +11,7 @@ from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.costs import CLOCKS, clock, costs
 from attnbench.analysis.stats import Estimate
 from attnbench.report.across import HEADS, across_figures, sections
-from attnbench.report.evidence import QUALITY, Quality, decomposition
+from attnbench.report.evidence import QUALITY, Quality, calibration_chance, decomposition
 from attnbench.report.figures import Figure
 from attnbench.report.tables import WHY, caption, margins
 from attnbench.report.text import changed, columns, entries, interval, sentence, signed, spread
@@ -134,7 +134,8 @@ def _costs(cell: Cell) -> list[list[str]]:
 
 
 def _quality(quality: Quality) -> list[str]:
-    return [quality.arm, *(_with_interval(quality.estimates[name]) for name in QUALITY)]
+    told = {name: _with_interval(quality.estimates[name]) for name in QUALITY}
+    return [quality.arm, *(told | {"ece": f"{told['ece']} {calibration_chance(quality, 3)}"}).values()]
 
 
 def _with_interval(found: Estimate) -> str:

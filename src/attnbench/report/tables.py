@@ -130,7 +130,7 @@ def _why(cell: Cell) -> list[str]:
 def _cell_rows(comparison: Comparison, qualities: Sequence[Sequence[Quality]]) -> Iterable[dict[str, object]]:
     recorded, (first, _, score, *_) = comparison.recorded, columns(comparison)
     for cell, own in zip(comparison.cells, qualities, strict=True):
-        by_arm = {each.arm: each.estimates for each in own}
+        by_arm = {each.arm: each for each in own}
         for arm in cell.arms:
             yield {
                 "cell": cell.name,
@@ -141,8 +141,14 @@ def _cell_rows(comparison: Comparison, qualities: Sequence[Sequence[Quality]]) -
                 **_bounds(score, arm.score),
                 **(_bounds(f"{score}_new_images", arm.new_images) if recorded else {}),
                 **_compared(arm.contrast, recorded),
-                **{name: by_arm[arm.name][name].mean if arm.name in by_arm else "" for name in QUALITY if recorded},
+                **(_quality(by_arm.get(arm.name)) if recorded else {}),
             }
+
+
+def _quality(found: Quality | None) -> dict[str, object]:
+    """The columns of what the logits say beside accuracy; empty where they are missing."""
+    means: dict[str, object] = {name: found.estimates[name].mean if found else "" for name in QUALITY}
+    return means | {"ece_if_calibrated": found.ece_if_calibrated if found else ""}
 
 
 def _compared(found: Contrast | None, recorded: bool) -> dict[str, object]:

@@ -74,6 +74,8 @@ class Scores:
     """Sum over classes of squared errors of the probabilities (Brier 1950): mean over images, 0 to 2."""
     ece: float
     """Expected calibration error in percentage points, 15 bins of equal width (Guo 2017, 1706.04599)."""
+    ece_if_calibrated: float
+    """What `ece` would be expected to be by chance if every confidence were right, with so many images."""
     macro_f1: float
     """Mean over classes of F1, in percent."""
     balanced_accuracy: float
@@ -99,16 +101,27 @@ def scores(logits: np.ndarray, labels: np.ndarray, predicted: np.ndarray) -> Sco
     confidence, right = probabilities.max(1), predicted == labels
     places = np.minimum((confidence * BINS).astype(int), BINS - 1)
     reliability = np.array([np.bincount(places, weights, BINS) for weights in (None, confidence, right)])
+    chance = np.bincount(places, confidence * (1 - confidence), BINS)
     recalls, f1 = _by_class(labels, predicted, logits.shape[1])
     return Scores(
         nll=float((total[:, 0] - shifted[rows, labels]).mean()),
         brier=float(((probabilities**2).sum(1) - 2 * of_true + 1).mean()),
         ece=100 * float(np.abs(reliability[1] - reliability[2]).sum()) / len(labels),
+        ece_if_calibrated=100 * float(_mean_size(chance).sum()) / len(labels),
         macro_f1=float(np.nanmean(f1)),
         balanced_accuracy=float(np.nanmean(recalls)),
         recalls=recalls,
         reliability=reliability,
     )
+
+
+def _mean_size(variances: np.ndarray) -> np.ndarray:
+    """Expected size of how far a number of right answers lies from the sum of its chances, given its variance.
+
+    A normal's, sqrt(2 variance / pi), but never above what the single answers' sizes add up to: 2 variance.
+    """
+    found: np.ndarray = np.minimum(np.sqrt(2 / np.pi * variances), 2 * variances)
+    return found
 
 
 def _by_class(labels: np.ndarray, predicted: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
