@@ -34,30 +34,35 @@ def choose(
         retries: How often a run that died is tried again.
         out: Folder of the answer (default: reports/NAME).
     """
-    from attnbench.cli.training import in_stages, possible
-    from attnbench.execution.choosing import confirmation_looks, screened
-    from attnbench.execution.sweep import Sweep
-    from attnbench.report.advice import outline_lines, round_lines
+    from attnbench.cli.training import possible
+    from attnbench.report.advice import outline_lines
     from attnbench.spec.contest import Contest
-    from attnbench.store.runs import Store
-    from attnbench.store.studies import StudyJournal
 
     contest = Contest.load(file)
     runtime = dataclasses.replace(runtime, numerics=runtime.numerics or possible(contest.numerics, file))
     before = _before(contest, runtime, dry_run)
-    outline = before.outline(contest)
     print(f"{contest.name}: {len(contest.arms)} mechanisms, budget {contest.amount:g} {contest.unit}")
-    print("\n".join(outline_lines(contest, outline, len(before.arms), before.out)), flush=True)
-    if dry_run:
-        return 0
+    print("\n".join(outline_lines(contest, before.outline(contest), len(before.arms), before.out)), flush=True)
+    return 0 if dry_run else _train(contest, before, runtime, jobs, retries, out or Path("reports") / contest.slug)
+
+
+def _train(contest: "Contest", before: "Before", runtime: "Runtime", jobs: int, retries: int, folder: Path) -> int:
+    """Screen, confirm, and answer."""
+    from attnbench.cli.training import in_stages
+    from attnbench.execution.choosing import confirmation_looks, screened
+    from attnbench.execution.sweep import Sweep
+    from attnbench.report.advice import round_lines
+    from attnbench.store.studies import StudyJournal
+
     rounds = screened(contest, before.arms, runtime, jobs, retries)
-    looks = confirmation_looks(contest, before, rounds, Store(runtime.store))
+    sweep = Sweep([], runtime, contest.recipe)
+    looks = confirmation_looks(contest, before, rounds, sweep.store)
     print("\n".join(round_lines(contest, rounds, looks)), flush=True)
     study = contest.confirmation(rounds[-1].kept if rounds else before.arms, looks)
-    StudyJournal(Store(runtime.store), study.slug).keep_plan(study)
-    if code := in_stages(study, Sweep(study.runs(), runtime, study.recipe, study.name), jobs, retries):
+    StudyJournal(sweep.store, study.slug).keep_plan(study)
+    if code := in_stages(study, dataclasses.replace(sweep, specs=study.runs(), study=study.name), jobs, retries):
         return code
-    return _answer(contest, before, rounds, study, runtime, out or Path("reports") / contest.slug)
+    return _answer(contest, before, rounds, study, runtime, folder)
 
 
 def _before(contest: "Contest", runtime: "Runtime", dry_run: bool) -> "Before":

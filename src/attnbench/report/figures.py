@@ -116,6 +116,7 @@ def _curves(cell: Cell) -> list[Figure]:
 
 
 def cost_figure(cell: Cell) -> list[Figure]:
+    """Accuracy against training time, with the Pareto front; nothing where no time was measured."""
     from attnbench.report.charts import front
 
     found = [cost for cost in costs(cell) if not math.isnan(cost.seconds)]

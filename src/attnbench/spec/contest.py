@@ -12,8 +12,10 @@ from typing_extensions import TypedDict
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference
 from attnbench.spec.arm import FIELDS
+from attnbench.spec.combinations import combinations
+from attnbench.spec.mistakes import Mistake
 from attnbench.spec.run import RunSpec
-from attnbench.spec.study import Mistake, Study, combinations
+from attnbench.spec.study import Study
 
 FRESH = 1_000
 """The first seed of a confirmation: screening has those below it."""
