@@ -78,14 +78,14 @@ def study(
         return 0
     StudyJournal(Store(runtime.store), plan.slug).keep_plan(plan)
     if until_decided:
-        return _in_stages(plan, sweep, jobs, retries)
+        return in_stages(plan, sweep, jobs, retries)
     tell_failures(failures := execute(sweep, jobs, retries), sweep)
     done = len(sweep.specs) - len(sweep.pending())
     print(f"{plan.name}: {done} of {len(sweep.specs)} runs are done in {runtime.store}/")
     return 1 if failures else 0
 
 
-def _in_stages(plan: "Study", sweep: "Sweep", jobs: int, retries: int) -> int:
+def in_stages(plan: "Study", sweep: "Sweep", jobs: int, retries: int) -> int:
     """Train from look to look, say what each decided, and keep that it was seen."""
     from attnbench.analysis.recorded import seen_now
     from attnbench.execution.stages import until_decided

@@ -10,8 +10,10 @@ from annotated_types import Ge, MinLen
 from attnbench.catalogue.refs import nearest
 from attnbench.errors import AttnbenchError
 from attnbench.spec.arm import TUNABLE
+from attnbench.spec.combinations import combinations
+from attnbench.spec.mistakes import Mistake
 from attnbench.spec.run import RunSpec, mistakes
-from attnbench.spec.study import Mistake, Study, combinations
+from attnbench.spec.study import Study
 
 FIRST = 1_000_000
 """The first seed of a search; the seeds of a study lie below it, so that none has been tuned for."""
