@@ -16,6 +16,10 @@ MONTE_CARLO = 5 * math.sqrt(2 / 2_000) / 2
 at most, of half that. Five of them are allowed."""
 
 
+FIRST = 0.8
+"""The part of the error that the first look of a study without planned looks spends."""
+
+
 # Statistics by numpy, scipy and scikit-learn
 
 
@@ -32,12 +36,12 @@ def t_test(one, two, pairing: str = "independent", **side):
     )
 
 
-def between(one, two, pairing: str = "independent") -> tuple[float, float, float]:
-    """Difference of means and its 95 % interval."""
+def between(one, two, pairing: str = "independent", part: float = FIRST) -> tuple[float, float, float]:
+    """Difference of means and its interval, which holds in 95 % over all looks."""
     gap = float(np.mean(one) - np.mean(two))
     if np.ptp(one) == np.ptp(two) == 0:
         return gap, gap, gap
-    half = stats.t.ppf(0.975, freedom(one, two, pairing)) * error(one, two, pairing)
+    half = stats.t.ppf(1 - 0.025 * part, freedom(one, two, pairing)) * error(one, two, pairing)
     return gap, float(gap - half), float(gap + half)
 
 
@@ -71,6 +75,8 @@ def same_p(one, two, margin: float, pairing: str) -> float:
 
 
 def holm(given: list[float]) -> list[float]:
+    """Over a family at its first look."""
+    given = [min(1.0, p / FIRST) for p in given]
     order = sorted(range(len(given)), key=given.__getitem__)
     stepped = np.maximum.accumulate([given[place] * (len(given) - rank) for rank, place in enumerate(order)])
     return [min(1.0, float(stepped[order.index(place)])) for place in range(len(given))]
