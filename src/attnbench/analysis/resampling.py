@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,17 @@ FLAT = 1e-7
 
 Pairing = Literal["independent", "paired"]
 Values = Sequence[float] | np.ndarray
-Stratum = tuple[Values, Values, float]
-"""Values of an arm and of the baseline in one cell of several, and the weight of their difference in the sum."""
+
+
+class Stratum(NamedTuple):
+    """One cell of several, whose differences are added up."""
+
+    values: np.ndarray
+    baseline: np.ndarray
+    weight: float = 1.0
+    """Of its difference in the sum."""
+    unit: float = 0.0
+    """The smallest step that a value can make."""
 
 
 def permutation_p(values: Values, baseline: Values) -> float:
@@ -125,30 +134,21 @@ def stratified_p(strata: Sequence[Stratum], pairing: Pairing = "independent") ->
     All combinations of regroupings are counted where they are no more than those of 10 + 10 values; else 99,999 are
     drawn with a fixed seed. Paired values change signs instead of groups.
     """
-    sides = [(np.asarray(one, float), np.asarray(two, float), weight) for one, two, weight in strata]
-    if not all(len(one) and len(two) for one, two, _ in sides):
+    if not all(len(each.values) and len(each.baseline) for each in strata):
         return math.nan
+    pooled = [np.concatenate([each.values, each.baseline]) for each in strata]
+    sizes = tuple((len(each.values), len(each.baseline)) for each in strata)
     if pairing == "paired":
-        return sign_flip_p(np.concatenate([weight * (one - two) / len(one) for one, two, weight in sides]))
-    sizes = [(len(one), len(two)) for one, two, _ in sides]
-    counted = math.prod(math.comb(n + m, n) for n, m in sizes) <= math.comb(2 * EXACT_UP_TO, EXACT_UP_TO)
-    rng, sums = np.random.default_rng(0), np.zeros(1 if counted else RESAMPLES)
-    for one, two, weight in sides:
-        own = weight * _regrouped_gaps(one, two)
-        sums = np.add.outer(sums, own).ravel() if counted else sums + rng.choice(own, RESAMPLES)
-    observed = abs(sum(weight * float(one.mean() - two.mean()) for one, two, weight in sides))
-    spans = sum(abs(weight) * float(np.ptp(np.concatenate([one, two]))) for one, two, weight in sides)
-    far = int((np.abs(sums) >= observed - TIE * spans).sum())
-    return far / len(sums) if counted else (far + 1) / (len(sums) + 1)
-
-
-def _regrouped_gaps(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """Differences of means of two groups regrouped: of all regroupings, or of as many as are drawn."""
-    n, m, pooled = len(one), len(two), np.concatenate([one, two])
-    pooled = (1 / n + 1 / m) * (pooled - pooled.mean())  # sums up to 0: the first group says it all
-    (masks,) = regroupings(((n, m),))
-    gaps: np.ndarray = masks @ pooled
-    return np.concatenate([gaps, -gaps]) if n == m else gaps
+        gaps = [
+            each.weight / n * (both[:n] - both[n:]) for each, both, (n, _) in zip(strata, pooled, sizes, strict=True)
+        ]
+        return sign_flip_p(np.concatenate(gaps))
+    scale = sum(abs(each.weight) * float(np.ptp(both)) for each, both in zip(strata, pooled, strict=True)) or 1.0
+    sums = np.zeros(1)
+    for each, both, (n, m), masks in zip(strata, pooled, sizes, regroupings(sizes), strict=True):
+        # about their mean all values sum up to 0, so that the first group says it all
+        sums = sums + masks @ (each.weight / scale * (1 / n + 1 / m) * (both - both.mean()))
+    return share_as_far(np.abs(sums))
 
 
 def bootstrap_variance(right: np.ndarray, other: np.ndarray | None = None) -> float:

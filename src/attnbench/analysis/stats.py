@@ -53,6 +53,14 @@ class Correlation:
     saved_high: float
     n: int
 
+    @property
+    def p_value(self) -> float:
+        """Two-sided p of Fisher's transform, which goes with the interval of r; nan below four pairs."""
+        from scipy.special import ndtr
+
+        with np.errstate(divide="ignore"):
+            return float(2 * ndtr(-abs(np.arctanh(self.r)) * math.sqrt(self.n - 3))) if self.n > 3 else math.nan
+
 
 def estimate(values: Values) -> Estimate:
     """Mean and Student's 95 % interval of independent values; estimand: this test set.

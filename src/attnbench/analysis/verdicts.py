@@ -185,6 +185,8 @@ class Verdict:
     """Where undecided: about how many more seeds an arm decide; None where a thousand in all do not, or unknown."""
     waiting: Waiting | None = None
     """Where undecided because there is no verdict at these results: for what it waits."""
+    simultaneous: bool = False
+    """Whether the two may have been picked from all pairs of a cell: p and interval hold over all of them at once."""
 
     @property
     def within_margin(self) -> bool:
@@ -286,7 +288,7 @@ def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan, progress: Progr
             one,
             two,
             gap,
-            _verdict(one, two, gap, (p, same), reading, plan, progress.spending, family),
+            verdict_on(one, two, gap, (p, same), reading, plan, progress.spending, family),
             plan.pairing,
             equal_seeds,
         )
@@ -325,7 +327,7 @@ def _both(reading: Reading) -> tuple[float, float]:
     return tuple(1.0 if math.isnan(p) else p for p in (reading.p_value, reading.equivalence_p))  # type: ignore[return-value]
 
 
-def _verdict(
+def verdict_on(
     one: Sample,
     two: Sample,
     gap: Difference,
@@ -335,6 +337,7 @@ def _verdict(
     spending: Spending | None,
     family: int,
 ) -> Verdict:
+    """The rule, with both p values corrected over the family, and what it would take where it decides nothing."""
     p, same = adjusted
     kind: Kind = "undecided"
     if p < ALPHA and not gap.low <= 0 <= gap.high:
