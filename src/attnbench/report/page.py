@@ -10,7 +10,7 @@ from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.costs import CLOCKS, clock, costs
 from attnbench.analysis.stats import Estimate
-from attnbench.report.across import HEADS, across_figures, sections
+from attnbench.report.across import across_figures, sections
 from attnbench.report.best import best_sentence
 from attnbench.report.evidence import QUALITY, Quality, calibration_chance, decomposition
 from attnbench.report.figures import Figure
@@ -44,7 +44,6 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
         quality_heads=["attention", *QUALITY.values()],
         cells=cells,
         across=sections(comparison),
-        across_heads=HEADS,
         across_figures=over,
     )
 
