@@ -70,7 +70,7 @@ def run(
     record = dataclasses.replace(
         _record(spec, rng, names or tuple(f"class {place}" for place in range(classes))),
         **({"status": "failed", "error": error} if error else {"status": "done"}),
-        test={} if error else {"accuracy": 100 * float(right.mean()), "loss": 0.5, "images": images},
+        **{spec.evaluate: {} if error else {"accuracy": 100 * float(right.mean()), "loss": 0.5, "images": images}},
     )
     folder = store / record.id
     folder.mkdir(parents=True, exist_ok=True)

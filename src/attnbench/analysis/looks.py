@@ -62,7 +62,8 @@ class Agenda(Generic[K]):
 
     def cut(self, sample: Sample, arm: K, count: int) -> Sample:
         """The results of an arm at the first looks, in the order in which they came."""
-        seeds = [seed for seed in self._order(arm, count) if seed in sample.seeds]
+        done = set(sample.seeds)
+        seeds = [seed for seed in self._order(arm, count) if seed in done]
         return sample if tuple(seeds) == sample.seeds else sample.at(seeds)
 
     def _order(self, arm: K, count: int) -> dict[int, None]:

@@ -11,6 +11,7 @@ from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.costs import CLOCKS, clock, costs
 from attnbench.analysis.stats import Estimate
 from attnbench.report.across import HEADS, across_figures, sections
+from attnbench.report.best import best_sentence
 from attnbench.report.evidence import QUALITY, Quality, calibration_chance, decomposition
 from attnbench.report.figures import Figure
 from attnbench.report.tables import WHY, caption, margins
@@ -27,15 +28,11 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
     Args:
         qualities, figures: those of each cell.
     """
-    import vl_convert
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    templates = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     cells = [_cell(cell, own, drawn) for cell, own, drawn in zip(comparison.cells, qualities, figures, strict=True)]
     over = across_figures(comparison)
-    return templates.get_template("page.html").render(
+    return rendered(
+        "page.html",
+        [figure for drawn in (*figures, over) for figure in drawn],
         comparison=comparison,
         caption=caption(comparison),
         changed=changed(comparison),
@@ -47,7 +44,20 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
         across=sections(comparison),
         across_heads=HEADS,
         across_figures=over,
-        specs={figure.name: _spoken(figure) for drawn in (*figures, over) for figure in drawn},
+    )
+
+
+def rendered(template: str, drawn: Sequence[Figure], /, **shown: object) -> str:
+    """A page of ours from its template, with all that its figures, its style and its script need inside."""
+    import vl_convert
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    templates = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return templates.get_template(template).render(
+        **shown,
+        specs={figure.name: _spoken(figure) for figure in drawn},
         style=(HERE / "page.css").read_text(),
         script=(HERE / "page.js").read_text(),
         vega=vl_convert.javascript_bundle(),  # type: ignore[call-arg]
@@ -68,6 +78,7 @@ def _cell(cell: Cell, qualities: Sequence[Quality], figures: Sequence[Figure]) -
         "verdicts": [
             (arm.contrast.verdict.kind, sentence(arm.contrast, cell)) for arm in cell.arms if arm.contrast is not None
         ],
+        "best": best_sentence(cell),
         "clock": CLOCKS[clock(cell)] if cell.recorded else "",
         "costs": _costs(cell),
         "quality": [_quality(each) for each in qualities],
@@ -106,11 +117,10 @@ def _row(arm: Arm) -> list[tuple[str, object, str]]:
 
 
 def _runs(arm: Arm) -> list[tuple[object, ...]]:
-    """Each run's id, where it has one, its arm, seed and score."""
-    return [
-        (*([record.id if record else "failed"] if arm.records or arm.failed else []), arm.name, seed, value)
-        for seed, value, record in arm.runs
-    ]
+    """Each run's id, or where it was not trained here nothing; its arm, seed and score."""
+    if not arm.recorded:
+        return [(arm.name, seed, f"{value}{' (failed)' * (seed in arm.failed)}") for seed, value, _ in arm.runs]
+    return [(record.id if record else "failed", arm.name, seed, value) for seed, value, record in arm.runs]
 
 
 _FRONT = {True: "yes", False: "", None: "control"}

@@ -4,11 +4,13 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from attnbench.analysis.cells import Cell
+from attnbench.analysis.best import Best, best_of
+from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.stats import Difference, Estimate
 from attnbench.analysis.verdicts import Contrast
 from attnbench.report.across import HEADS, Section, csv_rows, sections
+from attnbench.report.best import best_sentence
 from attnbench.report.evidence import QUALITY, Quality, decomposition
 from attnbench.report.text import arm_row, changed, columns, kind, points, sentence, signed, spread
 from attnbench.store.runs import RunRecord
@@ -50,26 +52,26 @@ def write_csv(comparison: Comparison, qualities: Sequence[Sequence[Quality]], fo
 
 def markdown(comparison: Comparison) -> str:
     """The whole report as one page."""
-    parts = [f"# {_plain(comparison.name)}\n", body(comparison)]
+    parts = [f"# {plain(comparison.name)}\n", body(comparison)]
     parts += ["\n".join(_across(section)) for section in sections(comparison)]
     if comparison.missing:
         parts.append(f"**{comparison.missing} runs of this study are not done yet.**\n")
     if comparison.changes:
-        parts.append(f"**{_plain(changed(comparison))}**\n")
-    parts += [f"**Warning:** {_plain(warning)}.\n" for warning in comparison.warnings]
+        parts.append(f"**{plain(changed(comparison))}**\n")
+    parts += [f"**Warning:** {plain(warning)}.\n" for warning in comparison.warnings]
     return "\n".join(parts)
 
 
 def body(comparison: Comparison) -> str:
     """The verdicts in sentences, then the tables."""
-    found = "".join(f"* {_plain(verdict)}\n" for verdict in verdicts(comparison))
+    found = "".join(f"* {plain(verdict)}\n" for verdict in verdicts(comparison))
     return "\n".join([*([found] if found else []), tables(comparison)])
 
 
 def tables(comparison: Comparison) -> str:
     """A table per cell, with a caption that says what varied, which estimand and n."""
     lines = [line for cell in comparison.cells for line in [*_table(cell, columns(comparison)), *_why(cell)]]
-    return "\n".join([*lines, _plain(caption(comparison)), ""])
+    return "\n".join([*lines, plain(caption(comparison)), ""])
 
 
 def caption(comparison: Comparison) -> str:
@@ -86,27 +88,31 @@ def margins(comparison: Comparison) -> str:
 
 
 def verdicts(comparison: Comparison) -> list[str]:
-    """Every verdict in a sentence, cell by cell."""
-    return [sentence(arm.contrast, cell) for cell in comparison.cells for arm in cell.arms if arm.contrast]
+    """Every verdict in a sentence, cell by cell, and after those of a cell which of its arms may be the best."""
+    found = []
+    for cell in comparison.cells:
+        found += [sentence(arm.contrast, cell) for arm in cell.arms if arm.contrast]
+        found += [text] if (text := best_sentence(cell)) else []
+    return found
 
 
 def _table(cell: Cell, heads: list[str]) -> list[str]:
     costs = [format(arm.records[0].cost["parameters"], ",") if arm.records else "-" for arm in cell.arms]
     rows = [
-        [_plain(arm.name), *arm_row(arm)[1:], *[cost] * cell.recorded]
+        [plain(arm.name), *arm_row(arm)[1:], *[cost] * cell.recorded]
         for arm, cost in zip(cell.arms, costs, strict=True)
     ]
-    shown = [*map(_plain, heads), *["parameters"] * cell.recorded]
-    lines = [f"**{_plain(cell.name)}**: {_plain(cell.about)}.", "", _line(shown)]
+    shown = [*map(plain, heads), *["parameters"] * cell.recorded]
+    lines = [f"**{plain(cell.name)}**: {plain(cell.about)}.", "", _line(shown)]
     lines.append("|".join(["", *(":--" if head in WORDS else "--:" for head in shown), ""]))
     return [*lines, *map(_line, rows), ""]
 
 
 def _across(section: Section) -> list[str]:
     """What cells say together: sentences, the table, and what so few data sets cannot say."""
-    lines = [f"## {_plain(section.title)}", "", *(f"* {_plain(text)}" for text in section.sentences), ""]
-    lines += [_line(HEADS), f"|:--|{'--:|' * (len(HEADS) - 1)}", *(_line(map(_plain, row)) for row in section.rows)]
-    return [*lines, "", _plain(section.caption), "", *(f"* {_plain(text)}." for text in section.limits), ""]
+    lines = [f"## {plain(section.title)}", "", *(f"* {plain(text)}" for text in section.sentences), ""]
+    lines += [_line(HEADS), f"|:--|{'--:|' * (len(HEADS) - 1)}", *(_line(map(plain, row)) for row in section.rows)]
+    return [*lines, "", plain(section.caption), "", *(f"* {plain(text)}." for text in section.limits), ""]
 
 
 def _line(texts: Iterable[str]) -> str:
@@ -120,7 +126,7 @@ def _why(cell: Cell) -> list[str]:
         return []
     lines = [WHY, "", "| attention | part | compared | n | points | 95 % interval |", "|:--|:--|:--|--:|--:|:--|"]
     lines += [
-        f"| {_plain(step.arm)} | {step.part} | {_plain(step.what)} | {step.estimate.n} | {signed(step.estimate.mean)} "
+        f"| {plain(step.arm)} | {step.part} | {plain(step.what)} | {step.estimate.n} | {signed(step.estimate.mean)} "
         f"| {spread(step.estimate, plus=True)} |"
         for step in steps
     ]
@@ -130,7 +136,7 @@ def _why(cell: Cell) -> list[str]:
 def _cell_rows(comparison: Comparison, qualities: Sequence[Sequence[Quality]]) -> Iterable[dict[str, object]]:
     recorded, (first, _, score, *_) = comparison.recorded, columns(comparison)
     for cell, own in zip(comparison.cells, qualities, strict=True):
-        by_arm = {each.arm: each for each in own}
+        by_arm, best = {each.arm: each for each in own}, best_of(cell)
         for arm in cell.arms:
             yield {
                 "cell": cell.name,
@@ -141,8 +147,16 @@ def _cell_rows(comparison: Comparison, qualities: Sequence[Sequence[Quality]]) -
                 **_bounds(score, arm.score),
                 **(_bounds(f"{score}_new_images", arm.new_images) if recorded else {}),
                 **_compared(arm.contrast, recorded),
+                "among_best": _among(arm, best),
                 **(_quality(by_arm.get(arm.name)) if recorded else {}),
             }
+
+
+def _among(arm: Arm, best: Best | None) -> str:
+    """Whether an arm cannot be told from the best; empty for a control, or where nothing is said of the best."""
+    if best is None or arm.name not in best.candidates:
+        return ""
+    return "yes" if arm.name in best.among else "no"
 
 
 def _quality(found: Quality | None) -> dict[str, object]:
@@ -181,8 +195,10 @@ def _run_rows(comparison: Comparison) -> Iterable[dict[str, object]]:
         for arm in cell.arms:
             for seed, value, record in arm.runs:
                 row = {"cell": cell.name, first: arm.name, "seed": seed, score: value}
-                id_ = {"id": record.id if record else "failed"} if arm.records or arm.failed else {}
-                yield {**id_, **row, **(_cost(record) if record else {})}
+                if arm.recorded:
+                    yield {"id": record.id if record else "failed", **row, **(_cost(record) if record else {})}
+                else:
+                    yield {**row, "failed": seed in arm.failed}
 
 
 def _cost(record: RunRecord) -> dict[str, object]:
@@ -208,7 +224,7 @@ def _inert(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else value
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that cannot break out of a Markdown table or become HTML."""
     for special in "\\|[]":
         text = text.replace(special, f"\\{special}")
