@@ -7,6 +7,7 @@ AttnbenchError
 ├── ForeignError      somebody's own code raised something: its line, and its traceback
 ├── BadSpec           a run that cannot be: every mistake of it at once
 ├── BadStudy          a study file that cannot be: every mistake of it at once, with its line
+├── BudgetTooSmall    a budget that no verdict can come of
 ├── BadScores         scores from elsewhere that cannot be: every mistake of them at once, with its row
 ├── DataProblem       data that are missing, corrupt, or not what they should be
 ├── StoreProblem      a folder of runs that cannot be read or written, or a run that is not there
@@ -49,6 +50,10 @@ class BadStudy(AttnbenchError):
 
     def __init__(self, mistakes: Iterable[str]) -> None:
         super().__init__("\n".join(mistakes))
+
+
+class BudgetTooSmall(AttnbenchError):
+    """For a budget that no verdict can come of, told before any of it is spent."""
 
 
 class BadScores(AttnbenchError):

@@ -38,9 +38,14 @@ class Arm:
     """Results beyond the look that decided it."""
 
     @property
-    def results(self) -> int:
-        """How many results its verdict is about, with those that are left out because they failed."""
-        return len({*self.sample.seeds, *self.failed})
+    def recorded(self) -> bool:
+        """Whether its runs were trained here, so that more than scores may be known of them."""
+        return isinstance(self.key, ArmKey)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Those of the results that its verdict is about, with those that are left out because they failed."""
+        return tuple(sorted({*self.sample.seeds, *self.failed}))
 
     @property
     def runs(self) -> list[tuple[int, float, RunRecord | None]]:
@@ -98,11 +103,12 @@ class Cell:
     @property
     def dataset(self) -> str:
         """Whose images its runs saw; a cell of scores is taken for a data set of its own."""
-        return str(self.arms[0].records[0].canonical["dataset"]) if self.recorded else self.name
+        records = (record for arm in self.arms for record in arm.records)
+        return next((str(record.canonical["dataset"]) for record in records), self.name)
 
     @property
     def recorded(self) -> bool:
-        """Whether more than scores is known of its runs: their records."""
+        """Whether its runs were trained here, so that more than scores is known of them: their records."""
         return any(arm.records for arm in self.arms)
 
     @property

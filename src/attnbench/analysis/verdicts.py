@@ -102,7 +102,8 @@ class Sample:
 
     def at(self, seeds: Sequence[int]) -> "Sample":
         """The runs of some of its seeds."""
-        rows = [self.seeds.index(seed) for seed in seeds]
+        places = {seed: place for place, seed in enumerate(self.seeds)}
+        rows = [places[seed] for seed in seeds]
         kept = None if self.predicted is None else self.predicted[rows]
         failed = self.failed.intersection(seeds)
         return replace(self, seeds=tuple(seeds), values=self.values[rows], predicted=kept, failed=failed)
@@ -150,7 +151,7 @@ class Progress:
     def once(cls, arms: "Sequence[Sample]", other: "Sample") -> "Progress":
         """One look at everything, which spends the whole error."""
         most = max(1, *(min(len(arm.seeds), len(other.seeds)) for arm in arms))
-        return cls(Spending.plan([most]), [[arm.seeds for arm in arms]], [other.seeds])
+        return cls(Spending.plan([most]), [[frozenset(arm.seeds) for arm in arms]], [frozenset(other.seeds)])
 
     def sizes(self, one: "Sample", two: "Sample", place: int) -> tuple[tuple[int, int], ...]:
         """How many runs of the arm at a place and of the other each look has seen."""
@@ -299,7 +300,8 @@ def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan, progress: Progr
 
 def _paired(one: Sample, two: Sample) -> tuple[Sample, Sample]:
     """Both arms at the seeds that both have."""
-    shared = [seed for seed in one.seeds if seed in two.seeds]
+    others = set(two.seeds)
+    shared = [seed for seed in one.seeds if seed in others]
     return one.at(shared), two.at(shared)
 
 
@@ -363,6 +365,7 @@ def _further(one: Sample, two: Sample, plan: Plan, spending: Spending | None, fa
     return further_seeds(spread, freedom, seeds, plan.margin, family, plan.pairing, levels)
 
 
+@functools.lru_cache(maxsize=4096)
 def _levels_later(seen: tuple[int, ...], family: int, seeds: int) -> tuple[float, float]:
     """Levels of the tests of difference and of equivalence at a look that comes after those seen."""
     later = Spending.open([*(n for n in seen if n < seeds), seeds])

@@ -20,6 +20,7 @@ from attnbench.networks.cost import activation_bytes, cost, peak_memory
 from attnbench.networks.network import network
 from attnbench.training.numerics import keep_pages
 
+TIMED = ("forward", "training")
 FEWEST_ROUNDS = 6
 """With fewer no 95 % interval of a median exists: it would have to reach beyond the smallest and the largest."""
 
@@ -56,12 +57,17 @@ class Profile:
     counts: Counts
     ratios: dict[str, float]
     """Of the counts."""
-    forward: Timing
-    training: Timing
+    times: dict[str, Timing]
+    """Of a `forward` pass and of a `training` step, as far as they were asked for."""
 
 
-def profile(attentions: Sequence[str], bench: BenchSettings, rounds: int = 9) -> Iterator[Profile]:
+def profile(
+    attentions: Sequence[str], bench: BenchSettings, rounds: int = 9, timed: Sequence[str] = TIMED
+) -> Iterator[Profile]:
     """Measure mechanisms one after the other, each interleaved with the plain network: none, it, none, it ...
+
+    Args:
+        timed: what is measured beside what is counted.
 
     Raises:
         AttnbenchError: fewer rounds than an interval needs.
@@ -80,8 +86,7 @@ def profile(attentions: Sequence[str], bench: BenchSettings, rounds: int = 9) ->
             attention,
             counts,
             ratios={name: value / vars(at)[name] for name, value in vars(counts).items()},
-            forward=_timed(_forward, plain, model, bench, rounds),
-            training=_timed(_step, plain, model, bench, rounds),
+            times={name: _timed(_RUNS[name], plain, model, bench, rounds) for name in timed},
         )
 
 
@@ -111,8 +116,8 @@ def profile_row(each: Profile, bench: BenchSettings, rounds: int) -> dict[str, A
     """A profile as a flat row: times in seconds, memory in bytes, and what it was measured on."""
     found: dict[str, Any] = {"attention": each.attention, **vars(each.counts)}
     found |= {f"{name}_ratio": value for name, value in each.ratios.items()}
-    for name in ("forward", "training"):
-        found |= {f"{name}_{key}": value for key, value in vars(getattr(each, name)).items()}
+    for name, timing in each.times.items():
+        found |= {f"{name}_{key}": value for key, value in vars(timing).items()}
     return {**found, **_about(bench, rounds)}
 
 
@@ -205,6 +210,9 @@ def _step(model: nn.Module, bench: BenchSettings) -> Callable[[], None]:
         optimizer.step()
 
     return once
+
+
+_RUNS = {"forward": _forward, "training": _step}
 
 
 def _finished(run: Callable[[], None], device: str) -> Callable[[], None]:

@@ -86,14 +86,18 @@ def execute(sweep: Sweep, jobs: int = 1, retries: int = 0) -> list[Failure]:
 
 def estimate(sweep: Sweep) -> float | None:
     """Hours of one process for the pending runs (CPU time on a CPU): by done runs like them, else by a few steps."""
-    left = sweep.pending()
-    known = _known_seconds(sweep.store.records())
-    unknown = {_cell(spec.fields): spec for spec in left if _cell(spec.fields) not in known}
-    if unknown:
-        measured = ask("estimate", {"specs": _sendable(list(unknown.values()))}, sweep.runtime, Told())
-        known |= dict(zip(unknown, measured, strict=True))
-    seconds = [known[_cell(spec.fields)] for spec in left]
+    seconds = expected_seconds(sweep.pending(), sweep.runtime)
     return None if None in seconds else sum(value for value in seconds if value is not None) / 3600
+
+
+def expected_seconds(specs: Sequence[RunSpec], runtime: Runtime) -> list[float | None]:
+    """Seconds that each run takes in one process, done or not; None where the number of images is not known."""
+    known: dict[str, float | None] = dict(_known_seconds(Store(runtime.store).records()))
+    unknown = {_cell(spec.fields): spec for spec in specs if _cell(spec.fields) not in known}
+    if unknown:
+        measured = ask("estimate", {"specs": _sendable(list(unknown.values()))}, runtime, Told())
+        known |= dict(zip(unknown, measured, strict=True))
+    return [known[_cell(spec.fields)] for spec in specs]
 
 
 def _sendable(specs: Sequence[RunSpec]) -> list[dict[str, object]]:
@@ -229,13 +233,18 @@ def _display(sweep: Sweep, total: int) -> Iterator[_Progress]:
         yield _Progress(bars, sweep, total)
 
 
-def _known_seconds(records: list[RunRecord]) -> dict[str, float | None]:
+def seconds_taken(record: RunRecord) -> float:
+    """What a run took: its training, with preparation and test at the load of the training."""
+    share = sum(record.timings.values()) / record.wall_seconds if record.wall_seconds > 0 else 1.0
+    return record.train_seconds * share
+
+
+def _known_seconds(records: list[RunRecord]) -> dict[str, float]:
     """Median seconds of done runs, by everything but the seeds; preparation and test at the load of the training."""
     by_cell: dict[str, list[float]] = {}
     for record in records:
         if record.done:
-            share = sum(record.timings.values()) / record.wall_seconds if record.wall_seconds > 0 else 1.0
-            by_cell.setdefault(_cell(record.spec), []).append(record.train_seconds * share)
+            by_cell.setdefault(_cell(record.spec), []).append(seconds_taken(record))
     return {cell: statistics.median(seconds) for cell, seconds in by_cell.items()}
 
 

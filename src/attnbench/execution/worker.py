@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from attnbench.catalogue.foreign import told
 from attnbench.data.batches import training_side
+from attnbench.data.cache import there
 from attnbench.data.splits import constants, load_splits
 from attnbench.errors import AttnbenchError, ForeignError
 from attnbench.networks.network import fresh_network
@@ -76,24 +77,44 @@ def _estimate(asked: Any) -> list[float | None]:
     """CPU seconds per run, measured on a few steps, in the order of the specs."""
     torch.set_num_threads(asked["runtime"]["threads"] or os.cpu_count() or 1)
     device = choose_device(Runtime())  # where somebody's own mechanism is tried: a plan may be for another machine
-    return [_seconds(RunSpec.of(fields), device) for fields in asked["specs"]]
+    measured: dict[str, float] = {}
+    return [_seconds(RunSpec.of(fields), asked["runtime"]["data_dir"], device, measured) for fields in asked["specs"]]
 
 
-def _seconds(spec: RunSpec, device: torch.device) -> float | None:
-    """CPU seconds of a run, by a few training steps at its image size; None if the number of images is unknown."""
-    card, size = spec.resolved.dataset.card, spec.resolved.image_size
-    images = card.images
-    if size is None or not images:
+def _seconds(spec: RunSpec, data_dir: str, device: torch.device, measured: dict[str, float]) -> float | None:
+    """CPU seconds of a run, by a few training steps at its image size; None if the number of images is unknown.
+
+    Args:
+        measured: what an image takes in the networks that were measured already.
+    """
+    found = _images(spec, data_dir)
+    if found is None:
         return None
-    whole = images.get("all", 0)
-    train = images.get("train", 0.8 * whole) * (1 - spec.val_fraction) * spec.train_fraction
-    test = images.get("test", 0.2 * whole) if spec.evaluate == "test" else 0.0
-    train, test = min(train, spec.train_limit or train), min(test, spec.test_limit or test)
-    model: Any = fresh_network(spec, card.classes, card.channels, size, device)
-    per_image = _step_seconds(model.to(memory_format=torch.channels_last), spec.batch_size, card.channels, size)
+    train, test, image, classes = found
+    network = repr([image, classes, spec.batch_size, spec.backbone, spec.attention, spec.resolved.place])
+    if network not in measured:
+        model: Any = fresh_network(spec, classes, image[0], image[1], device)
+        measured[network] = _step_seconds(model.to(memory_format=torch.channels_last), spec.batch_size, *image)
+    per_image, size = measured[network], image[1]
     small = round(spec.progressive * spec.epochs)
     epochs = small * (training_side(spec, 0, size) / size) ** 2 + spec.epochs - small
     return per_image * (train * epochs + test * (1 + (spec.tta == "flip")) / 3)
+
+
+def _images(spec: RunSpec, data_dir: str) -> tuple[float, float, tuple[int, int], int] | None:
+    """Numbers of training and of scored images, channels and size of an image, classes: of the data, or by the card."""
+    card, size = spec.resolved.dataset.card, spec.resolved.image_size
+    if there(spec.resolved.dataset, data_dir):
+        splits = load_splits(spec, data_dir)
+        return len(splits.train), len(splits.scored), (splits.channels, splits.image_size), splits.classes
+    if size is None or not card.images:
+        return None
+    whole = card.images.get("all", 0)
+    train, val = card.images.get("train", 0.8 * whole), card.images.get("val", 0)
+    test = card.images.get("test", 0.2 * whole) if spec.evaluate == "test" else spec.val_fraction * train or val
+    train *= (1 - spec.val_fraction) * spec.train_fraction
+    train, test = min(train, spec.train_limit or train), min(test, spec.test_limit or test)
+    return train, test, (card.channels, size), card.classes
 
 
 def _step_seconds(model: torch.nn.Module, batch_size: int, channels: int, size: int) -> float:

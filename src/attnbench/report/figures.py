@@ -43,7 +43,7 @@ def figures(cell: Cell, qualities: Sequence[Quality], place: int) -> list[Figure
     Args:
         place: the cell's number in the report, counted from 1, which its figures' names begin with.
     """
-    simple: list[Callable[[Cell], list[Figure]]] = [_differences, _seeds, _curves, _front, _controls]
+    simple: list[Callable[[Cell], list[Figure]]] = [_differences, _seeds, _curves, cost_figure, _controls]
     made = [figure for make in simple for figure in make(cell)]
     made += [*_calibration(cell, qualities), *_classes(cell, qualities)]
     return [replace(figure, name=f"{place:02d}-{figure.name}") for figure in made]
@@ -115,7 +115,8 @@ def _curves(cell: Cell) -> list[Figure]:
     return made
 
 
-def _front(cell: Cell) -> list[Figure]:
+def cost_figure(cell: Cell) -> list[Figure]:
+    """Accuracy against training time, with the Pareto front; nothing where no time was measured."""
     from attnbench.report.charts import front
 
     found = [cost for cost in costs(cell) if not math.isnan(cost.seconds)]

@@ -28,15 +28,11 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
     Args:
         qualities, figures: those of each cell.
     """
-    import vl_convert
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    templates = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     cells = [_cell(cell, own, drawn) for cell, own, drawn in zip(comparison.cells, qualities, figures, strict=True)]
     over = across_figures(comparison)
-    return templates.get_template("page.html").render(
+    return rendered(
+        "page.html",
+        [figure for drawn in (*figures, over) for figure in drawn],
         comparison=comparison,
         caption=caption(comparison),
         changed=changed(comparison),
@@ -48,7 +44,20 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
         across=sections(comparison),
         across_heads=HEADS,
         across_figures=over,
-        specs={figure.name: _spoken(figure) for drawn in (*figures, over) for figure in drawn},
+    )
+
+
+def rendered(template: str, drawn: Sequence[Figure], /, **shown: object) -> str:
+    """A page of ours from its template, with all that its figures, its style and its script need inside."""
+    import vl_convert
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    templates = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return templates.get_template(template).render(
+        **shown,
+        specs={figure.name: _spoken(figure) for figure in drawn},
         style=(HERE / "page.css").read_text(),
         script=(HERE / "page.js").read_text(),
         vega=vl_convert.javascript_bundle(),  # type: ignore[call-arg]
@@ -108,11 +117,10 @@ def _row(arm: Arm) -> list[tuple[str, object, str]]:
 
 
 def _runs(arm: Arm) -> list[tuple[object, ...]]:
-    """Each run's id, where it has one, its arm, seed and score."""
-    return [
-        (*([record.id if record else "failed"] if arm.records or arm.failed else []), arm.name, seed, value)
-        for seed, value, record in arm.runs
-    ]
+    """Each run's id, or where it was not trained here nothing; its arm, seed and score."""
+    if not arm.recorded:
+        return [(arm.name, seed, f"{value}{' (failed)' * (seed in arm.failed)}") for seed, value, _ in arm.runs]
+    return [(record.id if record else "failed", arm.name, seed, value) for seed, value, record in arm.runs]
 
 
 _FRONT = {True: "yes", False: "", None: "control"}

@@ -52,26 +52,26 @@ def write_csv(comparison: Comparison, qualities: Sequence[Sequence[Quality]], fo
 
 def markdown(comparison: Comparison) -> str:
     """The whole report as one page."""
-    parts = [f"# {_plain(comparison.name)}\n", body(comparison)]
+    parts = [f"# {plain(comparison.name)}\n", body(comparison)]
     parts += ["\n".join(_across(section)) for section in sections(comparison)]
     if comparison.missing:
         parts.append(f"**{comparison.missing} runs of this study are not done yet.**\n")
     if comparison.changes:
-        parts.append(f"**{_plain(changed(comparison))}**\n")
-    parts += [f"**Warning:** {_plain(warning)}.\n" for warning in comparison.warnings]
+        parts.append(f"**{plain(changed(comparison))}**\n")
+    parts += [f"**Warning:** {plain(warning)}.\n" for warning in comparison.warnings]
     return "\n".join(parts)
 
 
 def body(comparison: Comparison) -> str:
     """The verdicts in sentences, then the tables."""
-    found = "".join(f"* {_plain(verdict)}\n" for verdict in verdicts(comparison))
+    found = "".join(f"* {plain(verdict)}\n" for verdict in verdicts(comparison))
     return "\n".join([*([found] if found else []), tables(comparison)])
 
 
 def tables(comparison: Comparison) -> str:
     """A table per cell, with a caption that says what varied, which estimand and n."""
     lines = [line for cell in comparison.cells for line in [*_table(cell, columns(comparison)), *_why(cell)]]
-    return "\n".join([*lines, _plain(caption(comparison)), ""])
+    return "\n".join([*lines, plain(caption(comparison)), ""])
 
 
 def caption(comparison: Comparison) -> str:
@@ -99,20 +99,20 @@ def verdicts(comparison: Comparison) -> list[str]:
 def _table(cell: Cell, heads: list[str]) -> list[str]:
     costs = [format(arm.records[0].cost["parameters"], ",") if arm.records else "-" for arm in cell.arms]
     rows = [
-        [_plain(arm.name), *arm_row(arm)[1:], *[cost] * cell.recorded]
+        [plain(arm.name), *arm_row(arm)[1:], *[cost] * cell.recorded]
         for arm, cost in zip(cell.arms, costs, strict=True)
     ]
-    shown = [*map(_plain, heads), *["parameters"] * cell.recorded]
-    lines = [f"**{_plain(cell.name)}**: {_plain(cell.about)}.", "", _line(shown)]
+    shown = [*map(plain, heads), *["parameters"] * cell.recorded]
+    lines = [f"**{plain(cell.name)}**: {plain(cell.about)}.", "", _line(shown)]
     lines.append("|".join(["", *(":--" if head in WORDS else "--:" for head in shown), ""]))
     return [*lines, *map(_line, rows), ""]
 
 
 def _across(section: Section) -> list[str]:
     """What cells say together: sentences, the table, and what so few data sets cannot say."""
-    lines = [f"## {_plain(section.title)}", "", *(f"* {_plain(text)}" for text in section.sentences), ""]
-    lines += [_line(HEADS), f"|:--|{'--:|' * (len(HEADS) - 1)}", *(_line(map(_plain, row)) for row in section.rows)]
-    return [*lines, "", _plain(section.caption), "", *(f"* {_plain(text)}." for text in section.limits), ""]
+    lines = [f"## {plain(section.title)}", "", *(f"* {plain(text)}" for text in section.sentences), ""]
+    lines += [_line(HEADS), f"|:--|{'--:|' * (len(HEADS) - 1)}", *(_line(map(plain, row)) for row in section.rows)]
+    return [*lines, "", plain(section.caption), "", *(f"* {plain(text)}." for text in section.limits), ""]
 
 
 def _line(texts: Iterable[str]) -> str:
@@ -126,7 +126,7 @@ def _why(cell: Cell) -> list[str]:
         return []
     lines = [WHY, "", "| attention | part | compared | n | points | 95 % interval |", "|:--|:--|:--|--:|--:|:--|"]
     lines += [
-        f"| {_plain(step.arm)} | {step.part} | {_plain(step.what)} | {step.estimate.n} | {signed(step.estimate.mean)} "
+        f"| {plain(step.arm)} | {step.part} | {plain(step.what)} | {step.estimate.n} | {signed(step.estimate.mean)} "
         f"| {spread(step.estimate, plus=True)} |"
         for step in steps
     ]
@@ -195,8 +195,10 @@ def _run_rows(comparison: Comparison) -> Iterable[dict[str, object]]:
         for arm in cell.arms:
             for seed, value, record in arm.runs:
                 row = {"cell": cell.name, first: arm.name, "seed": seed, score: value}
-                id_ = {"id": record.id if record else "failed"} if arm.records or arm.failed else {}
-                yield {**id_, **row, **(_cost(record) if record else {})}
+                if arm.recorded:
+                    yield {"id": record.id if record else "failed", **row, **(_cost(record) if record else {})}
+                else:
+                    yield {**row, "failed": seed in arm.failed}
 
 
 def _cost(record: RunRecord) -> dict[str, object]:
@@ -222,7 +224,7 @@ def _inert(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else value
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that cannot break out of a Markdown table or become HTML."""
     for special in "\\|[]":
         text = text.replace(special, f"\\{special}")

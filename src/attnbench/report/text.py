@@ -104,7 +104,7 @@ def _spans(arm: Arm, here: Estimate | Difference, new: Estimate | None, plus: bo
     """The intervals for this test set and, where there may be predictions, for new images."""
     places = arm.sample.measure.decimals
     known = [Entry(spread(here, plus, places), here.low)]
-    return [*known, Entry(spread(new, plus, places), new.low if new else "")] if arm.records or arm.failed else known
+    return [*known, Entry(spread(new, plus, places), new.low if new else "")] if arm.recorded else known
 
 
 def sentence(contrast: Contrast, cell: Cell) -> str:
@@ -130,13 +130,12 @@ def failures(arm: Arm, rule: Failures) -> str:
     """How many runs of an arm failed, and what they count as; nothing where none did."""
     if not arm.failed:
         return ""
-    count = len(arm.failed)
+    several = len(arm.failed) > 1
+    said = f"{len(arm.failed)} of {len(arm.seeds)} runs of {arm.name} failed and"
     if rule == "drop":
-        return f"{count} of {arm.results} runs of {arm.name} failed and {'are' if count > 1 else 'is'} left out"
-    chance = min(arm.values)
-    return (
-        f"{count} of {arm.results} runs of {arm.name} failed and score{'s' * (count == 1)} chance level, {chance:.3g} %"
-    )
+        return f"{said} {'are' if several else 'is'} left out"
+    worst = f"{arm.values[arm.sample.seeds.index(arm.failed[0])]:.3g} {arm.sample.measure.unit}".rstrip()
+    return f"{said} {'score' if several else 'scores'} {'chance level, ' * arm.recorded}{worst}"
 
 
 def _failures(contrast: Contrast, cell: Cell) -> str:
@@ -206,9 +205,9 @@ def _apart(contrast: Contrast) -> str:
 
 def waits(waiting: Waiting, contrast: Contrast) -> str:
     """Why there is no verdict yet."""
-    of = "" if waiting.arm in (contrast.arm, contrast.other) else f" of {waiting.arm}"
-    done = f"{waiting.done} {'is' if waiting.done == 1 else 'are'} done"
-    return f"verdicts are given at {waiting.at} seeds, {done}{of}"
+    if waiting.arm not in (contrast.arm, contrast.other):
+        return f"verdicts are given at {waiting.at} seeds, of which {waiting.arm} has {waiting.done}"
+    return f"verdicts are given at {waiting.at} seeds, {waiting.done} {'is' if waiting.done == 1 else 'are'} done"
 
 
 def _outlook(contrast: Contrast) -> str:

@@ -15,8 +15,7 @@ def violations(cls: type, values: Mapping[str, Any]) -> list[tuple[tuple[str | i
     try:
         _adapter(cls).validate_python(dict(values))
     except ValidationError as problem:
-        known = [field.name for field in dataclasses.fields(cls)]
-        return [(error["loc"], _sentence(error, known)) for error in problem.errors(include_url=False)]
+        return [(error["loc"], _sentence(error, cls)) for error in problem.errors(include_url=False)]
     return []
 
 
@@ -36,13 +35,20 @@ def _adapter(cls: type) -> Any:
     return TypeAdapter(schema)
 
 
-def _sentence(error: Any, known: list[str]) -> str:
+def _sentence(error: Any, cls: type) -> str:
     name, value, kind = str(error["loc"][-1]), error["input"], error["type"]
     if kind == "missing":
         return "required"
     if kind == "extra_forbidden":
-        return f"unknown field {name!r}{nearest(name, known)}"
+        return f"unknown field {name!r}{nearest(name, _known(cls, error['loc'][:-1]))}"
     if kind == "literal_error":
         options = error["ctx"]["expected"].replace(" or ", ", ")
         return f"{value!r} is not one of {options}"
     return f"{value!r} {error['msg'].removeprefix('Input ')}"
+
+
+def _known(cls: Any, place: tuple[str | int, ...]) -> list[str]:
+    """The names that stand at a place of a dataclass's plain values."""
+    for part in place:
+        cls = get_type_hints(cls)[str(part)]
+    return list(get_type_hints(cls))

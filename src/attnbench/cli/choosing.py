@@ -1,0 +1,124 @@
+"""The verb that seeks the best of many: choose."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from attnbench.cli.flags import RuntimeFlags
+
+if TYPE_CHECKING:
+    from attnbench.analysis.choosing import Round
+    from attnbench.execution.choosing import Before
+    from attnbench.spec.contest import Contest
+    from attnbench.spec.run import Runtime
+    from attnbench.spec.study import Study
+
+
+def choose(
+    file: Positional[Path],
+    runtime: RuntimeFlags,
+    jobs: int = 1,
+    dry_run: bool = False,
+    retries: int = 0,
+    out: Path | None = None,
+) -> int:
+    """Find the best of many mechanisms under a budget: screen on validation images, confirm on test images.
+
+    Args:
+        file: A study whose grid.attention is a list, all, or kind: D, with a budget; a YAML file.
+        jobs: Runs at a time, each in a process of its own.
+        dry_run: Measure what limits are about, say what would be trained and about how long it takes; train nothing.
+        retries: How often a run that died is tried again.
+        out: Folder of the answer (default: reports/NAME).
+    """
+    from attnbench.cli.training import possible
+    from attnbench.report.advice import outline_lines
+    from attnbench.spec.contest import Contest
+
+    contest = Contest.load(file)
+    runtime = dataclasses.replace(runtime, numerics=runtime.numerics or possible(contest.numerics, file))
+    before = _before(contest, runtime, dry_run)
+    print(f"{contest.name}: {len(contest.arms)} mechanisms, budget {contest.amount:g} {contest.unit}")
+    print("\n".join(outline_lines(contest, before.outline(contest), len(before.arms), before.out)), flush=True)
+    return 0 if dry_run else _train(contest, before, runtime, jobs, retries, out or Path("reports") / contest.slug)
+
+
+def _train(contest: "Contest", before: "Before", runtime: "Runtime", jobs: int, retries: int, folder: Path) -> int:
+    """Screen, confirm, and answer."""
+    from attnbench.cli.training import in_stages
+    from attnbench.execution.choosing import confirmation_looks, screened
+    from attnbench.execution.sweep import Sweep
+    from attnbench.report.advice import round_lines
+    from attnbench.store.studies import StudyJournal
+
+    rounds = screened(contest, before.arms, runtime, jobs, retries)
+    sweep = Sweep([], runtime, contest.recipe)
+    looks = confirmation_looks(contest, before, rounds, sweep.store)
+    print("\n".join(round_lines(contest, rounds, looks)), flush=True)
+    study = contest.confirmation(rounds[-1].kept if rounds else before.arms, looks)
+    StudyJournal(sweep.store, study.slug).keep_plan(study)
+    if code := in_stages(study, dataclasses.replace(sweep, specs=study.runs(), study=study.name), jobs, retries):
+        return code
+    return _answer(contest, before, rounds, study, runtime, folder)
+
+
+def _before(contest: "Contest", runtime: "Runtime", dry_run: bool) -> "Before":
+    """What is known before the first run: recalled, or else measured, and kept where anything will be trained."""
+    from attnbench.errors import BudgetTooSmall
+    from attnbench.examine.limits import within
+    from attnbench.execution.choosing import Before, before_file, expected, keep, recalled
+    from attnbench.store.runs import Store
+
+    store = Store(runtime.store)
+    if found := recalled(contest, store):
+        return found
+    measured = list(within(contest, runtime, before_file(contest, store).with_suffix(".csv")))
+    arms = tuple(each.attention for each in measured if not each.out)
+    if not arms:
+        why = "; ".join(f"{each.attention}: {each.out}" for each in measured[:3])
+        raise BudgetTooSmall(f"limits: no mechanism is within them ({why})")
+    found = Before(
+        arms,
+        {each.attention: each.out for each in measured if each.out},
+        {each.attention: each.ratios for each in measured},
+        expected(contest, arms, runtime),
+    )
+    found.outline(contest)  # a budget that is too small is refused before it is spent
+    if not dry_run:
+        keep(contest, store, found)
+    return found
+
+
+def _answer(
+    contest: "Contest", before: "Before", rounds: "Sequence[Round]", study: "Study", runtime: "Runtime", folder: Path
+) -> int:
+    """Write and print the answer, and the confirmation as an ordinary report beside it."""
+    from attnbench.analysis.comparison import compare
+    from attnbench.execution.choosing import spent
+    from attnbench.report import write as write_report
+    from attnbench.report.advice import Choice, advice, alike
+    from attnbench.report.choosing import write
+    from attnbench.store.runs import Store
+
+    store = Store(runtime.store)
+    comparison = compare(study, store)
+    choice = Choice(
+        contest,
+        before.outline(contest),
+        before.out,
+        before.ratios,
+        rounds,
+        comparison,
+        spent(contest, study, rounds, store),
+    )
+    write_report(comparison, folder / "confirmation")
+    files = [*write(choice, folder), study.save(folder / "confirmation.yaml")]
+    print(advice(choice))
+    print(alike(choice))
+    print(
+        f"written: {files[0]} and {len(files) - 1} files beside it; the confirmation: {folder}/confirmation/index.html"
+    )
+    return 0
