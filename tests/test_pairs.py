@@ -111,9 +111,9 @@ def sample(name: str, values) -> Sample:
     return Sample(name, tuple(range(len(values))), np.asarray(values, float))
 
 
-def chosen(plan: Plan = Plan(margin=2.0), looks: int = 1) -> Contrast:  # noqa: B008, a frozen value
+def chosen(plan: Plan = Plan(margin=2.0), share: float = 1.0) -> Contrast:  # noqa: B008, a frozen value
     samples = [sample(name, values) for name, values in zip("abcd", ARMS, strict=True)]
-    return picked(samples[2], samples[0], samples, plan, looks)
+    return picked(samples[2], samples[0], samples, plan, share)
 
 
 @pytest.mark.parametrize("pairing", ["independent", "paired"])
@@ -127,12 +127,23 @@ def test_a_verdict_on_two_that_were_picked_is_that_of_the_numbers_over_all_pairs
     assert better == (pairing == "independent"), "six pairs of seeds reach 0.19 over six pairs of arms"
 
 
-def test_a_second_look_costs_pairs_half_the_error():
-    once, twice = chosen(), chosen(looks=2)
-    assert twice.verdict.p_value == pytest.approx(2 * simultaneous(ARMS[2], ARMS[0], ARMS).p_value)
-    assert twice.difference.low < once.difference.low
-    assert twice.difference == simultaneous(ARMS[2], ARMS[0], ARMS, level=0.025)
-    assert twice.verdict.equivalence_p == min(1, 2 * once.verdict.equivalence_p)
+def test_a_look_that_may_spend_half_the_error_asks_for_half_the_p():
+    whole, half = chosen(), chosen(share=0.5)
+    assert half.verdict.p_value == pytest.approx(2 * simultaneous(ARMS[2], ARMS[0], ARMS).p_value)
+    assert half.difference == simultaneous(ARMS[2], ARMS[0], ARMS, level=0.025)
+    assert half.difference.low < whole.difference.low
+    assert half.verdict.equivalence_p == min(1, 2 * whole.verdict.equivalence_p)
+
+
+@pytest.mark.parametrize(("looks", "share"), [(None, 0.8), ([5, 6], 1 - 25 / 36), ([6], 1.0), ("any", 1.0)])
+def test_a_cell_tells_pairs_what_its_last_look_may_spend(looks, share):
+    """Six of six seeds: without planned looks some of the error is kept for seeds that are added later."""
+    cell = cell_of("x", {name: sample(name, ARMS[place]) for place, name in enumerate("abcd")}, Plan("a", looks=looks))
+    assert cell.share == pytest.approx(share)
+    if looks != "any":
+        values = [arm.sample.values for arm in cell.arms]
+        found = cell.between(cell.arm("d"), cell.arm("b")).difference
+        assert found == simultaneous(ARMS[3], ARMS[1], values, level=0.05 * share)
 
 
 def test_where_every_run_is_a_look_pairs_have_bonferronis_correction_of_the_bet():

@@ -43,9 +43,9 @@ def best_of(cell: Cell) -> Best | None:
     if cell.plan.looks == "any":
         inside = among_best_any_time([sample.merits for sample in samples])
     elif cell.plan.pairing == "paired":
-        inside = among_best_pairs(_by_seed(samples), ALPHA / cell.looks)
+        inside = among_best_pairs(_by_seed(samples), ALPHA * cell.share)
     else:
-        inside = among_best([sample.merits for sample in samples], samples[0].step, ALPHA / cell.looks)
+        inside = among_best([sample.merits for sample in samples], samples[0].step, ALPHA * cell.share)
     names = tuple(arm.name for arm in arms)
     rivals = [arm.sample for arm in arms if arm is not cell.baseline]
     spread = _spread(rivals, cell.baseline.sample if cell.baseline and cell.plan.pairing == "paired" else None)

@@ -112,10 +112,11 @@ class Cell:
         return any(arm.records for arm in self.arms)
 
     @property
-    def looks(self) -> int:
-        """How often its verdicts were looked at, at most; 1 where every run is a look."""
+    def share(self) -> float:
+        """The part of the error that the last look at it may spend; 1 where every run is a look."""
         found = [arm.contrast.verdict.spending for arm in self.arms if arm.contrast]
-        return max((len(spending.seeds) for spending in found if spending), default=1)
+        longest = max((spending for spending in found if spending), key=lambda each: len(each.seeds), default=None)
+        return float(longest.parts[-1]) if longest else 1.0
 
     def arm(self, asked: str) -> Arm:
         """The arm of that label, or of that mechanism under any spelling.
@@ -143,7 +144,7 @@ class Cell:
             return arm.contrast
         if other.contrast is not None and arm is self.baseline:
             return other.contrast.mirrored()
-        found = picked(arm.sample, other.sample, [each.sample for each in self.arms], self.plan, self.looks)
+        found = picked(arm.sample, other.sample, [each.sample for each in self.arms], self.plan, self.share)
         early = self.waiting and any(one.contrast and one.contrast.verdict.waiting for one in (arm, other))
         return unripe(found, self.waiting) if self.waiting and early else found
 

@@ -13,14 +13,14 @@ from attnbench.analysis.stats import ALPHA, Difference, contrast, difference
 from attnbench.analysis.verdicts import Contrast, Plan, Progress, Sample, contrasts, verdict_on
 
 
-def picked(one: Sample, two: Sample, arms: Sequence[Sample], plan: Plan, looks: int = 1) -> Contrast:
+def picked(one: Sample, two: Sample, arms: Sequence[Sample], plan: Plan, share: float = 1.0) -> Contrast:
     """Two arms of a cell, of which neither is the baseline: their verdict holds over all pairs that the cell has.
 
-    Equivalence is corrected by Bonferroni's method over all pairs; over several looks everything is.
+    Equivalence is corrected by Bonferroni's method over all pairs; over several looks at the cell everything is.
 
     Args:
         arms: all arms of the cell, the two among them.
-        looks: how often the cell was looked at.
+        share: the part of the error that the last look may spend.
     """
     pairs, any_time = math.comb(len(arms), 2), plan.looks == "any"
     (alone,) = contrasts([one], two, plan, Progress(None, [[one.seeds]], [two.seeds]) if any_time else None)
@@ -36,9 +36,9 @@ def picked(one: Sample, two: Sample, arms: Sequence[Sample], plan: Plan, looks: 
         found, p = replace(alone.difference, low=low, high=high), pairs * known.p_value
     else:
         values = [arm.by(plan.failures).values for arm in arms]
-        found = simultaneous(one.values, two.values, values, plan.pairing, one.step, ALPHA / looks)
-        p = max(looks * found.p_value, known.p_value)
-    adjusted = min(p, 1.0), min(looks * pairs * known.equivalence_p, 1.0)
+        found = simultaneous(one.values, two.values, values, plan.pairing, one.step, ALPHA * share)
+        p = max(found.p_value / share, known.p_value)
+    adjusted = min(p, 1.0), min(pairs * known.equivalence_p / share, 1.0)
     verdict = verdict_on(one, two, found, adjusted, known, plan, alone.verdict.spending, pairs)
     if verdict.needed and plan.pairing == "independent":  # regrouping is not corrected, so that it needs no more seeds
         verdict = replace(verdict, needed=fewest_seeds(verdict.spending))

@@ -18,6 +18,8 @@ from attnbench.report.tables import WHY, caption, margins
 from attnbench.report.text import changed, columns, entries, interval, sentence, signed, spread
 
 HERE = Path(__file__).parent
+MOST_RUNS = 2_000
+"""Runs of a cell that the page lists at most; all are in the table beside it."""
 SAME = ("dataset", "attention", "backbone", "seed", "site", "stages", "every", "init")
 """Fields that titles and tables show already."""
 
@@ -102,7 +104,8 @@ def _cell(cell: Cell, qualities: Sequence[Quality], figures: Sequence[Figure]) -
             "seed",
             f"{cell.measure.head} ({cell.measure.unit})",
         ],
-        "runs": [run for arm in cell.arms for run in _runs(arm)],
+        "runs": [run for arm in cell.arms for run in _runs(arm)][:MOST_RUNS],
+        "more_runs": max(0, sum(arm.score.n for arm in cell.arms) - MOST_RUNS),
     }
 
 
