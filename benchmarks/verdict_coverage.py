@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from simulated_studies import World, analysed, first, study
+from simulated_studies import World, analysed, crossed_draws, first, study
 
 from attnbench.analysis.cells import Cell
 from attnbench.analysis.power import POWER, can_decide, detectable
-from attnbench.analysis.resampling import Pairing, crossed_draws
+from attnbench.analysis.resampling import Pairing
 from attnbench.analysis.stats import ALPHA
 from attnbench.analysis.verdicts import Contrast
 from attnbench.seeding import stream
