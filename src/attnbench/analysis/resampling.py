@@ -155,7 +155,8 @@ def stratified_p(strata: Sequence[Stratum], pairing: Pairing = "independent") ->
     sums = np.zeros(1)
     for each, both, (n, m), masks in zip(strata, pooled, sizes, regroupings(sizes), strict=True):
         # about their mean all values sum up to 0, so that the first group says it all
-        sums = sums + masks @ (each.weight / scale * (1 / n + 1 / m) * (both - both.mean()))
+        apart = each.weight / scale * (1 / n + 1 / m) * (both - both.mean())
+        sums = sums + np.einsum("rv,v", masks, apart)  # six times as fast as a product of mixed types
     return share_as_far(np.abs(sums))
 
 
