@@ -19,9 +19,11 @@ import attnbench.analysis.course as course
 import attnbench.analysis.resampling as resampling
 from attnbench.analysis.cells import Cell, cell_of
 from attnbench.analysis.looks import History
+from attnbench.analysis.plan import Plan
+from attnbench.analysis.sample import Sample
 from attnbench.analysis.sequential import permutation_p_over
 from attnbench.analysis.stats import ALPHA, holm, t_p
-from attnbench.analysis.verdicts import Contrast, Plan, Sample
+from attnbench.analysis.verdicts import Contrast
 
 SD = 0.5
 """Between seeds, in points."""

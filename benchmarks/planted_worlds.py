@@ -24,7 +24,8 @@ from attnbench.analysis.best import among_best
 from attnbench.analysis.budget import outlined
 from attnbench.analysis.cells import Cell, cell_of
 from attnbench.analysis.choosing import answer, halved, promised
-from attnbench.analysis.verdicts import Plan, Sample
+from attnbench.analysis.plan import Plan
+from attnbench.analysis.sample import Sample
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.seeding import stream
 from attnbench.spec.contest import FRESH, Contest, Rung
