@@ -19,8 +19,8 @@ from attnbench.store.runs import RunRecord
 
 RECORDED = (
     "Each row is one mechanism, trained with n seeds: its mean test accuracy in percent. Difference to {baseline} in "
-    "percentage points. Intervals are 95 %: for this test set (what is expected over seeds on these images: {t}) and for "
-    "new images like these (seeds and images both vary)."
+    "percentage points. Intervals are 95 %: for this test set (what is expected over seeds on these images: {t}) and "
+    "for new images like these (seeds and images both vary)."
 )
 SCORED = (
     "Each row is one arm, trained with n seeds: its mean score. Difference to {baseline} in the unit of the scores, of "
@@ -28,8 +28,8 @@ SCORED = (
 )
 TESTED = (
     "p: {test}; equivalence: p of two one-sided t tests for a margin of {margin}. Both are corrected by Holm's method "
-    "over the {arms} that a data set compares with {baseline}, and hold over all looks: {looks}. Intervals of differences "
-    "hold over all looks too, each for its comparison alone."
+    "over the {arms} that a data set compares with {baseline}, and hold over all looks: {looks}. Intervals of "
+    "differences hold over all looks too, each for its comparison alone."
 )
 WORDS = ("attention", "arm", "this test set", "new images", "95 % interval", "verdict")
 """Heads of the columns that hold words or intervals, which stand to the left; numbers stand to the right."""
