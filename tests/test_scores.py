@@ -13,6 +13,7 @@ from conftest import ROOT
 
 import attnbench
 from attnbench.analysis.comparison import Comparison
+from attnbench.analysis.stats import difference
 from attnbench.analysis.verdicts import Plan
 from attnbench.cli import main
 from attnbench.errors import AttnbenchError, BadScores
@@ -73,7 +74,7 @@ def test_scores_of_the_projects_own_records_give_the_verdicts_of_a_report_digit_
         same = next(one for one in found.cells if one.name == cell.name)
         assert [arm.name for arm in same.arms] == [arm.name for arm in cell.arms]
         for one, two in zip(same.arms, cell.arms, strict=True):
-            assert (one.values, one.score) == (two.values, two.score)
+            assert (one.values, one.score.mean, one.score.n) == (two.values, two.score.mean, two.score.n)
             assert (one.contrast is None) == (two.contrast is None)
             if one.contrast and two.contrast:
                 assert one.contrast.difference == two.contrast.difference
@@ -165,6 +166,40 @@ def test_the_page_and_the_tables_leave_out_what_needs_records(tmp_path):
     assert [(run["arm"], int(run["seed"]), float(run["score"])) for run in runs] == [
         (arm, seed, value) for arm in ("none", "se") for seed, value in enumerate(GOOD[arm])
     ]
+
+
+def test_of_very_many_runs_the_page_shows_the_first_and_the_table_all(tmp_path):
+    rng = np.random.default_rng(0)
+    found = attnbench.verdict(rows({arm: list(rng.normal(90, 1, 2000)) for arm in ("none", "se")}))
+    write(found, tmp_path)
+    page = html(found)
+    assert "These are the first; 2,000 more are in runs.csv." in page
+    assert "Drawn are the first 1,000 of each arm." in page
+    assert len((tmp_path / "runs.csv").read_text().splitlines()) == 4001
+
+
+@pytest.mark.parametrize("pairing", ["independent", "paired"])
+def test_many_scores_have_the_p_value_to_which_the_tests_law_has_come_near(pairing):
+    """From 100 values an arm; drawing would tell it to three digits."""
+    rng = np.random.default_rng(1)
+    one, two = rng.normal(90.2, 1, 100), rng.normal(90.0, 1, 100)
+    seen = difference(one, two, pairing).p_value
+    moved = one - two if pairing == "paired" else np.concatenate([one, two]) - np.concatenate([one, two]).mean()
+    far, observed = 0, abs(one.mean() - two.mean())
+    for _ in range(20):
+        if pairing == "paired":
+            law = np.abs((rng.choice([-1, 1], (1000, 100)) * moved).mean(1))
+        else:
+            shuffled = rng.permuted(np.tile(moved, (1000, 1)), axis=1)
+            law = np.abs(shuffled[:, :100].mean(1) - shuffled[:, 100:].mean(1))
+        far += int((law >= observed).sum())
+    drawn = far / 20_000
+    assert seen == pytest.approx(drawn, abs=5 * math.sqrt(drawn * (1 - drawn) / 20_000) + 0.005)
+
+
+def test_arms_of_very_unequal_size_do_not_ask_for_memory_without_end():
+    found = attnbench.verdict(rows({"none": [90 + (n % 7) / 10 for n in range(20_000)], "se": SE}))
+    assert found.cells[0].arm("se").contrast.verdict.kind == "better"
 
 
 # Runs that failed

@@ -13,7 +13,7 @@ from attnbench.cli import main
 from attnbench.errors import BadScores
 from attnbench.report.tables import verdicts
 from attnbench.store.origin import Origin
-from attnbench.store.tracked import tracked
+from attnbench.store.tracked import _pages, tracked
 from attnbench.store.ultralytics import trained
 
 METRICS = "metrics/precision(B),metrics/recall(B),metrics/mAP50(B),metrics/mAP50-95(B)"
@@ -113,11 +113,20 @@ def test_a_database_that_is_not_there_is_not_made():
     assert not Path("mlflow.db").exists()
 
 
-def test_an_experiment_of_more_runs_than_a_page_is_read_whole(monkeypatch):
-    monkeypatch.setattr("attnbench.store.tracked.PAGE", 3)
-    experiment(uri := f"sqlite:///{Path.cwd()}/mlflow.db")
-    table = tracked(Origin(mlflow="mine", metric="acc", arm_param="attention", tracking_uri=uri))
-    assert len(table.scores()) == 11
+def test_an_experiment_of_more_runs_than_a_page_is_read_whole():
+    class Client:
+        """Hands out three pages of two."""
+
+        def search_runs(self, experiments, max_results, page_token):
+            first = int(page_token or 0)
+            return Page(range(first, first + 2), str(first + 2) if first < 4 else None)
+
+    class Page(list):
+        def __init__(self, runs, token) -> None:
+            super().__init__(runs)
+            self.token = token
+
+    assert list(_pages(Client(), "0")) == [0, 1, 2, 3, 4, 5]
 
 
 # ultralytics

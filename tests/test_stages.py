@@ -12,7 +12,7 @@ from pathlib import Path
 import handmade
 import pytest
 from conftest import HANG, TINY, wait_for
-from test_looks import ARMS, study
+from test_looks import ARMS, answers, study
 
 from attnbench import Runtime, Store, Study
 from attnbench.analysis.comparison import compare
@@ -74,42 +74,44 @@ def lines(found: Sequence[Stage]) -> list[str]:
 def test_each_look_trains_what_is_open_and_the_baseline_and_nothing_beyond(monkeypatch):
     fake, found = trained(monkeypatch, study())
     arms = [[*ARMS], ["none", "cbam", "eca"], ["none", "cbam", "eca"]]
-    seeds = [range(5), range(5, 8), range(8, 12)]
+    seeds = [range(8), range(8, 10), range(10, 12)]
     assert fake.calls == [[(arm, seed) for seed in own for arm in at] for at, own in zip(arms, seeds, strict=True)]
     assert [(stage.seeds, len(stage.decided), stage.last) for stage in found] == [
-        (5, 1, False),
         (8, 1, False),
+        (10, 1, False),
         (12, 2, True),
     ]
-    assert had() == {"none": 12, "se": 5, "cbam": 12, "eca": 12}
+    assert had() == {"none": 12, "se": 8, "cbam": 12, "eca": 12}
     assert found[-1].comparison.missing == 0
 
 
 def test_nothing_is_trained_when_all_is_decided(monkeypatch):
     plan = study(grid={"attention": ["none", "se"]})
     fake, found = trained(monkeypatch, plan)
-    assert (len(fake.calls), found[-1].last, had()["none"], found[-1].comparison.missing) == (1, True, 5, 0)
+    assert (len(fake.calls), found[-1].last, had()["none"], found[-1].comparison.missing) == (1, True, 8, 0)
 
 
 def test_any_stops_an_arm_at_the_seed_that_decides_it(monkeypatch):
     _, found = trained(monkeypatch, study(looks="any", grid={"attention": ["none", "se"]}))
-    assert [stage.seeds for stage in found] == [2, 3, 4]
-    assert had() == {"none": 4, "se": 4, "cbam": 0, "eca": 0}
+    last = found[-1].seeds
+    assert [stage.seeds for stage in found] == [*range(2, last + 1)]
+    assert last < 12
+    assert had() == {"none": last, "se": last, "cbam": 0, "eca": 0}
 
 
 def test_a_line_says_what_each_look_decided_and_what_goes_on(monkeypatch):
     _, found = trained(monkeypatch, study())
     said = lines(found)
     assert [line for line in said if not line.startswith(" ")] == [
-        "look at 5 seeds an arm: se is decided; cbam and eca go on",
-        "look at 8 seeds an arm: nothing is decided; cbam and eca go on",
+        "look at 8 seeds an arm: se is decided; cbam and eca go on",
+        "look at 10 seeds an arm: nothing is decided; cbam and eca go on",
         "look at 12 seeds an arm: cbam is decided; eca stays open",
     ]
     sentences = [line.split(": ")[1].split(" (")[0] for line in said if line.startswith(" ")]
     assert sentences == ["se is better than none", "cbam is better than none", "eca against none is undecided"]
 
 
-@pytest.mark.parametrize("stopped", range(1, 12 + 3 * 10 + 1, 7))
+@pytest.mark.parametrize("stopped", range(1, 44, 7))
 def test_stopped_after_any_run_and_started_again_it_comes_to_the_same(monkeypatch, stopped):
     _, whole = trained(monkeypatch, study())
     kept = [record for record in Store("runs").records()]
@@ -126,7 +128,7 @@ def test_the_report_of_such_a_study_is_that_of_the_same_study_trained_to_its_end
     Trained()(Sweep(study().runs(), Runtime(store="runs", tracker="none")), 1, 0)
     whole = compare(study(), Store("runs"))
     assert had() == dict.fromkeys(ARMS, 12)
-    assert [arm.contrast for arm in whole.cells[0].arms] == [arm.contrast for arm in found[-1].comparison.cells[0].arms]
+    assert answers(whole) == answers(found[-1].comparison)
 
 
 def test_a_failed_run_is_a_result_and_is_not_tried_again(monkeypatch):
@@ -134,12 +136,12 @@ def test_a_failed_run_is_a_result_and_is_not_tried_again(monkeypatch):
     assert sum(call.count(("cbam", 0)) for call in fake.calls) == 1
     assert found[-1].last
     assert all(stage.reached for stage in found)
-    assert [len(stage.failures) for stage in found] == [1, 0, 0]
+    assert [len(stage.failures) for stage in found][:2] == [1, 0]
 
 
 def test_a_run_that_could_not_even_fail_ends_it_before_the_look(monkeypatch):
-    _, found = trained(monkeypatch, study(), dying=[("cbam", 6)])
-    assert [(stage.seeds, stage.reached, stage.last) for stage in found] == [(5, True, False), (8, False, True)]
+    _, found = trained(monkeypatch, study(), dying=[("cbam", 8)])
+    assert [(stage.seeds, stage.reached, stage.last) for stage in found] == [(8, True, False), (10, False, True)]
     _, again = trained(monkeypatch, study())
     assert again[-1].seeds == 12
 

@@ -170,13 +170,12 @@ def _stand(
 
 
 def _without_repeats(looks: Sequence[Look[K]]) -> list[Look[K]]:
-    """Looks at the same results are one."""
-    kept = [look for look, later in itertools.pairwise(looks) if _sets(look) != _sets(later)]
-    return [*kept, looks[-1]]
+    """A look is none of its own whose results the next one has too, without any more of the same arms."""
+    return [*(look for look, later in itertools.pairwise(looks) if not _sets(look) <= _sets(later)), looks[-1]]
 
 
-def _sets(look: Look[K]) -> dict[K, frozenset[int]]:
-    return {arm: frozenset(seeds) for arm, seeds in look.seeds.items()}
+def _sets(look: Look[K]) -> set[tuple[K, frozenset[int]]]:
+    return {(arm, frozenset(seeds)) for arm, seeds in look.seeds.items()}
 
 
 def _name(arm: K, samples: Mapping[K, Sample]) -> str:

@@ -15,6 +15,7 @@ MOST_SEEDS = 1_000
 """Beyond this many seeds an arm nobody is asked for more."""
 
 
+@lru_cache(maxsize=4096)
 def smallest_p(n: int, m: int, pairing: Pairing = "independent") -> float:
     """The smallest two-sided p that N and M seeds can reach; 1 below two seeds an arm.
 

@@ -52,10 +52,13 @@ def label_of(record: RunRecord) -> str:
 
 
 def seen_now(cells: Sequence[Cell]) -> Seen:
-    """What somebody sees who reads the verdicts of these cells: arms that still wait for one are left out."""
+    """What somebody sees who reads the verdicts of these cells.
+
+    Arms that wait for one are left out, and so are those of which a verdict of an earlier look stands.
+    """
     found: dict[str, dict[str, tuple[int, ...]]] = {}
     for cell in cells:
-        told = [arm for arm in cell.arms if arm.contrast and not arm.contrast.verdict.waiting]
+        told = [arm for arm in cell.arms if arm.contrast and not arm.contrast.verdict.waiting and not arm.unused]
         if told and cell.baseline and cell.baseline.records:
             beside = {seed for arm in told for seed in arm.seeds} if cell.waiting else set(cell.baseline.seeds)
             seeds = {text_of(arm.key): arm.seeds for arm in told}

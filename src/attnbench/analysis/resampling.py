@@ -97,10 +97,17 @@ def regrouped_t(values: Values, baseline: Values, looks: Sequence[tuple[int, int
     for (n, m), (more, others), masks in zip(looks, added, regroupings(added), strict=True):
         block = np.concatenate([one[n - more : n], two[m - others : m]])
         moments = np.stack([block, block**2])
-        taken = moments @ masks.T.astype(float)  # sums and sums of squares of the first group
+        taken = _taken(moments, masks)
         first, second = first + taken, second + (moments.sum(1)[:, None] - taken)
         sizes.append(_welch_size(first, n, second, m))
     return np.stack(sizes, 1)
+
+
+def _taken(moments: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Sums and sums of squares of the first group of each regrouping, 2 x R; some at a time, for the cache's sake."""
+    some = max(1, 50_000 // masks.shape[1])
+    parts = [moments @ masks[start : start + some].T.astype(float) for start in range(0, len(masks), some)]
+    return np.concatenate(parts, 1)
 
 
 def flipped_t(differences: Values, looks: Sequence[int]) -> np.ndarray:

@@ -7,7 +7,7 @@ read at any of them, and may stop the training.
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,7 +50,14 @@ class Spending:
 
     def first(self, count: int) -> "Spending":
         """The first few of them."""
-        return Spending(self.seeds[:count], self.spent[:count], self.planned)
+        return self.at(range(count))
+
+    def at(self, looks: Iterable[int]) -> "Spending":
+        """Some of them, of which each has spent no more than it would have."""
+        kept = list(looks)
+        return Spending(
+            tuple(self.seeds[look] for look in kept), tuple(self.spent[look] for look in kept), self.planned
+        )
 
     def merged(self, reachable: Callable[[int], float], level: float) -> "Spending":
         """Without the looks whose part of `level` is below the smallest p at their seeds: the next one gets it.

@@ -306,8 +306,13 @@ def _paired(one: Sample, two: Sample) -> tuple[Sample, Sample]:
 
 
 def _course(one: Sample, two: Sample, plan: Plan, progress: Progress, place: int) -> Course:
+    """Of the looks that saw anything new of the two; the others leave their part of the error unspent."""
     sizes = progress.sizes(one, two, place)
-    return Course(one.values, two.values, sizes, progress.spending, plan.margin, plan.pairing, one.step)
+    new = [look for look, size in enumerate(sizes) if not look or size != sizes[look - 1]]
+    spending = progress.spending and progress.spending.at(new)
+    return Course(
+        one.values, two.values, tuple(sizes[look] for look in new), spending, plan.margin, plan.pairing, one.step
+    )
 
 
 def _reading(one: Sample, two: Sample, plan: Plan, progress: Progress, place: int) -> Reading:

@@ -13,7 +13,7 @@ from attnbench.report.figures import MOST_ROWS, Figure
 from attnbench.report.text import p_text, signed, spread
 
 HEADS = [
-    "attention", "data sets", "ahead", "on these data sets", "p", "for data sets like these", "p", "tau",
+    "data sets", "ahead", "on these data sets", "p", "for data sets like these", "p", "tau",
     "on a new data set", "P(A > B)",
 ]  # fmt: skip
 CAPTION = (
@@ -35,8 +35,9 @@ class Section:
     title: str
     sentences: list[str]
     """One per mechanism."""
+    heads: list[str]
     rows: list[list[str]]
-    """One per mechanism, in the columns of `HEADS`."""
+    """One per mechanism."""
     caption: str
     """What the columns are."""
     limits: list[str]
@@ -49,6 +50,7 @@ def sections(comparison: Comparison) -> list[Section]:
         Section(
             title=_title(found, len(comparison.across)),
             sentences=[_sentence(each, found.baseline) for each in found.overalls],
+            heads=["attention" if comparison.recorded else "arm", *HEADS],
             rows=[_row(each) for each in found.overalls],
             caption=_caption(found),
             limits=_limits(found),
@@ -74,7 +76,7 @@ def csv_rows(comparison: Comparison) -> Iterator[dict[str, object]]:
         yield {
             "measure": each.measure.name,
             "unit": each.measure.steps,
-            "attention": each.arm,
+            "attention" if comparison.recorded else "arm": each.arm,
             "data_sets": len(each.sets),
             "cells": sum(one.cells for one in each.sets),
             "ahead": each.helped,
@@ -111,6 +113,7 @@ def _limits(found: Across) -> list[str]:
     looks = any(cell.plan.looks is not None for cell in found.cells)
     said: dict[str, object] = {
         f"Cells of one data set are averaged; they are not different data sets: {', '.join(several)}": several,
+        "Each cell of scores counts as a data set of its own": not any(cell.recorded for cell in found.cells),
         "Cells of a single data set say nothing about data sets like it": 1 in counts,
         "Two data sets say next to nothing about data sets like them: their interval goes 12.7 standard errors to "
         "each side, where many data sets need 2": 2 in counts,

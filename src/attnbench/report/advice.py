@@ -95,7 +95,7 @@ def outline_lines(contest: Contest, outline: Outline, arms: int, out: Mapping[st
         f"{looks} seeds an arm, at most {_amount(contest, outline.confirmation)}"
     )
     total = outline.screening + outline.confirmation
-    lines.append(f"in all at most about {_amount(contest, total)} of {_amount(contest, contest.amount)}")
+    lines.append(f"in all at most about {_amount(contest, total)} of the {_amount(contest, contest.amount)}")
     return lines
 
 

@@ -10,7 +10,7 @@ from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.costs import CLOCKS, clock, costs
 from attnbench.analysis.stats import Estimate
-from attnbench.report.across import HEADS, across_figures, sections
+from attnbench.report.across import across_figures, sections
 from attnbench.report.best import best_sentence
 from attnbench.report.evidence import QUALITY, Quality, calibration_chance, decomposition
 from attnbench.report.figures import Figure
@@ -18,6 +18,8 @@ from attnbench.report.tables import WHY, caption, margins
 from attnbench.report.text import changed, columns, entries, interval, sentence, signed, spread
 
 HERE = Path(__file__).parent
+MOST_RUNS = 2_000
+"""Runs of a cell that the page lists at most; all are in the table beside it."""
 SAME = ("dataset", "attention", "backbone", "seed", "site", "stages", "every", "init")
 """Fields that titles and tables show already."""
 
@@ -42,7 +44,6 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
         quality_heads=["attention", *QUALITY.values()],
         cells=cells,
         across=sections(comparison),
-        across_heads=HEADS,
         across_figures=over,
     )
 
@@ -103,7 +104,8 @@ def _cell(cell: Cell, qualities: Sequence[Quality], figures: Sequence[Figure]) -
             "seed",
             f"{cell.measure.head} ({cell.measure.unit})",
         ],
-        "runs": [run for arm in cell.arms for run in _runs(arm)],
+        "runs": [run for arm in cell.arms for run in _runs(arm)][:MOST_RUNS],
+        "more_runs": max(0, sum(arm.score.n for arm in cell.arms) - MOST_RUNS),
     }
 
 

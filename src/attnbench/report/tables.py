@@ -9,7 +9,7 @@ from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.stats import Difference, Estimate
 from attnbench.analysis.verdicts import Contrast
-from attnbench.report.across import HEADS, Section, csv_rows, sections
+from attnbench.report.across import Section, csv_rows, sections
 from attnbench.report.best import best_sentence
 from attnbench.report.evidence import QUALITY, Quality, decomposition
 from attnbench.report.text import arm_row, changed, columns, kind, points, sentence, signed, spread
@@ -111,7 +111,8 @@ def _table(cell: Cell, heads: list[str]) -> list[str]:
 def _across(section: Section) -> list[str]:
     """What cells say together: sentences, the table, and what so few data sets cannot say."""
     lines = [f"## {plain(section.title)}", "", *(f"* {plain(text)}" for text in section.sentences), ""]
-    lines += [_line(HEADS), f"|:--|{'--:|' * (len(HEADS) - 1)}", *(_line(map(plain, row)) for row in section.rows)]
+    ruler = f"|:--|{'--:|' * (len(section.heads) - 1)}"
+    lines += [_line(section.heads), ruler, *(_line(map(plain, row)) for row in section.rows)]
     return [*lines, "", plain(section.caption), "", *(f"* {plain(text)}." for text in section.limits), ""]
 
 

@@ -96,8 +96,10 @@ class Contest(Study):
     @property
     def arms(self) -> list[str]:
         """The mechanisms among which is chosen, each in its first spelling in the file, without the baseline."""
-        first = {_spelled(text): text for text in reversed(self.grid["attention"])}
-        return [text for spelled, text in reversed(first.items()) if spelled != _spelled(self.baseline)]
+        first: dict[str, str] = {}
+        for text in self.grid["attention"]:
+            first.setdefault(_spelled(text), text)
+        return [text for spelled, text in first.items() if spelled != _spelled(self.baseline)]
 
     @property
     def baseline_text(self) -> str:
