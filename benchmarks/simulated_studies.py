@@ -122,7 +122,8 @@ def _template(arm: int, seed: int) -> Simulated:
         "attention": f"arm{arm:02}" if arm else "none",
     }
     form |= {"site": None, "stages": None, "seed": seed, "versions": {"attention": 1, "backbone": 1, "dataset": 1}}
-    return Simulated(id="simulated", spec={"seed": seed}, canonical=form, status="done", cards={"attention": {}})
+    spec = {"seed": seed, "epochs": 1, "train_fraction": 1, "train_limit": None, "test_limit": None}
+    return Simulated(id="simulated", spec=spec, canonical=form, status="done", cards={"attention": {}})
 
 
 def analysed(right: np.ndarray, margin: float = WIDE, pairing: Pairing = "independent", whole: bool = False) -> Cell:
