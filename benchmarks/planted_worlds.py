@@ -157,7 +157,7 @@ def table(repetitions: int, workers: int) -> tuple[str, list[str]]:
     looks = ", ".join(map(str, outline.looks))
     about = (
         f"{repetitions:,} choices a world ± Monte Carlo standard error. Screening: {rungs}; 3 confirmed, looks at "
-        f"{looks} seeds. Spread between seeds: 0.5 points. Gains are those of the arm that screening liked best, in points."
+        f"{looks} seeds. Spread between seeds: 0.5 points. Gains: of the arm that screening liked best, in points."
     )
     return f"{about}\n\n{text}\n", broken
 
