@@ -9,10 +9,15 @@ import pytest
 from made import Arm, Shown, shared
 from scipy import special, stats
 from sklearn import metrics
+from statsmodels.stats.meta_analysis import combine_effects
 
 MONTE_CARLO = 5 * math.sqrt(2 / 2_000) / 2
 """A variance from 2,000 bootstrap draws has a relative error of sqrt(2 / 2000); a half width, which goes with its root
 at most, of half that. Five of them are allowed."""
+
+
+FIRST = 0.8
+"""The part of the error that the first look of a study without planned looks spends."""
 
 
 # Statistics by numpy, scipy and scikit-learn
@@ -31,12 +36,12 @@ def t_test(one, two, pairing: str = "independent", **side):
     )
 
 
-def between(one, two, pairing: str = "independent") -> tuple[float, float, float]:
-    """Difference of means and its 95 % interval."""
+def between(one, two, pairing: str = "independent", part: float = FIRST) -> tuple[float, float, float]:
+    """Difference of means and its interval, which holds in 95 % over all looks."""
     gap = float(np.mean(one) - np.mean(two))
     if np.ptp(one) == np.ptp(two) == 0:
         return gap, gap, gap
-    half = stats.t.ppf(0.975, freedom(one, two, pairing)) * error(one, two, pairing)
+    half = stats.t.ppf(1 - 0.025 * part, freedom(one, two, pairing)) * error(one, two, pairing)
     return gap, float(gap - half), float(gap + half)
 
 
@@ -70,6 +75,8 @@ def same_p(one, two, margin: float, pairing: str) -> float:
 
 
 def holm(given: list[float]) -> list[float]:
+    """Over a family at its first look."""
+    given = [min(1.0, p / FIRST) for p in given]
     order = sorted(range(len(given)), key=given.__getitem__)
     stepped = np.maximum.accumulate([given[place] * (len(given) - rank) for rank, place in enumerate(order)])
     return [min(1.0, float(stepped[order.index(place)])) for place in range(len(given))]
@@ -116,6 +123,48 @@ def superiority(strata) -> tuple[float, float, float]:
     real = roots[np.abs(roots.imag) < 1e-9].real
     low, high = ([root for root in real if 1e-9 < side * (root - found) <= 1] for side in (-1, 1))
     return found, max(low) if found > 0 else 0.0, min(high) if found < 1 else 1.0
+
+
+def over(pairs: list, pairing: str) -> tuple[tuple, tuple[float, float]]:
+    """On all data sets, for data sets like these (both with interval), and tau; the p values of the two.
+
+    Every regrouping within the data sets is counted, and variances are moderated as docs/statistics.md says.
+    """
+    gaps, errors, freedoms = np.array([_told(*pair, pairing) for pair in pairs]).T
+    k, total = len(pairs), float((errors**2).sum())
+    freedom = total**2 / float((errors**4 / freedoms).sum())
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(total) / k
+    welch = 2 * stats.t.sf(abs(gaps.sum()) / math.sqrt(total), freedom)
+    p = max(welch, _regrouped(pairs) if pairing == "independent" else _flipped(pairs))
+    share = 4 / (4 + freedoms)
+    theirs = combine_effects(
+        gaps, share * np.mean(errors**2) + (1 - share) * errors**2, method_re="iterated", atol=1e-7
+    )
+    error = max(theirs.sd_eff_w_re, theirs.sd_eff_w_re_hksj)
+    mean, wide = theirs.mean_effect_re, stats.t.ppf(0.975, k - 1) * error
+    statements = ((gaps.mean(), gaps.mean() - half, gaps.mean() + half), (mean, mean - wide, mean + wide))
+    return (*statements, math.sqrt(theirs.tau2)), (p, 2 * stats.t.sf(abs(mean) / error, k - 1))
+
+
+def _told(one, two, pairing: str) -> tuple[float, float, float]:
+    """A difference, its standard error and degrees of freedom."""
+    found = t_test(one, two, pairing)
+    return np.mean(one) - np.mean(two), (np.mean(one) - np.mean(two)) / found.statistic, found.df
+
+
+def _regrouped(pairs: list) -> float:
+    sums = np.zeros(1)
+    for one, two in pairs:
+        pooled = np.concatenate([one, two])
+        firsts = np.array([*itertools.combinations(range(len(pooled)), len(one))])
+        own = pooled[firsts].mean(1) - (pooled.sum() - pooled[firsts].sum(1)) / len(two)
+        sums = np.add.outer(sums, own).ravel()
+    return float(np.mean(np.abs(sums) >= abs(sum(np.mean(one) - np.mean(two) for one, two in pairs)) - 1e-9))
+
+
+def _flipped(pairs: list) -> float:
+    gaps = np.concatenate([(one - two) / len(one) for one, two in pairs])
+    return exact_p(gaps, np.zeros(len(gaps)), "paired")
 
 
 def recalls(labels, predicted) -> np.ndarray:

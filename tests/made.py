@@ -24,6 +24,7 @@ PLAN: dict[str, Any] = {
     "grid": {"dataset": ["digits", "fashionmnist"], "attention": ARMS},
     "where": [{"if": {"dataset": "fashionmnist"}, "set": {"val_fraction": 0.1}}],
     "seeds": 6,
+    "failures": "drop",
 }
 GAINS = {
     "digits": {"none": (85.0, 0.25), "se": (88.0, 0.5), "cbam": (85.3, 0.9), "constant": (82.0, 0.5),
@@ -69,7 +70,7 @@ def run(
     record = dataclasses.replace(
         _record(spec, rng, names or tuple(f"class {place}" for place in range(classes))),
         **({"status": "failed", "error": error} if error else {"status": "done"}),
-        test={} if error else {"accuracy": 100 * float(right.mean()), "loss": 0.5, "images": images},
+        **{spec.evaluate: {} if error else {"accuracy": 100 * float(right.mean()), "loss": 0.5, "images": images}},
     )
     folder = store / record.id
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,6 +84,12 @@ def gate(store: Path, record: RunRecord, name: str, change: float) -> None:
     """What `evaluate` leaves beside a run: its accuracy with other gates."""
     found = {"gate": name, "accuracy": record.accuracy + change, "loss": 0.7, "images": 600, "sites": 9, "numerics": {}}
     (store / record.id / f"gate-{name}.json").write_text(json.dumps(found))
+
+
+def fail(store: Path, record: RunRecord) -> None:
+    """Make a run one that failed."""
+    lost = dataclasses.replace(record, status="failed", error="loss is nan", test={})
+    (store / record.id / "record.json").write_text(lost.to_json())
 
 
 @dataclasses.dataclass
@@ -151,8 +158,9 @@ def read(store: Path) -> list[dict[str, Arm]]:
     """Cells in the order of the page, and in each the arms, the baseline first."""
     found: dict[tuple[str, str], list[Path]] = {}
     for file in store.glob("*/record.json"):
-        spec = json.loads(file.read_text())["spec"]
-        found.setdefault((spec["dataset"], spec["attention"]), []).append(file)
+        record = json.loads(file.read_text())
+        if record["status"] == "done":
+            found.setdefault((record["spec"]["dataset"], record["spec"]["attention"]), []).append(file)
     arms = {of: _arm(of[1], files) for of, files in found.items()}
     return [
         {name: arms[dataset, name] for name in ["none", *sorted({n for d, n in arms if d == dataset} - {"none"})]}

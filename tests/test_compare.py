@@ -222,13 +222,13 @@ OPEN: list[tuple[list[int], float, str, str]] = [
     ([90], 1, "independent", "; one seed cannot decide, 4 seeds an arm can.")
 ]
 OPEN += [([90], 1, "paired", "; one seed cannot decide, 6 seeds an arm can.")]
-OPEN += [([90] * 3, 1, "independent", "; about 1 more seed an arm decide with 80 % probability.")]
+OPEN += [([90] * 3, 1, "independent", "; about 2 more seeds an arm decide with 80 % probability.")]
 OPEN += [([80, 90, 99], 0.01, "paired", "; even 1,000 seeds an arm would not decide with 80 % probability.")]
 
 
 @pytest.mark.parametrize(("values", "margin", "pairing", "outlook"), OPEN)
 def test_an_undecided_sentence_ends_with_what_could_decide(values, margin, pairing, outlook):
-    gains = {"none": values, "se": [2 * value - 70 for value in values]}
+    gains = {"none": values, "se": [2 * value - 100 for value in values]}
     runs = [record(arm, seed, value, recipe="") for arm in gains for seed, value in enumerate(gains[arm])]
     (said,) = verdicts(compare(runs, plan=Plan(margin=margin, pairing=pairing)))
     assert " (recipe as given, 3 epochs): se against none is undecided (" in said

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from attnbench.analysis import stats, verdicts
+from attnbench.analysis import pooling, stats, verdicts
 
 LEVELS = [75.0, 80.0]
 
@@ -106,3 +106,33 @@ def test_verdicts_that_claim_too_much_are_found_out(benchmark, monkeypatch, caps
     monkeypatch.setattr(verdicts, "holm", lambda p_values: [0.2 * p for p in p_values])
     assert benchmark.main(["--quick", "--jobs", "1"]) == 1
     assert "does not hold: Errors(plan='paired', arms=3, rho=0.0): " in capsys.readouterr().out
+
+
+@pytest.fixture
+def several(benchmark: ModuleType) -> ModuleType:
+    """The script on several data sets; its page has a block of its own."""
+    benchmark.PAGE.write_text(
+        "Before.\n\n<!-- across -->\nold\n<!-- end -->\n\n<!-- coverage -->\nkept\n<!-- end -->\n"
+    )
+    return importlib.import_module("across_coverage")
+
+
+def test_several_data_sets_have_tables_of_their_own(benchmark, several, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "QUICK", 12)
+    settings = [several.Like(3, 5, "different", "moderate"), several.Claims(4, (3, 3), 1.0, 1, 0.0)]
+    assert benchmark.main(["--quick", "--jobs", "1", "--write"], settings, "across") == 0, capsys.readouterr().out
+    page = benchmark.PAGE.read_text()
+    assert page.startswith("Before.\n\n<!-- across -->\n12 studies a setting, `--quick`")
+    assert page.endswith("<!-- end -->\n\n<!-- coverage -->\nkept\n<!-- end -->\n")
+    assert [page.count(f"**{kind}**") for kind in ("Like", "Claims")] == [1, 1]
+
+
+def test_an_interval_that_takes_data_sets_for_known_is_found_out(benchmark, several, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "QUICK", 40)
+    settings = [several.Like(4, 5, "different", "large")]
+    assert benchmark.main(["--quick", "--jobs", "1"], settings, "across") == 0
+    monkeypatch.setattr(pooling, "_between", lambda effects, variances: (0.0, 0.0, 0.0))
+    assert benchmark.main(["--quick", "--jobs", "1"], settings, "across") == 1
+    assert "does not hold: Like(sets=4, seeds=5, spreads='different', tau='large', skewed=False): mean " in (
+        capsys.readouterr().out
+    )

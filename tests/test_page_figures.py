@@ -82,13 +82,15 @@ def test_the_figures_of_curves_hold_mean_least_and_most_of_each_epoch(shown, cur
 def test_lines_beside_the_rows_are_zero_the_margin_and_the_diagonal(shown):
     lines = {"zero": [{"at": 0.0}], "marks": [{"at": -shown.margin}, {"at": shown.margin}]}
     lines["ends"] = [{"confidence": at, "accuracy": at} for at in (0, 100)]
-    assert len(shown.specs) == 2 * 9
+    assert len(shown.specs) == 2 * 9 + 2
     for name, spec in shown.specs.items():
         found = {
             what: rows for what, rows in spec["datasets"].items() if rows and what not in ("rows", "means", "front")
         }
         wanted = {"differences": ["zero", "marks"], "classes": ["zero"], "controls": ["zero"], "calibration": ["ends"]}
-        assert found == {what: lines[what] for what in wanted.get(name[3:].partition("-")[0], [])}
+        wanted |= {"statements": ["zero"], "each": ["zero"]}
+        kind = name.removeprefix("across-1-") if name.startswith("across") else name[3:].partition("-")[0]
+        assert found == {what: lines[what] for what in wanted.get(kind, [])}
 
 
 def test_a_figure_in_words_says_its_numbers(shown):

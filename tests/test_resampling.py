@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as oracle
 
-from attnbench.analysis import resampling
-from attnbench.analysis.resampling import BOOTSTRAPS, EXACT_UP_TO, RESAMPLES, crossed_draws, permutation_p, sign_flip_p
+from attnbench.analysis.resampling import EXACT_UP_TO, RESAMPLES, bootstrap_variance, permutation_p, sign_flip_p
 
 sizes = st.sampled_from([50, 360, 5400])
 """Images of a test set: an accuracy is a share of it, so that equal accuracies are common."""
@@ -181,13 +180,6 @@ def test_one_value_has_no_p():
 RIGHT = np.array([[100, 0, 100, 30], [0, 0, 100, 90], [100, 100, 20, 0]], float)
 
 
-def pigeonhole_variance(right: np.ndarray) -> float:
-    """Of the mean, seeds and images both drawn again (Owen 2007): of seeds, of images and of what is left."""
-    seeds, images = right.mean(1, keepdims=True), right.mean(0, keepdims=True)
-    left = right - seeds - images + right.mean()
-    return float(seeds.var() / len(right) + images.var() / right.shape[1] + left.var() / right.size)
-
-
 def every_draw(right: np.ndarray) -> np.ndarray:
     """The mean of each draw there is, one after the other."""
     rows, columns = (list(itertools.product(range(n), repeat=n)) for n in right.shape)
@@ -195,64 +187,77 @@ def every_draw(right: np.ndarray) -> np.ndarray:
     return np.array(means)
 
 
-def test_every_draw_there_is_varies_as_the_formula_says():
+OTHER = np.array([[100, 20, 0, 100], [70, 0, 100, 0]], float)
+"""Of two more seeds, on the same four images."""
+
+
+def test_every_draw_there_is_varies_as_the_closed_form_says():
     means = every_draw(RIGHT)
     assert means.mean() == pytest.approx(RIGHT.mean())
-    assert means.var() == pytest.approx(pigeonhole_variance(RIGHT))
+    assert means.var() == pytest.approx(bootstrap_variance(RIGHT))
 
 
-def test_the_draws_are_distributed_as_every_draw_there_is():
-    """2,000 draws: the mean within four standard errors, the variance too, and the distance of the distributions."""
-    found, means = crossed_draws(RIGHT, stream=2), every_draw(RIGHT)
-    assert found.shape == (BOOTSTRAPS,)
-    assert abs(found.mean() - means.mean()) < 4 * means.std() / math.sqrt(BOOTSTRAPS)
-    fourth = ((means - means.mean()) ** 4).mean()
-    assert abs(found.var() - means.var()) < 4 * math.sqrt((fourth - means.var() ** 2) / BOOTSTRAPS)
-    levels = np.unique(means.round(6)) + 1e-3
-    apart = [abs((found <= level).mean() - (means <= level).mean()) for level in levels]
-    assert max(apart) < 2.2 / math.sqrt(BOOTSTRAPS), "Kolmogorov's distance, whose chance is below 1 in 5,000"
+def test_every_draw_of_two_arms_with_the_same_images_varies_as_the_closed_form_says():
+    """Seeds are drawn apart, images together: each draw of images with each of the seeds of both."""
+    sizes = (len(RIGHT), len(OTHER), RIGHT.shape[1])
+    seeds, others, images = (list(itertools.product(range(n), repeat=n)) for n in sizes)
+    means = [
+        np.array([arm[:, drawn].mean(1)[list(rows)].mean() for rows in these])
+        for drawn in map(list, images)
+        for arm, these in ((RIGHT, seeds), (OTHER, others))
+    ]
+    gaps = np.concatenate([np.subtract.outer(*two).ravel() for two in zip(means[::2], means[1::2], strict=True)])
+    assert gaps.mean() == pytest.approx(RIGHT.mean() - OTHER.mean())
+    assert gaps.var() == pytest.approx(bootstrap_variance(RIGHT, OTHER)) == pytest.approx(byhand(RIGHT, OTHER))
 
 
-@pytest.mark.parametrize("stream", [0, 1, 7])
-def test_draws_of_a_real_size_vary_as_the_formula_says(stream):
-    rng = np.random.default_rng(stream)
-    chance = 0.75 + 0.1 * rng.standard_normal((6, 1)) + 0.2 * rng.standard_normal(300)
-    right = 100.0 * (rng.random((6, 300)) < chance)
-    found, variance = crossed_draws(right, stream), pigeonhole_variance(right)
-    assert abs(found.mean() - right.mean()) < 4 * math.sqrt(variance / BOOTSTRAPS)
-    assert found.var() == pytest.approx(variance, rel=4 * math.sqrt(2 / BOOTSTRAPS))
+def byhand(one: np.ndarray, two: np.ndarray) -> float:
+    """By the moments, as Owen (2007) has them: nothing is centred first."""
+
+    def own(x: np.ndarray) -> float:
+        (s, n), m = x.shape, x.mean()
+        seeds, images = (x.mean(1) ** 2).mean(), (x.mean(0) ** 2).mean()
+        inner = (1 - 1 / n) / s * seeds + (1 - 1 / s) / n * images + (x**2).mean() / (s * n)
+        return float((1 - 1 / s) * (1 - 1 / n) * m**2 + inner - m**2)
+
+    together = ((one.mean(0) * two.mean(0)).mean() - one.mean() * two.mean()) / one.shape[1]
+    return own(one) + own(two) - 2 * float(together)
+
+
+@pytest.mark.parametrize(("n", "m", "images"), [(2, 2, 1), (5, 3, 200), (10, 10, 57)])
+def test_the_closed_form_is_that_of_the_moments(n, m, images):
+    rng = np.random.default_rng(images)
+    one, two = (100.0 * (rng.random((seeds, images)) < 0.8) for seeds in (n, m))
+    assert bootstrap_variance(one, two) == pytest.approx(byhand(one, two), rel=1e-9)
+    assert bootstrap_variance(two, one) == pytest.approx(byhand(one, two), rel=1e-9)
+
+
+def test_drawn_bootstraps_of_a_real_size_vary_as_the_closed_form_says():
+    """2,000 draws of two arms: their variance has a relative standard error of sqrt(2 / 2,000)."""
+    rng = np.random.default_rng(0)
+    level = 0.75 + 0.2 * rng.standard_normal(300)
+    rights = [100.0 * (rng.random((n, 300)) < level + 0.1 * rng.standard_normal((n, 1))) for n in (6, 4)]
+    drawn = []
+    for _ in range(2_000):
+        images = rng.integers(0, 300, 300)
+        one, two = (
+            arm.mean() for arm in (right[rng.integers(0, len(right), len(right))][:, images] for right in rights)
+        )
+        drawn.append(one - two)
+    assert np.var(drawn) == pytest.approx(bootstrap_variance(*rights), rel=4 * math.sqrt(2 / 2_000))
 
 
 def test_chance_of_single_answers_counts_three_times():
     """With seeds, with images and with both: the side that errs is the safe one (Owen 2007, theorem 3)."""
     found = [
-        crossed_draws(np.random.default_rng(study).normal(0, 10, (30, 40)), study).var() / (100 / 1200)
-        for study in range(20)
+        bootstrap_variance(np.random.default_rng(study).normal(0, 10, (30, 40))) / (100 / 1200) for study in range(40)
     ]
     expected, error = 29 / 30 + 39 / 40 + 29 / 30 * 39 / 40, np.std(found) / math.sqrt(len(found))
-    assert np.mean(found) == pytest.approx(expected, abs=4 * math.hypot(error, math.sqrt(2 / BOOTSTRAPS)))
+    assert np.mean(found) == pytest.approx(expected, abs=4 * error)
 
 
-def test_equal_streams_draw_equal_seeds():
-    """What pairs share cancels; another stream draws others."""
-    shared = np.random.default_rng(0).normal(80, 5, (5, 1)) + np.zeros(200)
-    ahead = shared + 1.5
-    np.testing.assert_allclose(crossed_draws(ahead, 3) - crossed_draws(shared, 3), 1.5, atol=1e-4)
-    apart = crossed_draws(ahead, 3) - crossed_draws(shared, 4)
-    assert apart.var() == pytest.approx(2 * shared[:, 0].var() / 5, rel=0.2)
-
-
-@pytest.mark.parametrize("streams", [(0, 0), (0, 1), (5, 9)])
-def test_every_arm_meets_the_same_images(streams):
-    shared = np.zeros((4, 1)) + 100.0 * (np.random.default_rng(0).random(200) < 0.8)
-    more_seeds = np.vstack([shared, shared])
-    first, second = crossed_draws(shared, streams[0]), crossed_draws(more_seeds, streams[1])
-    np.testing.assert_allclose(first, second, atol=1e-4)
-    assert first.std() == pytest.approx(shared[0].std() / math.sqrt(200), rel=4 * math.sqrt(0.5 / BOOTSTRAPS))
-
-
-def test_draws_are_the_same_every_time():
-    found = crossed_draws(RIGHT, 1)
-    resampling._image_counts.cache_clear()
-    np.testing.assert_array_equal(found, crossed_draws(RIGHT, 1))
-    assert not np.array_equal(found, crossed_draws(RIGHT, 2))
+def test_what_pairs_share_cancels_and_what_images_share_cancels_always():
+    seeds, images = np.random.default_rng(0).normal(80, 5, (5, 1)), np.random.default_rng(1).normal(0, 9, 200)
+    shared = seeds + images
+    assert bootstrap_variance(shared + 1.5 - shared) == pytest.approx(0, abs=1e-20)
+    assert bootstrap_variance(shared, shared[:3] + 1.5) == pytest.approx(seeds.var() / 5 + seeds[:3].var() / 3)

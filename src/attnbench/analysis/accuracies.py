@@ -30,7 +30,7 @@ def accuracy_on_new_images(right: np.ndarray) -> Estimate | None:
     values, (n, images) = right.mean(1), right.shape
     if n < 2:
         return None
-    mean, error = float(values.mean()), _error(values, images)
+    mean, error = float(values.mean()), standard_error(values)
     return Estimate(mean, *_between(mean, *crossed_error(bootstrap_variance(right), error, n - 1, n), images), n)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from attnbench.analysis.cells import Cell
 from attnbench.analysis.measure import Measure
 from attnbench.analysis.pooling import RandomEffects, Ranks, added, around, on_these, random_effects, ranks
-from attnbench.analysis.resampling import Pairing, Stratum
+from attnbench.analysis.resampling import Stratum
 from attnbench.analysis.stats import ALPHA, Difference, Estimate, holm, superiority
-from attnbench.analysis.verdicts import Kind, Sample
+from attnbench.analysis.verdicts import Contrast, Kind
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Overall:
     """The mean difference for data sets like these; None where all cells are of one."""
     superiority: Estimate
     """P(a run of the arm beats a run of the baseline), stratified by cell."""
+    waiting: bool = False
+    """Whether some cell has no verdict on it yet: then there are estimates, and no p."""
     these_p: float = math.nan
     like_p: float = math.nan
     family: int = 1
@@ -109,9 +111,11 @@ class Across:
         found = [overall for key in keys if (overall := self._overall(key))]
         these = holm([each.these.p_value for each in found])
         like = holm([each.like.p_value if each.like else math.nan for each in found])
+        corrected = [
+            (math.nan, math.nan) if each.waiting else (p, q) for each, p, q in zip(found, these, like, strict=True)
+        ]
         return [
-            replace(each, these_p=p, like_p=other, family=len(found))
-            for each, p, other in zip(found, these, like, strict=True)
+            replace(each, family=len(found), these_p=p, like_p=q) for each, (p, q) in zip(found, corrected, strict=True)
         ]
 
     @cached_property
@@ -124,54 +128,40 @@ class Across:
 
     def _overall(self, key: Hashable) -> Overall | None:
         """A mechanism over the cells that compare it; None where they are fewer than two."""
-        samples = {name: _compared(cells, key) for name, cells in self.datasets.items()}
-        samples = {name: found for name, found in samples.items() if found}
-        every = [pair for found in samples.values() for pair in found]
+        contrasts = {name: found for name, cells in self.datasets.items() if (found := _compared(cells, key))}
+        every = [each for found in contrasts.values() for each in found]
         if len(every) < 2:
             return None
-        pairing = self.cells[0].plan.pairing
-        sets = tuple(_on_one(name, found, pairing) for name, found in samples.items())
-        weighted = [one for found in samples.values() for one in _weighted(found, 1 / len(samples))]
+        sets = tuple(_on_one(name, found) for name, found in contrasts.items())
+        weighted = [one for found in contrasts.values() for one in _weighted(found, 1 / len(contrasts))]
         spread = [(one.difference.mean, one.error, one.freedom) for one in sets]
         return Overall(
-            arm=every[0][0].name,
+            arm=every[0].arm,
             measure=self.measure,
             sets=sets,
-            these=on_these(weighted, pairing),
+            these=on_these(weighted, every[0].pairing),
             like=random_effects(*zip(*spread, strict=True)) if len(sets) > 1 else None,
-            superiority=superiority([(one.merits, two.merits) for one, two in every]),
+            superiority=superiority([(each.one.merits, each.two.merits) for each in every]),
+            waiting=any(each.verdict.waiting for each in every),
         )
 
 
-Pair = tuple[Sample, Sample]
-"""The runs of an arm and of the baseline in one cell."""
+def _compared(cells: Sequence[Cell], key: Hashable) -> list[Contrast]:
+    """A mechanism against the baseline in those of the cells that compare the two and have runs of both."""
+    found = (arm.contrast for cell in cells for arm in cell.arms if arm.key == key and arm.contrast)
+    return [each for each in found if len(each.one.seeds) and len(each.two.seeds)]
 
 
-def _compared(cells: Sequence[Cell], key: Hashable) -> list[Pair]:
-    """A mechanism and the baseline in those of the cells that compare them, at equal seeds where these are pairs."""
-    found = []
-    for cell in cells:
-        own = next((arm.sample for arm in cell.arms if arm.key == key and arm.contrast), None)
-        if own is None or cell.baseline is None:
-            continue
-        other = cell.baseline.sample
-        if cell.plan.pairing == "paired":
-            shared = [seed for seed in own.seeds if seed in other.seeds]
-            own, other = own.at(shared), other.at(shared)
-        if len(own.seeds):
-            found.append((own, other))
-    return found
-
-
-def _on_one(name: str, pairs: Sequence[Pair], pairing: Pairing) -> OnOne:
-    mean, error, freedom = added(_weighted(pairs), pairing)
+def _on_one(name: str, found: Sequence[Contrast]) -> OnOne:
+    mean, error, freedom = added(_weighted(found), found[0].pairing)
     low, high, _ = around(mean, error, freedom)
-    return OnOne(name, len(pairs), Estimate(mean, low, high, sum(len(one.seeds) for one, _ in pairs)), error, freedom)
+    runs = sum(len(each.one.seeds) for each in found)
+    return OnOne(name, len(found), Estimate(mean, low, high, runs), error, freedom)
 
 
-def _weighted(pairs: Sequence[Pair], whole: float = 1.0) -> list[Stratum]:
+def _weighted(found: Sequence[Contrast], whole: float = 1.0) -> list[Stratum]:
     """Cells of one data set, each with an equal share of its weight."""
-    return [(one.values, two.values, whole / len(pairs)) for one, two in pairs]
+    return [Stratum(each.one.values, each.two.values, whole / len(found), each.one.step) for each in found]
 
 
 def across(cells: Sequence[Cell]) -> list[Across]:

@@ -2,57 +2,108 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from attnbench.analysis.pairs import pooled
+from attnbench.analysis.anytime import any_time_p
+from attnbench.analysis.cells import Cell
+from attnbench.analysis.pairs import middle_unit
 from attnbench.analysis.resampling import Values
 from attnbench.analysis.stats import ALPHA, contrast
+from attnbench.analysis.verdicts import Sample
+
+FEWEST = 3
+"""Of fewer candidates the verdict says all that there is to say."""
 
 
-def among_best(arms: Sequence[np.ndarray]) -> list[bool]:
+@dataclass(frozen=True)
+class Best:
+    """The arms of a cell that cannot be told from the best of them; controls take no part, the plain network does."""
+
+    among: tuple[str, ...]
+    """Those, the largest mean first."""
+    candidates: tuple[str, ...]
+    rivals: int
+    """How many candidates there are beside the baseline."""
+    luck: float
+    """By how much the best of the rivals would be ahead on average if all arms were equal; nan where nothing tells."""
+
+
+def best_of(cell: Cell) -> Best | None:
+    """The set that holds the best candidate of a cell with 95 % confidence over all looks at it.
+
+    None where there are fewer than three candidates, or verdicts are not given yet.
+    """
+    arms = sorted((arm for arm in cell.arms if arm.candidate), key=lambda arm: -arm.sample.merits.mean())
+    if len(arms) < FEWEST or cell.waiting:
+        return None
+    samples = [arm.sample for arm in arms]
+    if cell.plan.looks == "any":
+        inside = among_best_any_time([sample.merits for sample in samples])
+    elif cell.plan.pairing == "paired":
+        inside = among_best_pairs(_by_seed(samples), ALPHA * cell.share)
+    else:
+        inside = among_best([sample.merits for sample in samples], samples[0].step, ALPHA * cell.share)
+    names = tuple(arm.name for arm in arms)
+    rivals = [arm.sample for arm in arms if arm is not cell.baseline]
+    spread = _spread(rivals, cell.baseline.sample if cell.baseline and cell.plan.pairing == "paired" else None)
+    luck = expected_maximum([spread / math.sqrt(len(sample.seeds)) for sample in rivals])
+    among = tuple(name for name, kept in zip(names, inside, strict=True) if kept)
+    return Best(among, names, len(rivals), luck)
+
+
+def among_best(arms: Sequence[np.ndarray], unit: float = 0.0, level: float = ALPHA) -> list[bool]:
     """Which independent arms cannot be told from the best: with 95 % confidence the truly best is among them.
 
     Multiple comparisons with the best (Gupta 1965, Hsu 1984): an arm is out where another is better by a one-sided
-    test at a level that holds for one arm against all its rivals. p is the larger of Dunnett's (1955), with the spread
-    that all arms have in common, and the same with Welch's error and degrees of freedom of the two arms: each alone
-    errs, where spreads differ and where seeds are few.
+    test at a level that holds for one arm against all its rivals (Dunnett 1955), with the error and degrees of freedom
+    of the two. No arm's spread counts for less than that of the arm in the middle, as in `pairs.simultaneous`.
 
     Args:
         arms: the values of each, larger is better. A single value neither is out nor puts out.
+        unit: the smallest step that a value can make.
     """
-    rivals, (variance, freedom) = len(arms) - 1, pooled(arms)
+    rivals, middle = len(arms) - 1, middle_unit(arms, unit)
 
     def beats(other: np.ndarray, arm: np.ndarray) -> bool:
-        gap, error, own_freedom = contrast(other, arm)
-        if math.isnan(error):
+        if len(other) < 2 or len(arm) < 2 or other.mean() <= arm.mean():
             return False
-        common = math.sqrt(variance * (1 / len(arm) + 1 / len(other)))
-        tests = (common, freedom), (error, own_freedom)
-        return all(_significant(gap, size, of, rivals) for size, of in tests)
+        gap, error, freedom = contrast(other, arm, unit=middle)
+        return _significant(gap, error, freedom, rivals, level)
 
     return _unbeaten(arms, beats)
 
 
-def among_best_pairs(rows: Sequence[np.ndarray]) -> list[bool]:
+def among_best_pairs(rows: Sequence[np.ndarray], level: float = ALPHA) -> list[bool]:
     """The same over pairs: Student's one-sided t of the differences at equal seeds, with Sidak's correction.
 
     Args:
         rows: the values of each arm, equal seeds at equal places, nan where a seed is missing.
     """
-    from scipy.stats import t
+    from scipy.special import stdtr
 
-    level = 1 - (1 - ALPHA) ** (1 / max(len(rows) - 1, 1))
+    level = 1 - (1 - level) ** (1 / max(len(rows) - 1, 1))
 
     def beats(other: np.ndarray, arm: np.ndarray) -> bool:
         both = ~np.isnan(other + arm)
         gap, error, freedom = contrast(other[both], arm[both], "paired")
         if math.isnan(error) or gap <= 0:
             return False
-        return error == 0 or bool(t.sf(gap / error, freedom) < level)
+        return error == 0 or bool(stdtr(freedom, -gap / error) < level)
 
     return _unbeaten(rows, beats)
+
+
+def among_best_any_time(arms: Sequence[np.ndarray]) -> list[bool]:
+    """The same where every run is a look: a bet on the signs of differences, in the order of the runs (Bonferroni)."""
+
+    def beats(other: np.ndarray, arm: np.ndarray) -> bool:
+        n = min(len(other), len(arm))
+        return n > 1 and any_time_p(other[:n] - arm[:n], 1)[-1] * (len(arms) - 1) < ALPHA
+
+    return _unbeaten(arms, beats)
 
 
 def dunnett_p(gap: float, error: float, freedom: float, rivals: int) -> float:
@@ -68,7 +119,7 @@ def dunnett_p(gap: float, error: float, freedom: float, rivals: int) -> float:
     if error == 0:
         return 0.0
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
-    below = ndtr(math.sqrt(2) * gap / error * _spreads(freedom)[:, None] + nodes) ** rivals
+    below = ndtr(math.sqrt(2) * gap / error * _sizes(freedom)[:, None] + nodes) ** rivals
     return float(1 - below.mean(0) @ weights / weights.sum())
 
 
@@ -93,16 +144,16 @@ def expected_maximum(errors: Values) -> float:
     return unit * float(quad(excess, 0, 10)[0])
 
 
-def _significant(gap: float, error: float, freedom: float, rivals: int) -> bool:
-    """Whether `dunnett_p` is below 0.05, computed only where its bounds, a single t's p and Sidak's, leave it open."""
+def _significant(gap: float, error: float, freedom: float, rivals: int, level: float) -> bool:
+    """Whether `dunnett_p` is below it, computed only where its bounds, a single t's p and Sidak's, leave it open."""
     from scipy.special import stdtr
 
     if gap <= 0 or error == 0:
         return gap > 0
     alone = float(stdtr(freedom, -gap / error))
-    if alone >= ALPHA or 1 - (1 - alone) ** rivals < ALPHA:
-        return alone < ALPHA
-    return dunnett_p(gap, error, freedom, rivals) < ALPHA
+    if alone >= level or 1 - (1 - alone) ** rivals < level:
+        return alone < level
+    return dunnett_p(gap, error, freedom, rivals) < level
 
 
 def _unbeaten(arms: Sequence[np.ndarray], beats: Callable[[np.ndarray, np.ndarray], bool]) -> list[bool]:
@@ -112,9 +163,34 @@ def _unbeaten(arms: Sequence[np.ndarray], beats: Callable[[np.ndarray, np.ndarra
 
 
 @lru_cache(maxsize=4096)
-def _spreads(freedom: float) -> np.ndarray:
+def _sizes(freedom: float) -> np.ndarray:
     """Measured over true standard deviation at 400 equally likely places."""
     from scipy.stats import chi2
 
     found: np.ndarray = np.sqrt(chi2.ppf((np.arange(400) + 0.5) / 400, freedom) / freedom)
     return found
+
+
+def _by_seed(samples: Sequence[Sample]) -> list[np.ndarray]:
+    """Their merits, equal seeds at equal places, nan where a seed is missing."""
+    seeds = sorted({seed for sample in samples for seed in sample.seeds})
+    known = [dict(zip(sample.seeds, sample.merits, strict=True)) for sample in samples]
+    return [np.array([values.get(seed, math.nan) for seed in seeds]) for values in known]
+
+
+def _spread(samples: Sequence[Sample], baseline: Sample | None) -> float:
+    """Standard deviation between seeds of the arm in the middle, whose median of variances is freed of its bias.
+
+    Of pairs it is what equal seeds do not share: half the variance of their differences to the baseline.
+    """
+    from scipy.stats import chi2
+
+    found = []
+    for sample in samples:
+        values, parts = sample.values, 1
+        if baseline is not None:
+            mine, theirs = _by_seed([sample, baseline])
+            values, parts = (mine - theirs)[~np.isnan(mine + theirs)], 2
+        if (freedom := len(values) - 1) > 0:
+            found.append(float(values.var(ddof=1)) / parts * freedom / float(chi2.median(freedom)))
+    return math.sqrt(float(np.median(found))) if found else math.nan

@@ -8,10 +8,11 @@ from typing import Any
 from attnbench.analysis.accuracies import accuracy, accuracy_on_new_images
 from attnbench.analysis.looks import History, Stand, follow, unripe
 from attnbench.analysis.measure import Measure
-from attnbench.analysis.stats import Difference, Estimate, estimate
-from attnbench.analysis.verdicts import Contrast, Plan, Sample, Waiting, contrasts
+from attnbench.analysis.pairs import picked
+from attnbench.analysis.stats import ALPHA, Difference, Estimate, estimate, holm
+from attnbench.analysis.verdicts import Contrast, Plan, Sample, Waiting
 from attnbench.errors import BadReference, StoreProblem
-from attnbench.spec.arm import ArmKey, K, Key, meant
+from attnbench.spec.arm import ArmKey, K, Key, meant, mechanism
 from attnbench.store.runs import RunRecord
 
 NOTHING: History[Any] = History()
@@ -37,9 +38,14 @@ class Arm:
     """Results beyond the look that decided it."""
 
     @property
-    def results(self) -> int:
-        """How many results its verdict is about, with those that are left out because they failed."""
-        return len({*self.sample.seeds, *self.failed})
+    def recorded(self) -> bool:
+        """Whether its runs were trained here, so that more than scores may be known of them."""
+        return isinstance(self.key, ArmKey)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Those of the results that its verdict is about, with those that are left out because they failed."""
+        return tuple(sorted({*self.sample.seeds, *self.failed}))
 
     @property
     def runs(self) -> list[tuple[int, float, RunRecord | None]]:
@@ -67,6 +73,11 @@ class Arm:
         """Whether it is `none` or a control rather than an attention mechanism."""
         return any(record.cards["attention"].get("control") for record in self.records[:1])
 
+    @property
+    def candidate(self) -> bool:
+        """Whether anybody would use it: a control is no mechanism for that, the plain network may well be."""
+        return not self.control or mechanism(self.key) == "none"
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -92,12 +103,20 @@ class Cell:
     @property
     def dataset(self) -> str:
         """Whose images its runs saw; a cell of scores is taken for a data set of its own."""
-        return str(self.arms[0].records[0].canonical["dataset"]) if self.recorded else self.name
+        records = (record for arm in self.arms for record in arm.records)
+        return next((str(record.canonical["dataset"]) for record in records), self.name)
 
     @property
     def recorded(self) -> bool:
-        """Whether more than scores is known of its runs: their records."""
+        """Whether its runs were trained here, so that more than scores is known of them: their records."""
         return any(arm.records for arm in self.arms)
+
+    @property
+    def share(self) -> float:
+        """The part of the error that the last look at it may spend; 1 where every run is a look."""
+        found = [arm.contrast.verdict.spending for arm in self.arms if arm.contrast]
+        longest = max((spending for spending in found if spending), key=lambda each: len(each.seeds), default=None)
+        return float(longest.parts[-1]) if longest else 1.0
 
     def arm(self, asked: str) -> Arm:
         """The arm of that label, or of that mechanism under any spelling.
@@ -120,12 +139,12 @@ class Cell:
         return next((one for one, key in known if key.beside(key.attention) == wanted), None)
 
     def between(self, arm: Arm, other: Arm) -> Contrast:
-        """Any two arms; two of which neither is the baseline are a family of their own."""
+        """Any two arms; two of which neither is the baseline are taken for any of all pairs."""
         if arm.contrast is not None and other is self.baseline:
             return arm.contrast
         if other.contrast is not None and arm is self.baseline:
             return other.contrast.mirrored()
-        (found,) = contrasts([arm.sample], other.sample, self.plan)
+        found = picked(arm.sample, other.sample, [each.sample for each in self.arms], self.plan, self.share)
         early = self.waiting and any(one.contrast and one.contrast.verdict.waiting for one in (arm, other))
         return unripe(found, self.waiting) if self.waiting and early else found
 
@@ -217,11 +236,15 @@ def _unused(cell: Cell) -> list[str]:
 
 
 def _against_pairs(cell: Cell) -> list[str]:
-    """Where equal seeds go credibly against each other, the independent test makes more errors than it says."""
+    """Where equal seeds go credibly against each other, the independent test makes more errors than it says.
+
+    Credibly: by Holm's method over the arms, for among many some correlation is far below 0 by chance.
+    """
+    found = [arm.contrast for arm in cell.arms if arm.contrast and arm.contrast.pairing == "independent"]
+    adjusted = holm([each.correlation.p_value for each in found])
     return [
-        f"{cell.name}: the {cell.measure.plural} of {arm.name} and {arm.contrast.other} are negatively correlated over "
-        f"seeds (r {arm.contrast.correlation.r:+.2f}), and the test of independent arms makes more than 5 % of errors "
-        "then"
-        for arm in cell.arms
-        if arm.contrast and arm.contrast.pairing == "independent" and arm.contrast.correlation.high < 0
+        f"{cell.name}: the {cell.measure.plural} of {each.arm} and {each.other} are negatively correlated over "
+        f"seeds (r {each.correlation.r:+.2f}), and the test of independent arms makes more than 5 % of errors then"
+        for each, p in zip(found, adjusted, strict=True)
+        if each.correlation.r < 0 and p < ALPHA
     ]

@@ -8,7 +8,6 @@ import numpy as np
 
 from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.stats import Estimate, gap
-from attnbench.spec.arm import mechanism
 from attnbench.store.runs import RunRecord
 
 CLOCKS = {
@@ -79,17 +78,12 @@ def _ratio(one: np.ndarray, two: np.ndarray) -> Estimate:
 
 def _on_front(place: int, arms: Sequence[Arm], logs: Sequence[np.ndarray]) -> bool | None:
     arm = arms[place]
-    if _is_control(arm):
+    if not arm.candidate:
         return None
     for other, taken in zip(arms, logs, strict=True):
-        if other is arm or _is_control(other):
+        if other is arm or not other.candidate:
             continue
         better, cheaper = gap(other.values, arm.values), gap(taken, logs[place])
         if better.low >= 0 and cheaper.high < 0:
             return False
     return True
-
-
-def _is_control(arm: Arm) -> bool:
-    """A control is no mechanism that anybody would use; the plain network is what may well be used."""
-    return arm.control and mechanism(arm.key) != "none"

@@ -62,7 +62,8 @@ class Agenda(Generic[K]):
 
     def cut(self, sample: Sample, arm: K, count: int) -> Sample:
         """The results of an arm at the first looks, in the order in which they came."""
-        seeds = [seed for seed in self._order(arm, count) if seed in sample.seeds]
+        done = set(sample.seeds)
+        seeds = [seed for seed in self._order(arm, count) if seed in done]
         return sample if tuple(seeds) == sample.seeds else sample.at(seeds)
 
     def _order(self, arm: K, count: int) -> dict[int, None]:
@@ -122,7 +123,7 @@ def follow(samples: Mapping[K, Sample], baseline: K, plan: Plan, agenda: Agenda[
         here = [arm for arm in left if arm in look.seeds]
         if not here:
             continue
-        if short := look.lacking([*here, baseline], samples):
+        if short := look.lacking([baseline, *here], samples):
             waiting = Waiting(look.size or len(look.seeds[short[0]]), short[1], _name(short[0], samples))
             return _stand(samples, baseline, plan, agenda, stand, left, waiting)
         settled = [contrast for arm, (_, contrast) in stand.items() if arm not in left]
@@ -169,13 +170,12 @@ def _stand(
 
 
 def _without_repeats(looks: Sequence[Look[K]]) -> list[Look[K]]:
-    """Looks at the same results are one."""
-    kept = [look for look, later in itertools.pairwise(looks) if _sets(look) != _sets(later)]
-    return [*kept, looks[-1]]
+    """A look is none of its own whose results the next one has too, without any more of the same arms."""
+    return [*(look for look, later in itertools.pairwise(looks) if not _sets(look) <= _sets(later)), looks[-1]]
 
 
-def _sets(look: Look[K]) -> dict[K, frozenset[int]]:
-    return {arm: frozenset(seeds) for arm, seeds in look.seeds.items()}
+def _sets(look: Look[K]) -> set[tuple[K, frozenset[int]]]:
+    return {(arm, frozenset(seeds)) for arm, seeds in look.seeds.items()}
 
 
 def _name(arm: K, samples: Mapping[K, Sample]) -> str:

@@ -15,6 +15,7 @@ MOST_SEEDS = 1_000
 """Beyond this many seeds an arm nobody is asked for more."""
 
 
+@lru_cache(maxsize=4096)
 def smallest_p(n: int, m: int, pairing: Pairing = "independent") -> float:
     """The smallest two-sided p that N and M seeds can reach; 1 below two seeds an arm.
 
@@ -116,22 +117,33 @@ def further_seeds(
     if not math.isfinite(spread) or freedom < 1:
         return None
 
-    def decides(seeds: int) -> bool:
-        differs, same = levels(seeds) if levels else (ALPHA / family, ALPHA / family)
+    errors = spread * _quantiles_of_truth(freedom)
+
+    def same(seeds: int) -> bool:
+        """Whether equivalence is found; it costs less to know than whether a difference is."""
+        differs, alike = levels(seeds) if levels else (ALPHA / family, ALPHA / family)
         if seeds < FEWEST or smallest_p(seeds, seeds, pairing) >= differs:
             return False
-        error = spread * _quantiles_of_truth(freedom) * _unit_error(seeds, seeds, pairing)
-        later = _freedom(seeds, seeds, pairing)
-        found = float(np.mean(_found(margin / np.maximum(error, 1e-12), later, differs)))
-        return min(found, float(np.mean(_equivalent(margin, error, later, same)))) >= POWER
+        error = errors * _unit_error(seeds, seeds, pairing)
+        return float(np.mean(_equivalent(margin, error, _freedom(seeds, seeds, pairing), alike))) >= POWER
+
+    def decides(seeds: int) -> bool:
+        differs, _ = levels(seeds) if levels else (ALPHA / family, ALPHA / family)
+        sizes = margin / np.maximum(errors * _unit_error(seeds, seeds, pairing), 1e-12)
+        return same(seeds) and float(np.mean(_found(sizes, _freedom(seeds, seeds, pairing), differs))) >= POWER
 
     if n >= MOST_SEEDS or not decides(MOST_SEEDS):
         return None
-    few, many = n, MOST_SEEDS
+    enough = _first(same, n, MOST_SEEDS)
+    return (enough if decides(enough) else _first(decides, enough, MOST_SEEDS)) - n
+
+
+def _first(holds: Callable[[int], bool], few: int, many: int) -> int:
+    """The first number above `few` for which something holds that holds for `many`, and for all above the first."""
     while many - few > 1:
         middle = (few + many) // 2
-        few, many = (few, middle) if decides(middle) else (middle, many)
-    return many - n
+        few, many = (few, middle) if holds(middle) else (middle, many)
+    return many
 
 
 def _quantiles_of_truth(freedom: float) -> np.ndarray:
@@ -144,11 +156,12 @@ def _quantiles_of_truth(freedom: float) -> np.ndarray:
 
 def _found(size: float | np.ndarray, freedom: float, level: float) -> np.ndarray:
     """Probability that |t| exceeds its bound where the true difference is `size` standard errors."""
-    from scipy.stats import nct, norm, t
+    from scipy.special import ndtr, stdtrit
+    from scipy.stats import nct
 
-    bound = float(t.ppf(1 - level / 2, freedom))
+    bound = float(stdtrit(freedom, 1 - level / 2))
     size = np.asarray(size, float)
-    far = norm.sf(bound - size)  # where scipy's noncentral t has no number any more
+    far = ndtr(size - bound)  # where scipy's noncentral t has no number any more
     exact = nct.sf(bound, freedom, np.minimum(size, 30.0))
     found: np.ndarray = np.where(size < 30.0, np.nan_to_num(exact, nan=1.0), far)
     return found

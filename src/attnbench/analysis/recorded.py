@@ -52,15 +52,18 @@ def label_of(record: RunRecord) -> str:
 
 
 def seen_now(cells: Sequence[Cell]) -> Seen:
-    """What somebody sees who reads the verdicts of these cells, without the arms that still wait for one."""
+    """What somebody sees who reads the verdicts of these cells.
+
+    Arms that wait for one are left out, and so are those of which a verdict of an earlier look stands.
+    """
     found: dict[str, dict[str, tuple[int, ...]]] = {}
     for cell in cells:
-        arms = [arm for arm in cell.arms if arm.contrast and not arm.contrast.verdict.waiting]
-        if arms and cell.baseline and cell.baseline.records:
-            key = _key(cell.baseline.records[0], cell.plan)
-            found[key] = {
-                text_of(arm.key): tuple(sorted({*arm.sample.seeds, *arm.failed})) for arm in (cell.baseline, *arms)
-            }
+        told = [arm for arm in cell.arms if arm.contrast and not arm.contrast.verdict.waiting and not arm.unused]
+        if told and cell.baseline and cell.baseline.records:
+            beside = {seed for arm in told for seed in arm.seeds} if cell.waiting else set(cell.baseline.seeds)
+            seeds = {text_of(arm.key): arm.seeds for arm in told}
+            base = {text_of(cell.baseline.key): tuple(seed for seed in cell.baseline.seeds if seed in beside)}
+            found[_key(cell.baseline.records[0], cell.plan)] = base | seeds
     return found
 
 

@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,10 @@ EXACT_UP_TO = 10
 FLIPS_UP_TO = 16
 """Most pairs whose sign flips are all counted."""
 RESAMPLES = 99_999
+LARGE = 100
+"""From so many values an arm the law over regroupings is its limit, the normal law, as far as drawing could tell."""
+MOST_DRAWN = 40_000_000
+"""Regroupings times values that are drawn at most; where the arms have more values, fewer regroupings."""
 TIE = 1e-9
 """Sizes nearer than this, relatively, are equal but for rounding."""
 FLAT = 1e-7
@@ -20,18 +24,32 @@ FLAT = 1e-7
 
 Pairing = Literal["independent", "paired"]
 Values = Sequence[float] | np.ndarray
-Stratum = tuple[Values, Values, float]
-"""Values of an arm and of the baseline in one cell of several, and the weight of their difference in the sum."""
+
+
+class Stratum(NamedTuple):
+    """One cell of several, whose differences are added up."""
+
+    values: np.ndarray
+    baseline: np.ndarray
+    weight: float = 1.0
+    """Of its difference in the sum."""
+    unit: float = 0.0
+    """The smallest step that a value can make."""
 
 
 def permutation_p(values: Values, baseline: Values) -> float:
     """Two-sided p of the studentised two-sample permutation test (Janssen 1997); nan below two values an arm.
 
     All regroupings are counted where they are no more than those of 10 + 10 values; else 99,999 are drawn with a
-    fixed seed. Regroupings that tie with the observed one count, whatever rounding makes of them.
+    fixed seed. Regroupings that tie with the observed one count, whatever rounding makes of them. From 100 values an
+    arm the statistic is held against the normal law, to which its law over regroupings has come near by then.
     """
     if min(len(values), len(baseline)) < 2:
         return math.nan
+    if min(len(values), len(baseline)) >= LARGE:
+        one, two = np.asarray(values, float), np.asarray(baseline, float)
+        gap, error = abs(one.mean() - two.mean()), math.sqrt(one.var(ddof=1) / len(one) + two.var(ddof=1) / len(two))
+        return _limit_p(gap / error if error > FLAT * gap else gap and math.inf)
     return share_as_far(regrouped_t(values, baseline, [(len(values), len(baseline))])[:, 0])
 
 
@@ -42,7 +60,17 @@ def sign_flip_p(differences: Values) -> float:
     """
     if len(differences) < 2:
         return math.nan
+    if len(differences) >= LARGE:
+        gaps = np.asarray(differences, float)
+        return _limit_p(abs(gaps.sum()) / math.sqrt(float((gaps**2).sum()) or 1.0))
     return share_as_far(flipped_t(differences, [len(differences)])[:, 0])
+
+
+def _limit_p(size: float) -> float:
+    """Two-sided p of the normal law."""
+    from scipy.special import ndtr
+
+    return float(2 * ndtr(-size))
 
 
 def share_as_far(sizes: np.ndarray) -> float:
@@ -69,10 +97,17 @@ def regrouped_t(values: Values, baseline: Values, looks: Sequence[tuple[int, int
     for (n, m), (more, others), masks in zip(looks, added, regroupings(added), strict=True):
         block = np.concatenate([one[n - more : n], two[m - others : m]])
         moments = np.stack([block, block**2])
-        taken = moments @ masks.T.astype(float)  # sums and sums of squares of the first group
+        taken = _taken(moments, masks)
         first, second = first + taken, second + (moments.sum(1)[:, None] - taken)
         sizes.append(_welch_size(first, n, second, m))
     return np.stack(sizes, 1)
+
+
+def _taken(moments: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Sums and sums of squares of the first group of each regrouping, 2 x R; some at a time, for the cache's sake."""
+    some = max(1, 50_000 // masks.shape[1])
+    parts = [moments @ masks[start : start + some].T.astype(float) for start in range(0, len(masks), some)]
+    return np.concatenate(parts, 1)
 
 
 def flipped_t(differences: Values, looks: Sequence[int]) -> np.ndarray:
@@ -99,30 +134,21 @@ def stratified_p(strata: Sequence[Stratum], pairing: Pairing = "independent") ->
     All combinations of regroupings are counted where they are no more than those of 10 + 10 values; else 99,999 are
     drawn with a fixed seed. Paired values change signs instead of groups.
     """
-    sides = [(np.asarray(one, float), np.asarray(two, float), weight) for one, two, weight in strata]
-    if not all(len(one) and len(two) for one, two, _ in sides):
+    if not all(len(each.values) and len(each.baseline) for each in strata):
         return math.nan
+    pooled = [np.concatenate([each.values, each.baseline]) for each in strata]
+    sizes = tuple((len(each.values), len(each.baseline)) for each in strata)
     if pairing == "paired":
-        return sign_flip_p(np.concatenate([weight * (one - two) / len(one) for one, two, weight in sides]))
-    sizes = [(len(one), len(two)) for one, two, _ in sides]
-    counted = math.prod(math.comb(n + m, n) for n, m in sizes) <= math.comb(2 * EXACT_UP_TO, EXACT_UP_TO)
-    rng, sums = np.random.default_rng(0), np.zeros(1 if counted else RESAMPLES)
-    for one, two, weight in sides:
-        own = weight * _regrouped_gaps(one, two)
-        sums = np.add.outer(sums, own).ravel() if counted else sums + rng.choice(own, RESAMPLES)
-    observed = abs(sum(weight * float(one.mean() - two.mean()) for one, two, weight in sides))
-    spans = sum(abs(weight) * float(np.ptp(np.concatenate([one, two]))) for one, two, weight in sides)
-    far = int((np.abs(sums) >= observed - TIE * spans).sum())
-    return far / len(sums) if counted else (far + 1) / (len(sums) + 1)
-
-
-def _regrouped_gaps(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """Differences of means of two groups regrouped: of all regroupings, or of as many as are drawn."""
-    n, m, pooled = len(one), len(two), np.concatenate([one, two])
-    pooled = (1 / n + 1 / m) * (pooled - pooled.mean())  # sums up to 0: the first group says it all
-    (masks,) = regroupings(((n, m),))
-    gaps: np.ndarray = masks @ pooled
-    return np.concatenate([gaps, -gaps]) if n == m else gaps
+        gaps = [
+            each.weight / n * (both[:n] - both[n:]) for each, both, (n, _) in zip(strata, pooled, sizes, strict=True)
+        ]
+        return sign_flip_p(np.concatenate(gaps))
+    scale = sum(abs(each.weight) * float(np.ptp(both)) for each, both in zip(strata, pooled, strict=True)) or 1.0
+    sums = np.zeros(1)
+    for each, both, (n, m), masks in zip(strata, pooled, sizes, regroupings(sizes), strict=True):
+        # about their mean all values sum up to 0, so that the first group says it all
+        sums = sums + masks @ (each.weight / scale * (1 / n + 1 / m) * (both - both.mean()))
+    return share_as_far(np.abs(sums))
 
 
 def bootstrap_variance(right: np.ndarray, other: np.ndarray | None = None) -> float:
@@ -167,7 +193,7 @@ def regroupings(blocks: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, ...]:
     if not counted(blocks):
         rng, found = np.random.default_rng(0), []
         for n, m in blocks:
-            order = rng.random((RESAMPLES + 1, n + m)).argsort(1)
+            order = rng.random((_drawn(sum(map(sum, blocks))), n + m)).argsort(1)
             order[0] = np.arange(n + m)
             found.append((order < n).astype(np.int8))
         return tuple(found)
@@ -175,6 +201,11 @@ def regroupings(blocks: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, ...]:
     each = [_choices(n, m, mirrored and not place) for place, (n, m) in enumerate(blocks)]
     places = np.indices([len(masks) for masks in each]).reshape(len(each), -1)
     return tuple(masks[place] for masks, place in zip(each, places, strict=True))
+
+
+def _drawn(values: int) -> int:
+    """How many regroupings of so many values are drawn, with that which was observed."""
+    return min(RESAMPLES, MOST_DRAWN // values) + 1
 
 
 def _choices(n: int, m: int, mirrored: bool) -> np.ndarray:
@@ -192,7 +223,7 @@ def _flips(n: int) -> np.ndarray:
     """Which of N signs are flipped, R x N, none in the first row; of mirror images one where all are counted."""
     if n <= FLIPS_UP_TO:
         return np.asarray((np.arange(2 ** (n - 1))[:, None] >> np.arange(n)) & 1, np.int8)
-    flips = np.random.default_rng(0).integers(0, 2, (RESAMPLES + 1, n), np.int8)
+    flips = np.random.default_rng(0).integers(0, 2, (_drawn(n), n), np.int8)
     flips[0] = 0
     return flips
 

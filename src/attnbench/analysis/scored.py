@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from attnbench.analysis.cells import Cell, cell_of, cell_warnings
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.measure import Measure
 from attnbench.analysis.resampling import Pairing
-from attnbench.analysis.verdicts import Plan, Sample
+from attnbench.analysis.verdicts import Failures, Plan, Sample
 from attnbench.catalogue.refs import nearest
 from attnbench.errors import BadScores
 from attnbench.store.scores import MOST_TOLD, Score, Table, read
@@ -21,8 +21,6 @@ BASELINES = ("none", "baseline")
 PERCENT = ("%", "percent", "pct")
 SHARE_MARGIN = 0.01
 """The margin where scores are shares of 1: the one percentage point that it is elsewhere."""
-
-Failures = Literal["worst", "drop"]
 
 
 @dataclass(frozen=True)
@@ -105,19 +103,23 @@ class _Group:
         self.guessed = unit is None
         self.measure = _measure(metric, unit, higher is not False, self.finite)
         margin = terms.margin if terms.margin is not None else self._margin()
-        self.plan = Plan(margin=margin, pairing=terms.pairing)
+        self.plan = Plan(margin=margin, pairing=terms.pairing, failures=terms.failures)
         if self.measure.unit != "%":  # a margin is seen to two digits
             self.measure = replace(self.measure, decimals=min(9, max(0, 2 - math.floor(math.log10(margin)))))
         worst = min(self.finite) if self.measure.higher_is_better else max(self.finite)
         self.instead = worst if terms.chance is None else terms.chance
 
     def cell(self, plan: Plan) -> Cell:
-        """Its arms by their names, with what failed runs score put in."""
+        """Its arms by their names; one of which every run failed is none as the baseline, or where failed runs drop."""
         arms: dict[str, list[Score]] = {}
         for row in sorted(self.rows, key=lambda row: row.seed):
-            if math.isfinite(row.value) or self.terms.failures == "worst":
-                arms.setdefault(row.arm, []).append(row)
-        samples = {arm: self._sample(arm, runs) for arm, runs in arms.items()}
+            arms.setdefault(row.arm, []).append(row)
+        samples = {
+            arm: self._sample(arm, runs)
+            for arm, runs in arms.items()
+            if any(math.isfinite(run.value) for run in runs)
+            or (self.terms.failures == "worst" and arm != plan.baseline)
+        }
         way = f"{'higher' if self.measure.higher_is_better else 'lower'} is better"
         unit = f" in {self.measure.unit}" if self.measure.unit else ""
         regime = "" if self.measure.higher_is_better else way
@@ -129,7 +131,8 @@ class _Group:
 
     def _sample(self, arm: str, runs: Sequence[Score]) -> Sample:
         values = [run.value if math.isfinite(run.value) else self.instead for run in runs]
-        return Sample(arm, tuple(run.seed for run in runs), np.array(values), measure=self.measure)
+        failed = frozenset(run.seed for run in runs if not math.isfinite(run.value))
+        return Sample(arm, tuple(run.seed for run in runs), np.array(values), measure=self.measure, failed=failed)
 
     def _one(self, what: str, found: Sequence[Any], asked: Any) -> Any:
         """What all rows say of something, or what was asked for where they say nothing."""

@@ -7,13 +7,13 @@ read at any of them, and may stop the training.
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from attnbench.analysis.resampling import TIE, Pairing, Values, flipped_t, regrouped_t, share_as_far
+from attnbench.analysis.resampling import TIE, Pairing, Values, flipped_t, permutation_p, regrouped_t, sign_flip_p
 
 Sides = Literal[1, 2]
 FIRST = 0.8
@@ -50,7 +50,14 @@ class Spending:
 
     def first(self, count: int) -> "Spending":
         """The first few of them."""
-        return Spending(self.seeds[:count], self.spent[:count], self.planned)
+        return self.at(range(count))
+
+    def at(self, looks: Iterable[int]) -> "Spending":
+        """Some of them, of which each has spent no more than it would have."""
+        kept = list(looks)
+        return Spending(
+            tuple(self.seeds[look] for look in kept), tuple(self.spent[look] for look in kept), self.planned
+        )
 
     def merged(self, reachable: Callable[[int], float], level: float) -> "Spending":
         """Without the looks whose part of `level` is below the smallest p at their seeds: the next one gets it.
@@ -80,13 +87,12 @@ def permutation_p_over(
         sizes: how many of each the looks have seen, growing.
         parts: what each look may spend, as a part of the whole.
     """
-    if pairing == "paired":
-        law = flipped_t(np.asarray(one, float) - np.asarray(two, float), [n for n, _ in sizes])
-    else:
-        law = regrouped_t(one, two, sizes)
     if len(sizes) == 1:  # the usual test, with a smaller share of the error
-        return min(1.0, share_as_far(law[:, 0]) / float(parts[0]))
-    return _smallest_level(law, parts)
+        alone = sign_flip_p(np.subtract(one, two)) if pairing == "paired" else permutation_p(one, two)
+        return min(1.0, alone / float(parts[0]))
+    if pairing == "paired":
+        return _smallest_level(flipped_t(np.subtract(one, two), [n for n, _ in sizes]), parts)
+    return _smallest_level(regrouped_t(one, two, sizes), parts)
 
 
 def _smallest_level(law: np.ndarray, parts: np.ndarray) -> float:

@@ -102,7 +102,8 @@ class Sample:
 
     def at(self, seeds: Sequence[int]) -> "Sample":
         """The runs of some of its seeds."""
-        rows = [self.seeds.index(seed) for seed in seeds]
+        places = {seed: place for place, seed in enumerate(self.seeds)}
+        rows = [places[seed] for seed in seeds]
         kept = None if self.predicted is None else self.predicted[rows]
         failed = self.failed.intersection(seeds)
         return replace(self, seeds=tuple(seeds), values=self.values[rows], predicted=kept, failed=failed)
@@ -150,7 +151,7 @@ class Progress:
     def once(cls, arms: "Sequence[Sample]", other: "Sample") -> "Progress":
         """One look at everything, which spends the whole error."""
         most = max(1, *(min(len(arm.seeds), len(other.seeds)) for arm in arms))
-        return cls(Spending.plan([most]), [[arm.seeds for arm in arms]], [other.seeds])
+        return cls(Spending.plan([most]), [[frozenset(arm.seeds) for arm in arms]], [frozenset(other.seeds)])
 
     def sizes(self, one: "Sample", two: "Sample", place: int) -> tuple[tuple[int, int], ...]:
         """How many runs of the arm at a place and of the other each look has seen."""
@@ -184,6 +185,8 @@ class Verdict:
     """Where undecided: about how many more seeds an arm decide; None where a thousand in all do not, or unknown."""
     waiting: Waiting | None = None
     """Where undecided because there is no verdict at these results: for what it waits."""
+    simultaneous: bool = False
+    """Whether the two may have been picked from all pairs of a cell: p and interval hold over all of them at once."""
 
     @property
     def within_margin(self) -> bool:
@@ -285,7 +288,7 @@ def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan, progress: Progr
             one,
             two,
             gap,
-            _verdict(one, two, gap, (p, same), reading, plan, progress.spending, family),
+            verdict_on(one, two, gap, (p, same), reading, plan, progress.spending, family),
             plan.pairing,
             equal_seeds,
         )
@@ -297,13 +300,19 @@ def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan, progress: Progr
 
 def _paired(one: Sample, two: Sample) -> tuple[Sample, Sample]:
     """Both arms at the seeds that both have."""
-    shared = [seed for seed in one.seeds if seed in two.seeds]
+    others = set(two.seeds)
+    shared = [seed for seed in one.seeds if seed in others]
     return one.at(shared), two.at(shared)
 
 
 def _course(one: Sample, two: Sample, plan: Plan, progress: Progress, place: int) -> Course:
+    """Of the looks that saw anything new of the two; the others leave their part of the error unspent."""
     sizes = progress.sizes(one, two, place)
-    return Course(one.values, two.values, sizes, progress.spending, plan.margin, plan.pairing, one.step)
+    new = [look for look, size in enumerate(sizes) if not look or size != sizes[look - 1]]
+    spending = progress.spending and progress.spending.at(new)
+    return Course(
+        one.values, two.values, tuple(sizes[look] for look in new), spending, plan.margin, plan.pairing, one.step
+    )
 
 
 def _reading(one: Sample, two: Sample, plan: Plan, progress: Progress, place: int) -> Reading:
@@ -323,7 +332,7 @@ def _both(reading: Reading) -> tuple[float, float]:
     return tuple(1.0 if math.isnan(p) else p for p in (reading.p_value, reading.equivalence_p))  # type: ignore[return-value]
 
 
-def _verdict(
+def verdict_on(
     one: Sample,
     two: Sample,
     gap: Difference,
@@ -333,6 +342,7 @@ def _verdict(
     spending: Spending | None,
     family: int,
 ) -> Verdict:
+    """The rule, with both p values corrected over the family, and what it would take where it decides nothing."""
     p, same = adjusted
     kind: Kind = "undecided"
     if p < ALPHA and not gap.low <= 0 <= gap.high:
@@ -360,6 +370,7 @@ def _further(one: Sample, two: Sample, plan: Plan, spending: Spending | None, fa
     return further_seeds(spread, freedom, seeds, plan.margin, family, plan.pairing, levels)
 
 
+@functools.lru_cache(maxsize=4096)
 def _levels_later(seen: tuple[int, ...], family: int, seeds: int) -> tuple[float, float]:
     """Levels of the tests of difference and of equivalence at a look that comes after those seen."""
     later = Spending.open([*(n for n in seen if n < seeds), seeds])

@@ -11,7 +11,7 @@ from attnbench.cli.catalogue import data, list_, show
 from attnbench.cli.choosing import choose
 from attnbench.cli.examining import check, profile, same
 from attnbench.cli.flags import run_flags
-from attnbench.cli.planning import power
+from attnbench.cli.planning import power, tune, variance
 from attnbench.cli.reading import compare, evaluate, predict, report, reproduce, sync, ui
 from attnbench.cli.scoring import verdict
 from attnbench.cli.training import run_verb, study
@@ -21,6 +21,8 @@ VERBS: dict[str, Callable[..., int]] = {
     "study": study,
     "choose": choose,
     "power": power,
+    "variance": variance,
+    "tune": tune,
     "report": report,
     "compare": compare,
     "verdict": verdict,

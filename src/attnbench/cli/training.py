@@ -68,20 +68,18 @@ def study(
     from attnbench.store.studies import StudyJournal
 
     plan = Study.load(file)
-    if until_decided:
-        check_looks(plan, str(file))
+    check_looks(plan, file, until_decided)
     runtime = dataclasses.replace(runtime, numerics=runtime.numerics or possible(plan.numerics, file))
     sweep = Sweep(plan.runs(), runtime, plan.recipe, plan.name)
     pending = sweep.pending()
     _announce(plan, sweep, pending)
     if dry_run:
-        _foretell(sweep, pending, jobs)
+        foretell(sweep, pending, jobs)
         return 0
     StudyJournal(Store(runtime.store), plan.slug).keep_plan(plan)
     if until_decided:
         return in_stages(plan, sweep, jobs, retries)
-    failures = execute(sweep, jobs, retries)
-    _tell(failures, sweep)
+    tell_failures(failures := execute(sweep, jobs, retries), sweep)
     done = len(sweep.specs) - len(sweep.pending())
     print(f"{plan.name}: {done} of {len(sweep.specs)} runs are done in {runtime.store}/")
     return 1 if failures else 0
@@ -96,7 +94,7 @@ def in_stages(plan: "Study", sweep: "Sweep", jobs: int, retries: int) -> int:
 
     journal, before = StudyJournal(sweep.store, plan.slug), frozenset["Place"]()
     for stage in until_decided(plan, sweep, jobs, retries):
-        _tell(stage.failures, sweep)
+        tell_failures(stage.failures, sweep)
         if not stage.reached:
             print(
                 f"{plan.name}: the look at {stage.seeds} seeds an arm is not reached; "
@@ -110,7 +108,7 @@ def in_stages(plan: "Study", sweep: "Sweep", jobs: int, retries: int) -> int:
     return 0
 
 
-def _tell(failures: Sequence["Failure"], sweep: "Sweep") -> None:
+def tell_failures(failures: Sequence["Failure"], sweep: "Sweep") -> None:
     """The runs that failed, each with its reason; the traceback of the user's own code once."""
     for trace in dict.fromkeys(failure.trace for failure in failures if failure.trace):
         print(trace, file=sys.stderr)
@@ -131,7 +129,7 @@ def _announce(plan: "Study", sweep: "Sweep", pending: list[RunSpec]) -> None:
         print("\n  ".join(design_lines(design)))
 
 
-def _foretell(sweep: "Sweep", pending: list[RunSpec], jobs: int) -> None:
+def foretell(sweep: "Sweep", pending: list[RunSpec], jobs: int) -> None:
     """The runs that are left, and about how long they take."""
     from attnbench.execution.sweep import estimate
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from attnbench.analysis.comparison import Comparison, Place, compare, needed
+from attnbench.analysis.looks import able
 from attnbench.errors import BadStudy
 from attnbench.execution.sweep import Failure, Sweep, execute
 from attnbench.spec.study import Study
@@ -41,7 +43,7 @@ def until_decided(study: Study, sweep: Sweep, jobs: int = 1, retries: int = 0) -
         new = [spec for spec in specs if (record := sweep.store.record(spec.id)) is None or record.done]
         failures = execute(replace(sweep, specs=new), jobs, retries)
         found = compare(study, sweep.store)
-        decided = frozenset(place for place in found.decided if found.places[place].results <= size)
+        decided = frozenset(place for place in found.decided if len(found.places[place].seeds) <= size)
         reached = all(sweep.store.record(spec.id) for spec in specs)
         last = not reached or size == sizes[-1] or not needed(study, decided)
         yield Stage(size, found, decided, reached, last, failures)
@@ -49,18 +51,19 @@ def until_decided(study: Study, sweep: Sweep, jobs: int = 1, retries: int = 0) -
             return
 
 
-def check_looks(study: Study, file: str) -> None:
-    """Refuse to train from look to look where there is none.
+def check_looks(study: Study, file: Path, asked: bool) -> None:
+    """Refuse to train from look to look where that is `asked` for and there is none.
 
     Raises:
         BadStudy: the study has no looks.
     """
-    if study.looks is None:
+    if asked and study.looks is None:
         raise BadStudy([f"{file}: --until-decided needs the key 'looks', such as looks: [5, 8, 12, 20], or any"])
 
 
 def look_sizes(study: Study) -> list[int]:
-    """At how many seeds an arm a study has its looks."""
+    """At how many seeds an arm a study has its looks: those at which the family of some cell can decide."""
     if study.looks == "any":
         return list(range(2, len(study.seed_list) + 1))
-    return list(study.looks or [len(study.seed_list)])
+    looks, families = study.looks or [len(study.seed_list)], {len(arms) - 1 for arms in study.cells().values()}
+    return sorted({size for family in families for size in able(looks, family, study.pairing).seeds})

@@ -13,7 +13,7 @@ from attnbench.report.figures import MOST_ROWS, Figure
 from attnbench.report.text import p_text, signed, spread
 
 HEADS = [
-    "attention", "data sets", "ahead", "on these data sets", "p", "for data sets like these", "p", "tau",
+    "data sets", "ahead", "on these data sets", "p", "for data sets like these", "p", "tau",
     "on a new data set", "P(A > B)",
 ]  # fmt: skip
 CAPTION = (
@@ -35,8 +35,9 @@ class Section:
     title: str
     sentences: list[str]
     """One per mechanism."""
+    heads: list[str]
     rows: list[list[str]]
-    """One per mechanism, in the columns of `HEADS`."""
+    """One per mechanism."""
     caption: str
     """What the columns are."""
     limits: list[str]
@@ -49,6 +50,7 @@ def sections(comparison: Comparison) -> list[Section]:
         Section(
             title=_title(found, len(comparison.across)),
             sentences=[_sentence(each, found.baseline) for each in found.overalls],
+            heads=["attention" if comparison.recorded else "arm", *HEADS],
             rows=[_row(each) for each in found.overalls],
             caption=_caption(found),
             limits=_limits(found),
@@ -74,7 +76,7 @@ def csv_rows(comparison: Comparison) -> Iterator[dict[str, object]]:
         yield {
             "measure": each.measure.name,
             "unit": each.measure.steps,
-            "attention": each.arm,
+            "attention" if comparison.recorded else "arm": each.arm,
             "data_sets": len(each.sets),
             "cells": sum(one.cells for one in each.sets),
             "ahead": each.helped,
@@ -107,14 +109,19 @@ def _limits(found: Across) -> list[str]:
     counts = {len(each.sets) for each in found.overalls}
     several = [f"{name} ({len(cells)} cells)" for name, cells in found.datasets.items() if len(cells) > 1]
     one_seed = any(math.isnan(one.error) for each in found.overalls for one in each.sets)
+    waiting = any(each.waiting for each in found.overalls)
+    looks = any(cell.plan.looks is not None for cell in found.cells)
     said: dict[str, object] = {
         f"Cells of one data set are averaged; they are not different data sets: {', '.join(several)}": several,
+        "Each cell of scores counts as a data set of its own": not any(cell.recorded for cell in found.cells),
         "Cells of a single data set say nothing about data sets like it": 1 in counts,
         "Two data sets say next to nothing about data sets like them: their interval goes 12.7 standard errors to "
         "each side, where many data sets need 2": 2 in counts,
         f"Below {FROM_PREDICTION} data sets there is no prediction for a new one": counts & {1, 2},
-        "With three data sets a prediction goes 12.7 standard deviations to each side": 3 in counts,
+        "With three data sets tau is hardly known, so that the prediction for a new one is very wide": 3 in counts,
         "Where an arm has one seed on a data set, the spread between seeds is part of tau": one_seed,
+        "There is no p before every cell has its verdict: looking early would spend the error": waiting,
+        "The p values over several data sets are those of a single look, but these runs were added look by look": looks,
         f"Below {FROM_RANKS} data sets mean ranks are not shown: chance orders them": len(found.datasets) < FROM_RANKS,
     }
     return [text for text, true in said.items() if true]
@@ -157,12 +164,14 @@ def _sentence(each: Overall, baseline: str) -> str:
     where = f"{sets} data set{'s' * (sets != 1)}" + (f" ({cells} cells)" if cells != sets else "")
     these = "these data sets" if sets > 1 else "this data set"
     parts = [
-        f"on {these}, where only seeds vary, {_kind(each.on_these, baseline)} "
+        f"on {these}, where only seeds vary, {_answer(each, each.these, each.on_these, baseline)} "
         f"({_found(each.these, each.these_p, each)})"
     ]
     if like:
-        found = _found(like, each.like_p, each)
-        parts.append(f"for data sets like these, where data sets vary too, {_kind(each.on_like, baseline)} ({found})")
+        parts.append(
+            f"for data sets like these, where data sets vary too, "
+            f"{_answer(each, like, each.on_like, baseline)} ({_found(like, each.like_p, each)})"
+        )
     if like and not math.isnan(like.new.low):
         low, high = (signed(end, each.measure.decimals) for end in (like.new.low, like.new.high))
         parts.append(f"on a new data set like these between {low} and {high} (95 % prediction interval)")
@@ -170,14 +179,22 @@ def _sentence(each: Overall, baseline: str) -> str:
     return f"{each.arm} over {where}: {'; '.join(parts)}. {share}"
 
 
-def _kind(kind: str, baseline: str) -> str:
-    return "undecided" if kind == "undecided" else f"{kind} than {baseline}"
+def _answer(each: Overall, found: Difference | RandomEffects, kind: str, baseline: str) -> str:
+    """Better, worse or undecided; and why undecided, where the interval alone would decide."""
+    if each.waiting:
+        return "no verdict yet"
+    if kind != "undecided":
+        return f"{kind} than {baseline}"
+    if math.isnan(found.low) or found.low <= 0 <= found.high:
+        return kind
+    return f"undecided: the interval alone excludes 0, the {'corrected ' if each.family > 1 else ''}p does not"
 
 
 def _found(found: Difference | RandomEffects, p: float, each: Overall) -> str:
     places, family = each.measure.decimals, f" by Holm's method among {each.family}" if each.family > 1 else ""
     size = f"{signed(found.mean, places)} {each.measure.steps}".rstrip()
-    return f"{size}, 95 % interval {_spread(found, places)}, p {p_text(p)}{family}"
+    told = f"{size}, 95 % interval {_spread(found, places)}"
+    return told if each.waiting else f"{told}, p {p_text(p)}{family}"
 
 
 def _statements(found: Across) -> list[Figure]:

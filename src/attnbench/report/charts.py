@@ -83,9 +83,10 @@ def lines(rows: Rows, order: list[str], title: str) -> Spec:
     return _styled(alt.layer(*([band] if len(order) <= MOST_BANDS else []), middle, dots), 230, rows=rows)
 
 
-def curves(rows: Rows, order: list[str], across: str, up: str, log: bool = False, marks: Sequence[float] = ()) -> Spec:
+def curves(rows: Rows, order: list[str], across: str, up: str, marks: Sequence[float] = ()) -> Spec:
     """`y` over `x` of each `curve`, titled `up` and `across`; dashed lines stand at the heights `marks`."""
-    x = alt.X("x:Q", title=across, scale=alt.Scale(type="log") if log else alt.Undefined)
+    axis = alt.Axis(tickMinStep=1, format="d") if isinstance(rows[0]["x"], int) else alt.Undefined
+    x = alt.X("x:Q", title=across, axis=axis)
     base = _ROWS.encode(x=x, y=alt.Y("y:Q", title=up, scale=alt.Scale(zero=False)), color=_colour("curve", order))
     dashed = alt.Chart(alt.NamedData("marks")).mark_rule(strokeDash=[4, 4], opacity=0.6)
     across_at = dashed.encode(y="at:Q", color=alt.value(INK))

@@ -21,6 +21,9 @@ from attnbench.report.text import signed, spread
 MOST_ROWS = 96
 """Where classes times mechanisms are more, only the classes with the largest differences are drawn."""
 
+MOST_POINTS = 2_000
+"""Runs of a cell that are drawn at most."""
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -76,11 +79,9 @@ def _differences(cell: Cell) -> list[Figure]:
 def _seeds(cell: Cell) -> list[Figure]:
     from attnbench.report.charts import strip
 
-    rows = [
-        {"arm": arm.name, "seed": seed, "value": value}
-        for arm in cell.arms
-        for seed, value in zip(arm.sample.seeds, arm.values, strict=True)
-    ]
+    room = max(1, MOST_POINTS // len(cell.arms))
+    few = f" Drawn are the first {room:,} of each arm." if any(arm.score.n > room for arm in cell.arms) else ""
+    rows = [{"arm": arm.name, "seed": seed, "value": value} for arm in cell.arms for seed, value, _ in arm.runs[:room]]
     means, form = [{"arm": arm.name, "mean": arm.score.mean} for arm in cell.arms], f".{cell.measure.decimals}f"
     words = [
         f"{arm.name} from {min(arm.values):{form}} to {max(arm.values):{form}}, mean {arm.score.mean:{form}}"
@@ -88,7 +89,7 @@ def _seeds(cell: Cell) -> list[Figure]:
     ]
     caption = (
         f"Seed varied within a row; {_runs(cell)}. A point is the {cell.measure.name} of one run, the line its row's "
-        f"mean.{' Estimand: this test set.' if cell.recorded else ''}"
+        f"mean.{' Estimand: this test set.' if cell.recorded else ''}{few}"
     )
     chart = strip(rows, means, _order(cell), cell.measure.axis)
     return [Figure("seeds", "Every run", caption, "; ".join(words), chart)]

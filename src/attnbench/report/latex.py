@@ -8,7 +8,7 @@ from attnbench.analysis.comparison import Comparison
 from attnbench.catalogue.refs import parse
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference
-from attnbench.report.across import HEADS, Section, sections
+from attnbench.report.across import Section, sections
 from attnbench.report.tables import caption, verdicts
 from attnbench.report.text import arm_row, columns
 
@@ -58,8 +58,8 @@ def _across(section: Section, name: str) -> list[str]:
         r"\begin{table*}",
         r"\centering\small",
         rf"\caption{{{tex(name)}. {tex(section.title)}. {tex(section.caption)}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(HEADS) - 1)}}}",
-        *[r"\toprule", " & ".join(map(tex, HEADS)) + r" \\", r"\midrule"],
+        rf"\begin{{tabular}}{{l{'r' * (len(section.heads) - 1)}}}",
+        *[r"\toprule", " & ".join(map(tex, section.heads)) + r" \\", r"\midrule"],
         *(" & ".join(row) + r" \\" for row in rows),
         *[r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""],
         *_items([*section.sentences, *(f"{limit}." for limit in section.limits)]),

@@ -10,13 +10,16 @@ from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.costs import CLOCKS, clock, costs
 from attnbench.analysis.stats import Estimate
-from attnbench.report.across import HEADS, across_figures, sections
+from attnbench.report.across import across_figures, sections
+from attnbench.report.best import best_sentence
 from attnbench.report.evidence import QUALITY, Quality, calibration_chance, decomposition
 from attnbench.report.figures import Figure
 from attnbench.report.tables import WHY, caption, margins
 from attnbench.report.text import changed, columns, entries, interval, sentence, signed, spread
 
 HERE = Path(__file__).parent
+MOST_RUNS = 2_000
+"""Runs of a cell that the page lists at most; all are in the table beside it."""
 SAME = ("dataset", "attention", "backbone", "seed", "site", "stages", "every", "init")
 """Fields that titles and tables show already."""
 
@@ -41,7 +44,6 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
         quality_heads=["attention", *QUALITY.values()],
         cells=cells,
         across=sections(comparison),
-        across_heads=HEADS,
         across_figures=over,
     )
 
@@ -77,6 +79,7 @@ def _cell(cell: Cell, qualities: Sequence[Quality], figures: Sequence[Figure]) -
         "verdicts": [
             (arm.contrast.verdict.kind, sentence(arm.contrast, cell)) for arm in cell.arms if arm.contrast is not None
         ],
+        "best": best_sentence(cell),
         "clock": CLOCKS[clock(cell)] if cell.recorded else "",
         "costs": _costs(cell),
         "quality": [_quality(each) for each in qualities],
@@ -101,7 +104,8 @@ def _cell(cell: Cell, qualities: Sequence[Quality], figures: Sequence[Figure]) -
             "seed",
             f"{cell.measure.head} ({cell.measure.unit})",
         ],
-        "runs": [run for arm in cell.arms for run in _runs(arm)],
+        "runs": [run for arm in cell.arms for run in _runs(arm)][:MOST_RUNS],
+        "more_runs": max(0, sum(arm.score.n for arm in cell.arms) - MOST_RUNS),
     }
 
 
@@ -115,11 +119,10 @@ def _row(arm: Arm) -> list[tuple[str, object, str]]:
 
 
 def _runs(arm: Arm) -> list[tuple[object, ...]]:
-    """Each run's id, where it has one, its arm, seed and score."""
-    return [
-        (*([record.id if record else "failed"] if arm.records or arm.failed else []), arm.name, seed, value)
-        for seed, value, record in arm.runs
-    ]
+    """Each run's id, or where it was not trained here nothing; its arm, seed and score."""
+    if not arm.recorded:
+        return [(arm.name, seed, f"{value}{' (failed)' * (seed in arm.failed)}") for seed, value, _ in arm.runs]
+    return [(record.id if record else "failed", arm.name, seed, value) for seed, value, record in arm.runs]
 
 
 _FRONT = {True: "yes", False: "", None: "control"}

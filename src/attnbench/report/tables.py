@@ -4,11 +4,13 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from attnbench.analysis.cells import Cell
+from attnbench.analysis.best import Best, best_of
+from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.stats import Difference, Estimate
 from attnbench.analysis.verdicts import Contrast
-from attnbench.report.across import HEADS, Section, csv_rows, sections
+from attnbench.report.across import Section, csv_rows, sections
+from attnbench.report.best import best_sentence
 from attnbench.report.evidence import QUALITY, Quality, decomposition
 from attnbench.report.text import arm_row, changed, columns, kind, points, sentence, signed, spread
 from attnbench.store.runs import RunRecord
@@ -86,8 +88,12 @@ def margins(comparison: Comparison) -> str:
 
 
 def verdicts(comparison: Comparison) -> list[str]:
-    """Every verdict in a sentence, cell by cell."""
-    return [sentence(arm.contrast, cell) for cell in comparison.cells for arm in cell.arms if arm.contrast]
+    """Every verdict in a sentence, cell by cell, and after those of a cell which of its arms may be the best."""
+    found = []
+    for cell in comparison.cells:
+        found += [sentence(arm.contrast, cell) for arm in cell.arms if arm.contrast]
+        found += [text] if (text := best_sentence(cell)) else []
+    return found
 
 
 def _table(cell: Cell, heads: list[str]) -> list[str]:
@@ -105,7 +111,8 @@ def _table(cell: Cell, heads: list[str]) -> list[str]:
 def _across(section: Section) -> list[str]:
     """What cells say together: sentences, the table, and what so few data sets cannot say."""
     lines = [f"## {plain(section.title)}", "", *(f"* {plain(text)}" for text in section.sentences), ""]
-    lines += [_line(HEADS), f"|:--|{'--:|' * (len(HEADS) - 1)}", *(_line(map(plain, row)) for row in section.rows)]
+    ruler = f"|:--|{'--:|' * (len(section.heads) - 1)}"
+    lines += [_line(section.heads), ruler, *(_line(map(plain, row)) for row in section.rows)]
     return [*lines, "", plain(section.caption), "", *(f"* {plain(text)}." for text in section.limits), ""]
 
 
@@ -130,7 +137,7 @@ def _why(cell: Cell) -> list[str]:
 def _cell_rows(comparison: Comparison, qualities: Sequence[Sequence[Quality]]) -> Iterable[dict[str, object]]:
     recorded, (first, _, score, *_) = comparison.recorded, columns(comparison)
     for cell, own in zip(comparison.cells, qualities, strict=True):
-        by_arm = {each.arm: each for each in own}
+        by_arm, best = {each.arm: each for each in own}, best_of(cell)
         for arm in cell.arms:
             yield {
                 "cell": cell.name,
@@ -141,8 +148,16 @@ def _cell_rows(comparison: Comparison, qualities: Sequence[Sequence[Quality]]) -
                 **_bounds(score, arm.score),
                 **(_bounds(f"{score}_new_images", arm.new_images) if recorded else {}),
                 **_compared(arm.contrast, recorded),
+                "among_best": _among(arm, best),
                 **(_quality(by_arm.get(arm.name)) if recorded else {}),
             }
+
+
+def _among(arm: Arm, best: Best | None) -> str:
+    """Whether an arm cannot be told from the best; empty for a control, or where nothing is said of the best."""
+    if best is None or arm.name not in best.candidates:
+        return ""
+    return "yes" if arm.name in best.among else "no"
 
 
 def _quality(found: Quality | None) -> dict[str, object]:
@@ -181,8 +196,10 @@ def _run_rows(comparison: Comparison) -> Iterable[dict[str, object]]:
         for arm in cell.arms:
             for seed, value, record in arm.runs:
                 row = {"cell": cell.name, first: arm.name, "seed": seed, score: value}
-                id_ = {"id": record.id if record else "failed"} if arm.records or arm.failed else {}
-                yield {**id_, **row, **(_cost(record) if record else {})}
+                if arm.recorded:
+                    yield {"id": record.id if record else "failed", **row, **(_cost(record) if record else {})}
+                else:
+                    yield {**row, "failed": seed in arm.failed}
 
 
 def _cost(record: RunRecord) -> dict[str, object]:

@@ -7,13 +7,19 @@ from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.measure import ACCURACY, Measure
 from attnbench.analysis.power import MOST_SEEDS, can_decide, detectable, equivalence_spread, seeds_to_decide, smallest_p
-from attnbench.analysis.stats import Correlation, Difference, Estimate
+from attnbench.analysis.stats import ALPHA, Correlation, Difference, Estimate
 from attnbench.analysis.verdicts import Contrast, Design, Failures, Verdict, Waiting
 
 TEST = {
     "independent": "Welch's interval, exact permutation test",
     "paired": "paired t interval, exact sign-flip test",
 }
+
+PAIRS = {
+    "independent": "Games and Howell's interval and test, permutation test of the two",
+    "paired": "paired t interval, exact sign-flip test, Bonferroni's correction",
+}
+"""The same for two arms that may have been picked from all pairs."""
 
 
 def signed(value: float, decimals: int = 2) -> str:
@@ -98,7 +104,7 @@ def _spans(arm: Arm, here: Estimate | Difference, new: Estimate | None, plus: bo
     """The intervals for this test set and, where there may be predictions, for new images."""
     places = arm.sample.measure.decimals
     known = [Entry(spread(here, plus, places), here.low)]
-    return [*known, Entry(spread(new, plus, places), new.low if new else "")] if arm.records or arm.failed else known
+    return [*known, Entry(spread(new, plus, places), new.low if new else "")] if arm.recorded else known
 
 
 def sentence(contrast: Contrast, cell: Cell) -> str:
@@ -109,7 +115,8 @@ def sentence(contrast: Contrast, cell: Cell) -> str:
     size = f"{signed(gap.mean, measure.decimals)} {measure.steps}".rstrip()
     found = f"{size}, 95 % interval {spread(gap, plus=True, decimals=measure.decimals)}, {seeds}"
     tests = f"; {_tests(contrast)}" if contrast.verdict.waiting is None else ""
-    said = f"{_answer(contrast, measure)} ({found}{tests}){_failures(contrast, cell)}{_outlook(contrast)}"
+    answer = f"{_answer(contrast, measure)} ({found}{tests}){_apart(contrast)}"
+    said = f"{answer}{_failures(contrast, cell)}{_outlook(contrast)}"
     return f"{where}: {said}" if where else said
 
 
@@ -123,13 +130,12 @@ def failures(arm: Arm, rule: Failures) -> str:
     """How many runs of an arm failed, and what they count as; nothing where none did."""
     if not arm.failed:
         return ""
-    count = len(arm.failed)
+    several = len(arm.failed) > 1
+    said = f"{len(arm.failed)} of {len(arm.seeds)} runs of {arm.name} failed and"
     if rule == "drop":
-        return f"{count} of {arm.results} runs of {arm.name} failed and {'are' if count > 1 else 'is'} left out"
-    chance = min(arm.values)
-    return (
-        f"{count} of {arm.results} runs of {arm.name} failed and score{'s' * (count == 1)} chance level, {chance:.3g} %"
-    )
+        return f"{said} {'are' if several else 'is'} left out"
+    worst = f"{arm.values[arm.sample.seeds.index(arm.failed[0])]:.3g} {arm.sample.measure.unit}".rstrip()
+    return f"{said} {'score' if several else 'scores'} {'chance level, ' * arm.recorded}{worst}"
 
 
 def _failures(contrast: Contrast, cell: Cell) -> str:
@@ -177,18 +183,31 @@ def _answer(contrast: Contrast, measure: Measure) -> str:
 
 def _tests(contrast: Contrast) -> str:
     verdict = contrast.verdict
-    parts = [f"{TEST[contrast.pairing]}: p {p_text(verdict.p_value)}"]
+    parts = [f"{(PAIRS if verdict.simultaneous else TEST)[contrast.pairing]}: p {p_text(verdict.p_value)}"]
     if verdict.kind in ("equivalent", "undecided") or verdict.within_margin:
         parts.append(f"two one-sided t tests: p {p_text(verdict.equivalence_p)}")
-    family = f"Holm's correction in a family of {verdict.family}" if verdict.family > 1 else "a single comparison"
+    if verdict.simultaneous:
+        family = f"one of {verdict.family} possible pairs, over all of which p and interval hold"
+    else:
+        family = f"Holm's correction in a family of {verdict.family}" if verdict.family > 1 else "a single comparison"
     return ", ".join([*parts, family])
+
+
+def _apart(contrast: Contrast) -> str:
+    """Why an interval without 0 is no better and no worse, as a clause."""
+    gap, verdict = contrast.difference, contrast.verdict
+    if verdict.kind in ("better", "worse") or verdict.waiting or not (gap.low > 0 or gap.high < 0):
+        return ""
+    if verdict.family > 1 and not verdict.simultaneous and verdict.alone and verdict.alone.p_value < ALPHA:
+        return f"; the interval is of this comparison alone, the verdict of a family of {verdict.family}"
+    return "; the interval excludes 0, and p, which a verdict takes too, is not below 0.05"
 
 
 def waits(waiting: Waiting, contrast: Contrast) -> str:
     """Why there is no verdict yet."""
-    of = "" if waiting.arm in (contrast.arm, contrast.other) else f" of {waiting.arm}"
-    done = f"{waiting.done} {'is' if waiting.done == 1 else 'are'} done"
-    return f"verdicts are given at {waiting.at} seeds, {done}{of}"
+    if waiting.arm not in (contrast.arm, contrast.other):
+        return f"verdicts are given at {waiting.at} seeds, of which {waiting.arm} has {waiting.done}"
+    return f"verdicts are given at {waiting.at} seeds, {waiting.done} {'is' if waiting.done == 1 else 'are'} done"
 
 
 def _outlook(contrast: Contrast) -> str:

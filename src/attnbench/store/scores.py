@@ -80,6 +80,7 @@ class Table:
             )
         if not rows:
             raise BadScores([f"{self.name} holds no scores, only the names of its columns"])
+        mistakes.tell()
         mistakes.of_repeats(rows, self.unread)
         mistakes.tell()
         return rows

@@ -60,11 +60,15 @@ class StudyJournal:
                 self._add("plan", hash=digest(plan), begun=begun, first=runs[:1], **plan)
 
     def keep_look(self, seen: Seen) -> None:
-        """Write that verdicts were seen, of those cells whose data were not; where that cannot be, say so."""
+        """Write that verdicts were seen, of those cells whose results are new; where that cannot be, say so."""
         try:
             with self._held():
                 before = [look.seen for look in self.looks()]
-                new = {cell: dict(arms) for cell, arms in seen.items() if all(arms != one.get(cell) for one in before)}
+                new = {
+                    cell: dict(arms)
+                    for cell, arms in seen.items()
+                    if not any(arms.items() <= one.get(cell, {}).items() for one in before)
+                }
                 if new:
                     self._add("look", seen=new)
         except StoreProblem as problem:
@@ -112,7 +116,7 @@ class StudyJournal:
 def plan_of(study: Study) -> dict[str, Any]:
     """What is declared before the first run, as JSON has it."""
     return {
-        "margin": study.margin,
+        "margin": float(study.margin),
         "pairing": study.pairing,
         "baseline": study.baseline,
         "looks": study.looks,

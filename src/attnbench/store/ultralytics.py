@@ -82,11 +82,12 @@ def _run(folder: Path) -> _Run:
         raise BadScores([f"{file} cannot be read: {str(problem).splitlines()[0]}"]) from None
     if not isinstance(arguments, dict):
         raise BadScores([f"{file} does not hold the arguments of a training"])
-    with (folder / "results.csv").open(encoding="utf-8", newline="") as lines:
-        epochs = [
-            {name.strip(): (value or "").strip() for name, value in row.items() if name}
-            for row in csv.DictReader(lines)
-        ]
+    try:
+        with (folder / "results.csv").open(encoding="utf-8", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+    except (OSError, ValueError, csv.Error) as problem:
+        raise BadScores([f"{folder / 'results.csv'} cannot be read: {problem}"]) from None
+    epochs = [{name.strip(): (value or "").strip() for name, value in row.items() if name} for row in rows]
     if not epochs:
         raise BadScores([f"{folder / 'results.csv'} holds no epoch"])
     return _Run(folder, arguments, epochs)
@@ -108,8 +109,10 @@ def _score(run: _Run, metric: str, row: str, lower_is_better: bool) -> object:
     """The metric of one epoch; text that is no number goes on as it is, to be refused with its place."""
     if row == "last":
         return run.epochs[-1][metric]
-    values = [float(epoch[metric]) for epoch in run.epochs]
-    finite = [value for value in values if math.isfinite(value)]
+    try:
+        finite = [value for value in (float(epoch[metric]) for epoch in run.epochs) if math.isfinite(value)]
+    except ValueError:
+        raise BadScores([f"{run.folder / 'results.csv'}: {metric} holds text that is no number"]) from None
     return (min if lower_is_better else max)(finite, default=math.nan)
 
 
