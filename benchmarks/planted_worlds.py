@@ -158,7 +158,7 @@ def table(repetitions: int, workers: int) -> tuple[str, list[str]]:
     looks = ", ".join(map(str, outline.looks))
     about = (
         f"{repetitions:,} choices a world ± Monte Carlo standard error. Screening: {rungs}; 3 confirmed, looks at "
-        f"{looks} seeds. Spread between seeds: 0.5 points. Gains, in points, are of the arm that screening liked best."
+        f"{looks} seeds. Spread between seeds: 0.5 points. Gains: of the arm that screening liked best, in points."
     )
     return f"{about}\n\n{text}\n", broken
 
