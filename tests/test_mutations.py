@@ -28,7 +28,7 @@ RULE = "if p < ALPHA and not gap.low <= 0 <= gap.high:"
 WELCH = "error = np.sqrt(one.var(0, ddof=1) / len(one) + two.var(0, ddof=1) / len(two))"
 POOLED = "error = np.sqrt((len(one) * one.var(0) + len(two) * two.var(0)) / len(one) / len(two))"
 FREEDOM = "freedom = error**2 / sum(s**2 / (len(sample) - 1) for s, sample in zip(shares, (one, two), strict=True))"
-TOST = "t.sf((margin - abs(gap)) / error, freedom)"
+TOST = "stdtr(freedom, (abs(gap) - margin) / error)"
 PAIRS_P = 'sign_flip_p(one - two) if pairing == "paired" else permutation_p(one, two)'
 NEW = "new_images=_new_images(one, two, plan.pairing),"
 GAPS = "difference(one.values, two.values, plan.pairing)"
@@ -67,7 +67,7 @@ MISTAKES = [
         "equivalence asks only whether the arm is not far below",
         "analysis/stats.py",
         TOST,
-        "t.sf((margin + gap) / error, freedom)",
+        "stdtr(freedom, -(margin + gap) / error)",
         "test_verdicts::better_and_worse",
     ),
     Mutation(
@@ -87,8 +87,8 @@ MISTAKES = [
     Mutation(
         "a tie is no half win",
         "analysis/stats.py",
-        "((one > two) + 0.5 * (one == two))",
-        "(one > two)",
+        "(below + 0.5 * (reached - below))",
+        "below",
         "test_stats::share_of_pairs_won",
     ),
     Mutation(
@@ -106,7 +106,7 @@ MORE = [
         "equivalence asks only whether the arm is not far above",
         "analysis/stats.py",
         TOST,
-        "t.sf((margin - gap) / error, freedom)",
+        "stdtr(freedom, -(margin - gap) / error)",
         "test_verdicts::better_and_worse",
     ),
     Mutation(
