@@ -11,11 +11,6 @@ from scipy import special, stats
 from sklearn import metrics
 from statsmodels.stats.meta_analysis import combine_effects
 
-MONTE_CARLO = 5 * math.sqrt(2 / 2_000) / 2
-"""A variance from 2,000 bootstrap draws has a relative error of sqrt(2 / 2000); a half width, which goes with its root
-at most, of half that. Five of them are allowed."""
-
-
 FIRST = 0.8
 """The part of the error that the first look of a study without planned looks spends."""
 
@@ -28,6 +23,27 @@ def student(values) -> tuple[float, float, float]:
     mean = float(np.mean(values))
     low, high = stats.t.interval(0.95, len(values) - 1, mean, stats.sem(values))
     return mean, float(low), float(high)
+
+
+def accuracy(arm: Arm) -> tuple[float, float, float]:
+    """Mean and 95 % interval of an arm's accuracy on this test set, on a scale that ends at 100 %."""
+    known = max(float(stats.sem(arm.accuracy)), 50 / len(arm.labels) / math.sqrt(len(arm.seeds)))
+    return float(arm.accuracy.mean()), *share(arm.accuracy.mean(), known, len(arm.seeds) - 1)
+
+
+def accuracy_on_new(arm: Arm) -> tuple[float, float]:
+    """The same for new images, without the mean."""
+    known, n = float(stats.sem(arm.accuracy)), len(arm.seeds)
+    variance = own_variance(arm.right) + known**2 / n
+    return share(arm.accuracy.mean(), math.sqrt(variance), variance**2 * (n - 1) / known**4)
+
+
+def share(percent: float, known: float, degrees: float) -> tuple[float, float]:
+    """Wilson's interval with t for z and the effective number of answers: the roots of a square."""
+    p, t = percent / 100, float(stats.t.ppf(0.975, degrees))
+    room = t**2 * (known / 100) ** 2 / (p * (1 - p))
+    low, high = sorted(np.roots([1 + room, -2 * p - room, p**2]).real)
+    return 100 * float(low), 100 * float(high)
 
 
 def t_test(one, two, pairing: str = "independent", **side):
@@ -169,6 +185,17 @@ def _flipped(pairs: list) -> float:
 
 def recalls(labels, predicted) -> np.ndarray:
     return 100 * metrics.recall_score(labels, predicted, labels=np.unique(labels), average=None)
+
+
+def chance_of_error(arm: Arm) -> float:
+    """The calibration error that drawn labels give a network whose confidence is right, mean over its runs."""
+    rng, found = np.random.default_rng(0), []
+    for logits in arm.logits.astype(float):
+        sure = special.softmax(logits, 1).max(1)
+        bins = np.digitize(sure, np.arange(1, 15) / 15)
+        off = (rng.random((4_000, len(sure))) < sure) - sure
+        found.append(sum(np.abs(off[:, bins == place].sum(1)) for place in range(15)).mean() / len(sure))
+    return 100 * float(np.mean(found))
 
 
 def scored(arm: Arm) -> np.ndarray:
