@@ -24,7 +24,8 @@ from attnbench.analysis.best import among_best
 from attnbench.analysis.budget import outlined
 from attnbench.analysis.cells import Cell, cell_of
 from attnbench.analysis.choosing import answer, halved, promised
-from attnbench.analysis.verdicts import Plan, Sample
+from attnbench.analysis.plan import Plan
+from attnbench.analysis.sample import Sample
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.seeding import stream
 from attnbench.spec.contest import FRESH, Contest, Rung
@@ -157,7 +158,7 @@ def table(repetitions: int, workers: int) -> tuple[str, list[str]]:
     looks = ", ".join(map(str, outline.looks))
     about = (
         f"{repetitions:,} choices a world ± Monte Carlo standard error. Screening: {rungs}; 3 confirmed, looks at "
-        f"{looks} seeds. Spread between seeds: 0.5 points. Gains are those of the arm that screening liked best, in points."
+        f"{looks} seeds. Spread between seeds: 0.5 points. Gains, in points, are of the arm that screening liked best."
     )
     return f"{about}\n\n{text}\n", broken
 

@@ -15,10 +15,10 @@ from attnbench import RunSpec, Store, Study, compare
 from attnbench.analysis.cells import Cell
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.pairs import simultaneous
-from attnbench.analysis.verdicts import Plan
+from attnbench.analysis.plan import Plan
 from attnbench.report import markdown
+from attnbench.report.sentences import sentence
 from attnbench.report.tables import verdicts
-from attnbench.report.text import sentence
 
 NONE = np.array([90.0, 90.5, 91.0, 90.25, 90.75, 90.5, 91.25, 90.0])
 JITTER = np.array([0.25, -0.25, 0, 0.25, -0.25, 0, 0, 0])

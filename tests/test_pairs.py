@@ -10,9 +10,11 @@ from scipy import stats as oracle
 from attnbench.analysis.anytime import any_time_p, confidence_sequence
 from attnbench.analysis.cells import cell_of
 from attnbench.analysis.pairs import middle_unit, picked, simultaneous
+from attnbench.analysis.plan import Plan
+from attnbench.analysis.sample import Sample
 from attnbench.analysis.stats import difference, equivalence_p
-from attnbench.analysis.verdicts import Contrast, Plan, Sample
-from attnbench.report.text import sentence
+from attnbench.analysis.verdicts import Contrast
+from attnbench.report.sentences import sentence
 
 RNG = np.random.default_rng(5)
 ARMS = [RNG.normal(90 + shift, 1, 6) for shift in (0, 0, 3, 0.5)]

@@ -21,13 +21,13 @@ from statsmodels.stats.weightstats import ttost_ind
 
 from attnbench import RunSpec, Store, Study, compare
 from attnbench.analysis.comparison import Comparison, designs
-from attnbench.analysis.verdicts import Plan
+from attnbench.analysis.plan import Plan
 from attnbench.cli import main
 from attnbench.execution import sweep
 from attnbench.report import markdown
+from attnbench.report.designs import design_lines
 from attnbench.report.evidence import QUALITY, quality
 from attnbench.report.tables import write_csv
-from attnbench.report.text import design_lines
 
 
 def rows(file: Path) -> list[dict[str, str]]:

@@ -13,8 +13,8 @@ from conftest import ROOT
 
 import attnbench
 from attnbench.analysis.comparison import Comparison
+from attnbench.analysis.plan import Plan
 from attnbench.analysis.stats import difference
-from attnbench.analysis.verdicts import Plan
 from attnbench.cli import main
 from attnbench.errors import AttnbenchError, BadScores
 from attnbench.report import html, markdown, write

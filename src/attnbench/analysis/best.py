@@ -11,8 +11,8 @@ from attnbench.analysis.anytime import any_time_p
 from attnbench.analysis.cells import Cell
 from attnbench.analysis.pairs import middle_unit
 from attnbench.analysis.resampling import Values
+from attnbench.analysis.sample import Sample
 from attnbench.analysis.stats import ALPHA, contrast
-from attnbench.analysis.verdicts import Sample
 
 FEWEST = 3
 """Of fewer candidates the verdict says all that there is to say."""

@@ -9,8 +9,10 @@ from attnbench.analysis.accuracies import accuracy, accuracy_on_new_images
 from attnbench.analysis.looks import History, Stand, follow, unripe
 from attnbench.analysis.measure import Measure
 from attnbench.analysis.pairs import picked
+from attnbench.analysis.plan import Plan
+from attnbench.analysis.sample import Sample
 from attnbench.analysis.stats import ALPHA, Difference, Estimate, estimate, holm
-from attnbench.analysis.verdicts import Contrast, Plan, Sample, Waiting
+from attnbench.analysis.verdicts import Contrast, Waiting
 from attnbench.errors import BadReference, StoreProblem
 from attnbench.spec.arm import ArmKey, K, Key, meant, mechanism
 from attnbench.store.runs import RunRecord

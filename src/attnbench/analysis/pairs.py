@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from attnbench.analysis.anytime import confidence_sequence
+from attnbench.analysis.plan import Plan
 from attnbench.analysis.power import fewest_seeds
 from attnbench.analysis.resampling import Pairing
+from attnbench.analysis.sample import Sample
 from attnbench.analysis.stats import ALPHA, Difference, contrast, difference
-from attnbench.analysis.verdicts import Contrast, Plan, Progress, Sample, contrasts, verdict_on
+from attnbench.analysis.verdicts import Contrast, Progress, contrasts, verdict_on
 
 
 def picked(one: Sample, two: Sample, arms: Sequence[Sample], plan: Plan, share: float = 1.0) -> Contrast:

@@ -1,7 +1,7 @@
 """What a design can say, before training and after: the smallest p, detectable differences, and how many more seeds."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -45,6 +45,13 @@ def fewest_seeds(spending: Spending | None, family: int = 1, pairing: Pairing = 
         return None
     n, level = spending.seeds[-1], ALPHA * float(spending.parts[-1])
     return None if can_decide(n, n, family, pairing, level) else seeds_to_decide(family, pairing, level)
+
+
+def able(looks: Sequence[int], family: int, pairing: Pairing) -> Spending:
+    """The planned looks at which a family of so many comparisons can decide; the last one where none can."""
+    whole = Spending.plan(looks)
+    kept = whole.merged(lambda n: smallest_p(n, n, pairing), ALPHA / max(family, 1))
+    return kept if kept.seeds else Spending.plan(looks[-1:])
 
 
 def detectable(
