@@ -19,9 +19,10 @@ from attnbench.analysis.accuracies import accuracy, accuracy_on_new_images
 from attnbench.analysis.best import best_of
 from attnbench.analysis.cells import Cell, cell_of
 from attnbench.analysis.pairs import simultaneous
+from attnbench.analysis.plan import Plan
 from attnbench.analysis.resampling import Pairing
+from attnbench.analysis.sample import Sample
 from attnbench.analysis.stats import ALPHA, difference, estimate
-from attnbench.analysis.verdicts import Plan, Sample
 
 LEVEL, SPREAD = 75.0, 0.5
 """Accuracy of an arm in percent, and its standard deviation between seeds on a typical arm."""
