@@ -82,10 +82,11 @@ def choice(world: World, rng: np.random.Generator) -> tuple[Cell, dict[str, floa
     lean = {arm: OWN * rng.standard_normal() for arm in truth}
     outline = outlined(asked, asked.arms, lambda arm, rung: 1.0)
 
-    def score(rung: Rung, arms: Sequence[str]) -> dict[str, np.ndarray]:
+    def score(rung: Rung, arms: Sequence[str]) -> dict[str, list[float]]:
         short = rung.epochs < 9
         means = {arm: LEVEL + truth[arm] + lean[arm] for arm in arms}
-        return {arm: means[arm] + (SHORT if short else SPREAD) * rng.standard_normal(rung.seeds) for arm in arms}
+        spread = SHORT if short else SPREAD
+        return {arm: list(means[arm] + spread * rng.standard_normal(rung.seeds)) for arm in arms}
 
     rounds = halved(asked.arms, "none", outline.rungs, score)
     seeds = tuple(range(FRESH, FRESH + outline.looks[-1]))
@@ -158,7 +159,7 @@ def table(repetitions: int, workers: int) -> tuple[str, list[str]]:
     looks = ", ".join(map(str, outline.looks))
     about = (
         f"{repetitions:,} choices a world ± Monte Carlo standard error. Screening: {rungs}; 3 confirmed, looks at "
-        f"{looks} seeds. Spread between seeds: 0.5 points. Gains, in points, are of the arm that screening liked best."
+        f"{looks} seeds. Spread between seeds: 0.5 points. Gains: of the arm that screening liked best, in points."
     )
     return f"{about}\n\n{text}\n", broken
 

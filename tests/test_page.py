@@ -76,7 +76,8 @@ SENTENCE = re.compile(
     r"(?P<kind>\w+) .+ \(recipe classic, 3 epochs\): (?P<answer>.+) \((?P<gap>\S+ points), 95 % interval "
     r"(?P<ends>\[.+?\]), n = (?P<n>.+?); "
     r"(?:Welch's interval, exact permutation|paired t interval, exact sign-flip) test: p (?P<p>[< \d.]+)"
-    r"(?:, two one-sided t tests: p (?P<same>[< \d.]+))?, Holm's correction in a family of (?P<family>\d+)(?:; the interval [^()]+)?\)"
+    r"(?:, two one-sided t tests: p (?P<same>[< \d.]+))?, Holm's correction in a family of (?P<family>\d+)"
+    r"(?:; the interval [^()]+)?\)"
     r"(?:; 1 of 6 runs of cbam failed and is left out)?"
     r"(?:; about (?P<further>[\d,]+) more seeds? an arm decide with 80 % probability)?\."
 )
