@@ -136,7 +136,7 @@ def expected_maximum(errors: Values) -> float:
     sizes = np.asarray(errors, float)
     unit = float(sizes.max())
     if not unit > 0:
-        return 0.0
+        return unit  # 0, or nan where nobody knows
 
     def excess(x: float) -> float:
         """P(largest > x) - P(largest < -x), whose integral is the mean."""

@@ -243,10 +243,10 @@ def _against_pairs(cell: Cell) -> list[str]:
     Credibly: by Holm's method over the arms, for among many some correlation is far below 0 by chance.
     """
     found = [arm.contrast for arm in cell.arms if arm.contrast and arm.contrast.pairing == "independent"]
-    adjusted = holm([each.correlation.p_value for each in found])
+    adjusted = holm([each.correlation.p_value if each.correlation.r < 0 else 1.0 for each in found])
     return [
         f"{cell.name}: the {cell.measure.plural} of {each.arm} and {each.other} are negatively correlated over "
         f"seeds (r {each.correlation.r:+.2f}), and the test of independent arms makes more than 5 % of errors then"
         for each, p in zip(found, adjusted, strict=True)
-        if each.correlation.r < 0 and p < ALPHA
+        if p < ALPHA
     ]
