@@ -25,25 +25,22 @@ def student(values) -> tuple[float, float, float]:
     return mean, float(low), float(high)
 
 
+def wilson(mean: float, error: float, freedom: float, answers: int) -> tuple[float, float, float]:
+    """Of an accuracy the interval's ends, each t standard errors of its own away: the roots of a square.
+
+    So many independent answers have that standard error; where it is 0, or all are right, it is their number.
+    """
+    share, bound = mean / 100, stats.t.ppf(0.975, freedom)
+    number = share * (1 - share) / (error / 100) ** 2 if 0 < share < 1 else answers
+    low, high = sorted(np.roots([1 + bound**2 / number, -2 * share - bound**2 / number, share**2]))
+    return mean, 100 * float(low), 100 * float(high)
+
+
 def accuracy(arm: Arm) -> tuple[float, float, float]:
-    """Mean and 95 % interval of an arm's accuracy on this test set, on a scale that ends at 100 %."""
-    known = max(float(stats.sem(arm.accuracy)), 50 / len(arm.labels) / math.sqrt(len(arm.seeds)))
-    return float(arm.accuracy.mean()), *share(arm.accuracy.mean(), known, len(arm.seeds) - 1)
-
-
-def accuracy_on_new(arm: Arm) -> tuple[float, float]:
-    """The same for new images, without the mean."""
-    known, n = float(stats.sem(arm.accuracy)), len(arm.seeds)
-    variance = own_variance(arm.right) + known**2 / n
-    return share(arm.accuracy.mean(), math.sqrt(variance), variance**2 * (n - 1) / known**4)
-
-
-def share(percent: float, known: float, degrees: float) -> tuple[float, float]:
-    """Wilson's interval with t for z and the effective number of answers: the roots of a square."""
-    p, t = percent / 100, float(stats.t.ppf(0.975, degrees))
-    room = t**2 * (known / 100) ** 2 / (p * (1 - p))
-    low, high = sorted(np.roots([1 + room, -2 * p - room, p**2]).real)
-    return 100 * float(low), 100 * float(high)
+    """Mean over seeds and its interval for this test set; runs that agree may still vary by half an image."""
+    seeds, images = arm.right.shape
+    error = max(float(stats.sem(arm.accuracy)), 50 / images / math.sqrt(seeds))
+    return wilson(float(arm.accuracy.mean()), error, seeds - 1, seeds * images)
 
 
 def t_test(one, two, pairing: str = "independent", **side):
@@ -52,8 +49,8 @@ def t_test(one, two, pairing: str = "independent", **side):
     )
 
 
-def between(one, two, pairing: str = "independent", part: float = FIRST) -> tuple[float, float, float]:
-    """Difference of means and its interval, which holds in 95 % over all looks."""
+def between(one, two, pairing: str = "independent", part: float = 1.0) -> tuple[float, float, float]:
+    """Difference of means and its 95 % interval; that of a look which spends a part of the error is wider."""
     gap = float(np.mean(one) - np.mean(two))
     if np.ptp(one) == np.ptp(two) == 0:
         return gap, gap, gap
@@ -90,9 +87,9 @@ def same_p(one, two, margin: float, pairing: str) -> float:
     return float(stats.t.sf(room, freedom(one, two, pairing)))
 
 
-def holm(given: list[float]) -> list[float]:
-    """Over a family at its first look."""
-    given = [min(1.0, p / FIRST) for p in given]
+def holm(given: list[float], part: float = 1.0) -> list[float]:
+    """Over a family, at a look that spends a part of the error."""
+    given = [min(1.0, p / part) for p in given]
     order = sorted(range(len(given)), key=given.__getitem__)
     stepped = np.maximum.accumulate([given[place] * (len(given) - rank) for rank, place in enumerate(order)])
     return [min(1.0, float(stepped[order.index(place)])) for place in range(len(given))]
@@ -108,8 +105,8 @@ def own_variance(right: np.ndarray) -> float:
     return float((x**2).sum() + rows + columns) / (seeds * images) ** 2
 
 
-def new_images(one: Arm, two: Arm | None = None, pairing: str = "independent") -> tuple[float, float]:
-    """Mean and half width of the interval for new images; the images of a draw are shared, the seeds only by pairs."""
+def new_images(one: Arm, two: Arm | None = None, pairing: str = "independent") -> tuple[float, float, float]:
+    """Mean and its interval for new images; the images of a draw are shared, the seeds only by pairs."""
     if two is None or pairing == "paired":
         rows, others = shared(one, two) if two else ([*range(len(one.seeds))], [])
         right = one.right[rows] - (two.right[others] if two else 0)
@@ -124,7 +121,11 @@ def new_images(one: Arm, two: Arm | None = None, pairing: str = "independent") -
         mean, many = one.right.mean() - two.right.mean(), freedom(one.accuracy, two.accuracy)
         apart = error(one.accuracy, two.accuracy)
     variance = spread + apart**2 / len(rows)
-    return float(mean), float(stats.t.ppf(0.975, variance**2 * many / apart**4) * math.sqrt(variance))
+    whole, mean = variance**2 * many / apart**4, float(mean)
+    if two is None:
+        return wilson(mean, math.sqrt(variance), whole, len(one.labels))
+    half = float(stats.t.ppf(0.975, whole) * math.sqrt(variance))
+    return mean, mean - half, mean + half
 
 
 def superiority(strata) -> tuple[float, float, float]:
@@ -187,17 +188,6 @@ def recalls(labels, predicted) -> np.ndarray:
     return 100 * metrics.recall_score(labels, predicted, labels=np.unique(labels), average=None)
 
 
-def chance_of_error(arm: Arm) -> float:
-    """The calibration error that drawn labels give a network whose confidence is right, mean over its runs."""
-    rng, found = np.random.default_rng(0), []
-    for logits in arm.logits.astype(float):
-        sure = special.softmax(logits, 1).max(1)
-        bins = np.digitize(sure, np.arange(1, 15) / 15)
-        off = (rng.random((4_000, len(sure))) < sure) - sure
-        found.append(sum(np.abs(off[:, bins == place].sum(1)) for place in range(15)).mean() / len(sure))
-    return 100 * float(np.mean(found))
-
-
 def scored(arm: Arm) -> np.ndarray:
     """Each seed's scores from its logits, five rows."""
     found, truth = [], np.eye(arm.logits.shape[2])[arm.labels]
@@ -212,15 +202,16 @@ def scored(arm: Arm) -> np.ndarray:
 
 
 def gap(shown: Shown, cell: dict[str, Arm], name: str) -> tuple[float, float, float]:
-    return between(*shown.pair(cell[name], cell["none"]), shown.pairing)
+    """A mechanism's difference to the baseline, as its verdict has it: at the first look."""
+    return between(*shown.pair(cell[name], cell["none"]), shown.pairing, FIRST)
 
 
 def families(shown: Shown, cell: dict[str, Arm]) -> dict[str, tuple[float, float]]:
     """Both of Holm's p values of each arm but the baseline."""
     others = [name for name in cell if name != "none"]
     pairs = [shown.pair(cell[name], cell["none"]) for name in others]
-    apart = holm([exact_p(*pair, shown.pairing) for pair in pairs])
-    alike = holm([same_p(*pair, shown.margin, shown.pairing) for pair in pairs])
+    apart = holm([exact_p(*pair, shown.pairing) for pair in pairs], FIRST)
+    alike = holm([same_p(*pair, shown.margin, shown.pairing) for pair in pairs], FIRST)
     return dict(zip(others, zip(apart, alike, strict=True), strict=True))
 
 
@@ -254,10 +245,6 @@ def same(found: list[dict], expected: list[dict]) -> None:
 
 def span(numbers: tuple[float, float, float]) -> dict[str, float]:
     return dict(zip(("mean", "low", "high"), numbers, strict=True))
-
-
-def sides(mean: float, half: float) -> tuple[float, float]:
-    return mean - half, mean + half
 
 
 def log_seconds(arm: Arm) -> np.ndarray:

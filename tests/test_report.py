@@ -12,7 +12,7 @@ from pathlib import Path
 import made
 import numpy as np
 import pytest
-from byhand import accuracy, between, exact_p, scored, share
+from byhand import between, exact_p, scored, student
 from handmade import ACCURACY, PLAN, record, records, stored
 from scipy import stats as oracle
 from statsmodels.stats.multitest import multipletests
@@ -78,7 +78,7 @@ def test_the_csv_files_hold_the_numbers_that_scipy_and_statsmodels_compute(own, 
         assert row["verdict"] == {"se": "better", "cbam": "undecided"}[name]
         assert (row["further_seeds"] == "") == (name == "se")
     for name, arm in by_name.items():
-        expected = dict(zip(spread("accuracy"), accuracy(arm), strict=True))
+        expected = dict(zip(spread("accuracy"), student(arm.accuracy), strict=True))
         expected |= dict(zip(QUALITY, scored(arm).mean(1), strict=True))
         assert {key: float(table[name][key]) for key in expected} == pytest.approx(expected, rel=1e-5)
 
@@ -96,7 +96,7 @@ def test_the_markdown_table_says_the_same_to_two_decimals():
     lines = markdown(compare(records())).splitlines()
     table = {line.split(" | ")[0].strip("| "): line for line in lines if line.startswith("| ")}
     values = ACCURACY["se"]
-    mean, (low, high) = np.mean(values), share(np.mean(values), oracle.sem(values), 4)
+    mean, (low, high) = np.mean(values), oracle.t.interval(0.95, 4, np.mean(values), oracle.sem(values))
     welch = oracle.ttest_ind(values, ACCURACY["none"], equal_var=False).confidence_interval()
     expected = ["se", "5", f"{mean:.2f}", f"[{low:.2f}, {high:.2f}]", "-", "+2.00"]
     less = oracle.ttest_ind([v - 1 for v in values], ACCURACY["none"], equal_var=False, alternative="less").pvalue
