@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 
-from attnbench.analysis.best import among_best
 from attnbench.analysis.budget import outlined
 from attnbench.analysis.cells import Cell, cell_of
 from attnbench.analysis.choosing import answer, halved, promised
@@ -102,7 +101,7 @@ def outcome(world: World, number: int) -> dict[str, float]:
     """What a choice is counted by."""
     cell, gains = choice(world, np.random.default_rng(stream(0, world.name, number)))
     truth = dict(zip(contest().arms, world.truth, strict=True)) | {"none": 0.0}
-    found = answer(cell, among_best([arm.sample.merits for arm in cell.arms]))
+    found = answer(cell)
     top = max(truth[arm.name] for arm in cell.arms)
     first = max((arm for arm in cell.arms if arm.contrast), key=lambda arm: gains[arm.name])
     assert first.contrast is not None
