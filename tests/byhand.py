@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from made import Arm, Shown, shared
-from scipy import special, stats
+from scipy import integrate, optimize, special, stats
 from sklearn import metrics
 from statsmodels.stats.meta_analysis import combine_effects
 
@@ -85,6 +85,21 @@ def same_p(one, two, margin: float, pairing: str) -> float:
     """Two one-sided t tests: the larger p."""
     room = (margin - abs(np.mean(one) - np.mean(two))) / error(one, two, pairing)
     return float(stats.t.sf(room, freedom(one, two, pairing)))
+
+
+def later_level(first: int, now: int, level: float, sides: int) -> float:
+    """Of a second look's own test, where the first spent 0.8 of the level over both and it may spend 0.1 of that."""
+    bound, r = stats.norm.isf(level * FIRST / sides), math.sqrt(first / now)
+    low, rest = (-bound if sides == 2 else -9), math.sqrt(1 - first / now)
+
+    def too_much(second: float) -> float:
+        def both(z: float) -> float:
+            above, below = stats.norm.sf((second - r * z) / rest), stats.norm.cdf((-second - r * z) / rest)
+            return stats.norm.pdf(z) * (above + below * (sides == 2))
+
+        return integrate.quad(both, low, bound)[0] - (1 - FIRST) / 2 * level
+
+    return sides * float(stats.norm.sf(optimize.brentq(too_much, 0, 8)))
 
 
 def holm(given: list[float], part: float = 1.0) -> list[float]:
@@ -199,6 +214,21 @@ def scored(arm: Arm) -> np.ndarray:
         f1 = metrics.f1_score(arm.labels, predicted, average="macro")
         found.append([*losses, 100 * off, 100 * f1, recalls(arm.labels, predicted).mean()])
     return np.array(found).T
+
+
+def if_calibrated(arm: Arm) -> float:
+    """Calibration error that chance alone makes, mean over seeds: of each bin the mean size of a normal error.
+
+    Never more than the sizes of the single answers' own errors together, of which each is 2 p (1 - p) in the mean.
+    """
+    found = []
+    for logits in arm.logits.astype(float):
+        confidence = special.softmax(logits, 1).max(1)
+        bins = np.digitize(confidence, np.arange(1, 15) / 15)
+        spreads = [stats.bernoulli(confidence[bins == place]).var().sum() for place in range(15)]
+        sizes = [min(float(stats.halfnorm.mean(scale=math.sqrt(spread))), 2 * spread) for spread in spreads if spread]
+        found.append(100 * sum(sizes) / len(confidence))
+    return float(np.mean(found))
 
 
 def gap(shown: Shown, cell: dict[str, Arm], name: str) -> tuple[float, float, float]:

@@ -11,7 +11,7 @@ def design_lines(design: Design) -> list[str]:
     """What a design can say and what it cannot, before anything is trained."""
     n, family, pairing, spending = design.seeds, design.family, design.pairing, design.spending
     shared = f"{counted(family, 'comparison')} that share the 5 % error"
-    lines = [f"design: {n} seeds an arm, {shared}; {_when(design)}"]
+    lines = [f"design: {counted(n, 'seed')} an arm, {shared}; {_when(design)}"]
     if spending and design.needed:
         lines.append(f"{counted(spending.seeds[-1], 'seed')} an arm cannot decide: run at least {design.needed}")
     elif spending:
