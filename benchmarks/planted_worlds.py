@@ -23,7 +23,8 @@ import numpy as np
 from attnbench.analysis.budget import outlined
 from attnbench.analysis.cells import Cell, cell_of
 from attnbench.analysis.choosing import answer, halved, promised
-from attnbench.analysis.verdicts import Plan, Sample
+from attnbench.analysis.plan import Plan
+from attnbench.analysis.sample import Sample
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.seeding import stream
 from attnbench.spec.contest import FRESH, Contest, Rung
@@ -80,10 +81,11 @@ def choice(world: World, rng: np.random.Generator) -> tuple[Cell, dict[str, floa
     lean = {arm: OWN * rng.standard_normal() for arm in truth}
     outline = outlined(asked, asked.arms, lambda arm, rung: 1.0)
 
-    def score(rung: Rung, arms: Sequence[str]) -> dict[str, np.ndarray]:
+    def score(rung: Rung, arms: Sequence[str]) -> dict[str, list[float]]:
         short = rung.epochs < 9
         means = {arm: LEVEL + truth[arm] + lean[arm] for arm in arms}
-        return {arm: means[arm] + (SHORT if short else SPREAD) * rng.standard_normal(rung.seeds) for arm in arms}
+        spread = SHORT if short else SPREAD
+        return {arm: list(means[arm] + spread * rng.standard_normal(rung.seeds)) for arm in arms}
 
     rounds = halved(asked.arms, "none", outline.rungs, score)
     seeds = tuple(range(FRESH, FRESH + outline.looks[-1]))

@@ -13,7 +13,8 @@ from conftest import ROOT
 from attnbench.analysis.budget import Outline, outlined
 from attnbench.analysis.cells import cell_of
 from attnbench.analysis.choosing import answer, halved, promised
-from attnbench.analysis.verdicts import Plan, Sample
+from attnbench.analysis.plan import Plan
+from attnbench.analysis.sample import Sample
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadStudy, BudgetTooSmall
 from attnbench.spec.contest import FRESH, Contest, Rung

@@ -8,7 +8,8 @@ import numpy as np
 
 from attnbench.analysis.cells import Cell, baseline_of, cell_of
 from attnbench.analysis.looks import History
-from attnbench.analysis.verdicts import Plan, Sample
+from attnbench.analysis.plan import Plan
+from attnbench.analysis.sample import Sample
 from attnbench.catalogue.places import built_in_sentence
 from attnbench.spec.arm import ArmKey, cell_key, labels, shared, text_of
 from attnbench.spec.run import RunSpec
