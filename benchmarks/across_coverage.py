@@ -19,8 +19,9 @@ from verdict_coverage import Limits, Outcome, main
 
 from attnbench.analysis.across import Across, Overall, across
 from attnbench.analysis.cells import Cell, cell_of
+from attnbench.analysis.plan import Plan
+from attnbench.analysis.sample import Sample
 from attnbench.analysis.stats import ALPHA
-from attnbench.analysis.verdicts import Plan, Sample
 
 SPREAD = 0.5
 """Of accuracy between seeds on a typical data set, in points."""

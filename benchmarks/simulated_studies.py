@@ -16,9 +16,10 @@ from scipy.special import ndtr, ndtri
 
 from attnbench import compare
 from attnbench.analysis.cells import Cell
+from attnbench.analysis.plan import Plan
 from attnbench.analysis.recorded import LIMITS
 from attnbench.analysis.resampling import Pairing
-from attnbench.analysis.verdicts import Plan, Verdict
+from attnbench.analysis.verdicts import Verdict
 from attnbench.store.runs import RunRecord
 
 WIDE = 50.0

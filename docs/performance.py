@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import f
 
 from attnbench.analysis.cells import Arm, Cell
-from attnbench.analysis.verdicts import Sample
+from attnbench.analysis.sample import Sample
 from attnbench.report import evidence
 from attnbench.report.charts import lines, static
 from attnbench.report.text import spread

@@ -5,7 +5,7 @@ import functools
 from pathlib import Path
 
 from attnbench.analysis.comparison import Comparison, compare
-from attnbench.analysis.verdicts import Plan
+from attnbench.analysis.plan import Plan
 from attnbench.report.tables import body, tables
 from attnbench.spec.study import Study
 from attnbench.store.runs import Store

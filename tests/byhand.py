@@ -7,14 +7,9 @@ import re
 import numpy as np
 import pytest
 from made import Arm, Shown, shared
-from scipy import special, stats
+from scipy import integrate, optimize, special, stats
 from sklearn import metrics
 from statsmodels.stats.meta_analysis import combine_effects
-
-MONTE_CARLO = 5 * math.sqrt(2 / 2_000) / 2
-"""A variance from 2,000 bootstrap draws has a relative error of sqrt(2 / 2000); a half width, which goes with its root
-at most, of half that. Five of them are allowed."""
-
 
 FIRST = 0.8
 """The part of the error that the first look of a study without planned looks spends."""
@@ -30,14 +25,32 @@ def student(values) -> tuple[float, float, float]:
     return mean, float(low), float(high)
 
 
+def wilson(mean: float, error: float, freedom: float, answers: int) -> tuple[float, float, float]:
+    """Of an accuracy the interval's ends, each t standard errors of its own away: the roots of a square.
+
+    So many independent answers have that standard error; where it is 0, or all are right, it is their number.
+    """
+    share, bound = mean / 100, stats.t.ppf(0.975, freedom)
+    number = share * (1 - share) / (error / 100) ** 2 if 0 < share < 1 else answers
+    low, high = sorted(np.roots([1 + bound**2 / number, -2 * share - bound**2 / number, share**2]))
+    return mean, 100 * float(low), 100 * float(high)
+
+
+def accuracy(arm: Arm) -> tuple[float, float, float]:
+    """Mean over seeds and its interval for this test set; runs that agree may still vary by half an image."""
+    seeds, images = arm.right.shape
+    error = max(float(stats.sem(arm.accuracy)), 50 / images / math.sqrt(seeds))
+    return wilson(float(arm.accuracy.mean()), error, seeds - 1, seeds * images)
+
+
 def t_test(one, two, pairing: str = "independent", **side):
     return (
         stats.ttest_rel(one, two, **side) if pairing == "paired" else stats.ttest_ind(one, two, equal_var=False, **side)
     )
 
 
-def between(one, two, pairing: str = "independent", part: float = FIRST) -> tuple[float, float, float]:
-    """Difference of means and its interval, which holds in 95 % over all looks."""
+def between(one, two, pairing: str = "independent", part: float = 1.0) -> tuple[float, float, float]:
+    """Difference of means and its 95 % interval; that of a look which spends a part of the error is wider."""
     gap = float(np.mean(one) - np.mean(two))
     if np.ptp(one) == np.ptp(two) == 0:
         return gap, gap, gap
@@ -74,9 +87,24 @@ def same_p(one, two, margin: float, pairing: str) -> float:
     return float(stats.t.sf(room, freedom(one, two, pairing)))
 
 
-def holm(given: list[float]) -> list[float]:
-    """Over a family at its first look."""
-    given = [min(1.0, p / FIRST) for p in given]
+def later_level(first: int, now: int, level: float, sides: int) -> float:
+    """Of a second look's own test, where the first spent 0.8 of the level over both and it may spend 0.1 of that."""
+    bound, r = stats.norm.isf(level * FIRST / sides), math.sqrt(first / now)
+    low, rest = (-bound if sides == 2 else -9), math.sqrt(1 - first / now)
+
+    def too_much(second: float) -> float:
+        def both(z: float) -> float:
+            above, below = stats.norm.sf((second - r * z) / rest), stats.norm.cdf((-second - r * z) / rest)
+            return stats.norm.pdf(z) * (above + below * (sides == 2))
+
+        return integrate.quad(both, low, bound)[0] - (1 - FIRST) / 2 * level
+
+    return sides * float(stats.norm.sf(optimize.brentq(too_much, 0, 8)))
+
+
+def holm(given: list[float], part: float = 1.0) -> list[float]:
+    """Over a family, at a look that spends a part of the error."""
+    given = [min(1.0, p / part) for p in given]
     order = sorted(range(len(given)), key=given.__getitem__)
     stepped = np.maximum.accumulate([given[place] * (len(given) - rank) for rank, place in enumerate(order)])
     return [min(1.0, float(stepped[order.index(place)])) for place in range(len(given))]
@@ -92,8 +120,8 @@ def own_variance(right: np.ndarray) -> float:
     return float((x**2).sum() + rows + columns) / (seeds * images) ** 2
 
 
-def new_images(one: Arm, two: Arm | None = None, pairing: str = "independent") -> tuple[float, float]:
-    """Mean and half width of the interval for new images; the images of a draw are shared, the seeds only by pairs."""
+def new_images(one: Arm, two: Arm | None = None, pairing: str = "independent") -> tuple[float, float, float]:
+    """Mean and its interval for new images; the images of a draw are shared, the seeds only by pairs."""
     if two is None or pairing == "paired":
         rows, others = shared(one, two) if two else ([*range(len(one.seeds))], [])
         right = one.right[rows] - (two.right[others] if two else 0)
@@ -108,7 +136,11 @@ def new_images(one: Arm, two: Arm | None = None, pairing: str = "independent") -
         mean, many = one.right.mean() - two.right.mean(), freedom(one.accuracy, two.accuracy)
         apart = error(one.accuracy, two.accuracy)
     variance = spread + apart**2 / len(rows)
-    return float(mean), float(stats.t.ppf(0.975, variance**2 * many / apart**4) * math.sqrt(variance))
+    whole, mean = variance**2 * many / apart**4, float(mean)
+    if two is None:
+        return wilson(mean, math.sqrt(variance), whole, len(one.labels))
+    half = float(stats.t.ppf(0.975, whole) * math.sqrt(variance))
+    return mean, mean - half, mean + half
 
 
 def superiority(strata) -> tuple[float, float, float]:
@@ -186,16 +218,32 @@ def scored(arm: Arm) -> np.ndarray:
     return np.array(found).T
 
 
+def if_calibrated(arm: Arm) -> float:
+    """Calibration error that chance alone makes, mean over seeds: of each bin the mean size of a normal error.
+
+    Never more than the sizes of the single answers' own errors together, of which each is 2 p (1 - p) in the mean.
+    """
+    found = []
+    for logits in arm.logits.astype(float):
+        confidence = special.softmax(logits, 1).max(1)
+        bins = np.digitize(confidence, np.arange(1, 15) / 15)
+        spreads = [stats.bernoulli(confidence[bins == place]).var().sum() for place in range(15)]
+        sizes = [min(float(stats.halfnorm.mean(scale=math.sqrt(spread))), 2 * spread) for spread in spreads if spread]
+        found.append(100 * sum(sizes) / len(confidence))
+    return float(np.mean(found))
+
+
 def gap(shown: Shown, cell: dict[str, Arm], name: str) -> tuple[float, float, float]:
-    return between(*shown.pair(cell[name], cell["none"]), shown.pairing)
+    """A mechanism's difference to the baseline, as its verdict has it: at the first look."""
+    return between(*shown.pair(cell[name], cell["none"]), shown.pairing, FIRST)
 
 
 def families(shown: Shown, cell: dict[str, Arm]) -> dict[str, tuple[float, float]]:
     """Both of Holm's p values of each arm but the baseline."""
     others = [name for name in cell if name != "none"]
     pairs = [shown.pair(cell[name], cell["none"]) for name in others]
-    apart = holm([exact_p(*pair, shown.pairing) for pair in pairs])
-    alike = holm([same_p(*pair, shown.margin, shown.pairing) for pair in pairs])
+    apart = holm([exact_p(*pair, shown.pairing) for pair in pairs], FIRST)
+    alike = holm([same_p(*pair, shown.margin, shown.pairing) for pair in pairs], FIRST)
     return dict(zip(others, zip(apart, alike, strict=True), strict=True))
 
 
@@ -229,10 +277,6 @@ def same(found: list[dict], expected: list[dict]) -> None:
 
 def span(numbers: tuple[float, float, float]) -> dict[str, float]:
     return dict(zip(("mean", "low", "high"), numbers, strict=True))
-
-
-def sides(mean: float, half: float) -> tuple[float, float]:
-    return mean - half, mean + half
 
 
 def log_seconds(arm: Arm) -> np.ndarray:

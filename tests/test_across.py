@@ -13,10 +13,11 @@ from attnbench.analysis.across import across
 from attnbench.analysis.cells import Cell, cell_of
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.measure import ACCURACY, Measure
+from attnbench.analysis.plan import Plan
 from attnbench.analysis.pooling import added, around, random_effects
 from attnbench.analysis.resampling import Stratum, sign_flip_p, stratified_p
+from attnbench.analysis.sample import Sample
 from attnbench.analysis.stats import contrast, gap, holm
-from attnbench.analysis.verdicts import Plan, Sample
 from attnbench.report import markdown, write
 from attnbench.report.across import across_figures, sections
 from attnbench.report.latex import table

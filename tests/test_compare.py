@@ -1,23 +1,24 @@
 """From records to verdicts: what is pooled, what is warned of, and that a sentence says what scipy computes."""
 
 import dataclasses
+import math
 import shutil
 from pathlib import Path
 
 import made
 import numpy as np
 import pytest
-from byhand import MONTE_CARLO, between, exact_p, holm, new_images, same_p, sides
+from byhand import FIRST, between, exact_p, holm, new_images, same_p
 from handmade import ACCURACY, PLAN, record, records, stored
 from scipy import stats as oracle
 
 from attnbench import RunSpec, Store, Study, compare
 from attnbench.analysis.cells import Cell
 from attnbench.analysis.comparison import Comparison
-from attnbench.analysis.verdicts import Plan
+from attnbench.analysis.plan import Plan
 from attnbench.report import markdown
+from attnbench.report.sentences import sentence
 from attnbench.report.tables import verdicts
-from attnbench.report.text import sentence
 
 NONE = np.array([90.0, 90.5, 91.0, 90.25, 90.75, 90.5, 91.25, 90.0])
 JITTER = np.array([0.25, -0.25, 0, 0.25, -0.25, 0, 0, 0])
@@ -38,8 +39,11 @@ ANSWERS = {
     "cbam": "cbam against none is undecided",
 }
 TESTS = {
-    "independent": ("Welch's interval, exact permutation test", "8 + 8 seeds"),
-    "paired": ("paired t interval, exact sign-flip test", "8 pairs"),
+    "independent": (
+        ", the larger one of the studentised permutation test (all 6,435 regroupings) and Welch's",
+        "8 + 8 seeds",
+    ),
+    "paired": (" of the sign-flip test (all 256 flips)", "8 pairs"),
 }
 BASE = {"dataset": "digits", "backbone": "resnet20", "epochs": 3}
 STUDY = {"base": BASE, "grid": {"attention": [*ACCURACIES]}, "seeds": 8, "margin": 2.0}
@@ -193,7 +197,7 @@ def test_a_credibly_negative_correlation_is_warned_of_where_arms_are_independent
 
 def measured(one: np.ndarray, two: np.ndarray, pairing: str) -> tuple[float, float, float, float, float]:
     """Difference, its interval, p, and the p of equivalence within two points."""
-    return *between(one, two, pairing), exact_p(one, two, pairing), same_p(one, two, 2, pairing)
+    return *between(one, two, pairing, FIRST), exact_p(one, two, pairing), same_p(one, two, 2, pairing)
 
 
 def rounded(p: float) -> str:
@@ -203,27 +207,41 @@ def rounded(p: float) -> str:
 @PAIRINGS
 def test_a_sentence_says_verdict_regime_numbers_tests_and_family(cell, pairing):
     numbers = {arm: measured(ACCURACIES[arm], ACCURACIES["none"], pairing) for arm in ANSWERS}
-    adjusted = [holm([found[place] for found in numbers.values()]) for place in (3, 4)]
+    adjusted = [holm([found[place] for found in numbers.values()], FIRST) for place in (3, 4)]
     for arm, p, equal in zip(ANSWERS, *adjusted, strict=True):
         gap, low, high, *_ = numbers[arm]
         test, n = TESTS[pairing]
-        tests = f"{test}: p {rounded(p)}"
-        tests += f", two one-sided t tests: p {rounded(equal)}" * (arm not in ("se", "constant"))
-        evidence = f"{gap:+.2f} points, 95 % interval [{low:+.2f}, {high:+.2f}], n = {n}"
-        numbered = f"({evidence}; {tests}, Holm's correction in a family of 5)"
+        tests = f"p {rounded(p)}{test}"
+        tests += f", equivalence p {rounded(equal)} of two one-sided t tests" * (arm not in ("se", "constant"))
+        alone = "95 % interval of this comparison alone"
+        evidence = f"{gap:+.2f} points, {alone} [{low:+.2f}, {high:+.2f}], n = {n}"
+        family = "Holm's correction over 5 comparisons with none; first look, for 4 of the 5 %"
         more = cell.arm(arm).contrast.verdict.further
-        end = f"; about {more} more seeds an arm decide with 80 % probability." if arm == "cbam" else "."
-        expected = f"{cell.name} (recipe classic, 3 epochs): {ANSWERS[arm]} {numbered}{end}"
+        end = (
+            f"; about {more} more seeds an arm decide with 80 % probability, at one more look."
+            if arm == "cbam"
+            else "."
+        )
+        answer, comma, rest = ANSWERS[arm].partition(",")
+        answer = f"{answer} on these 400 test images{comma}{rest}"
+        expected = f"{cell.name} (recipe classic, 3 epochs): {answer} ({evidence}; {tests}, {family}){end}"
         assert sentence(cell.arm(arm).contrast, cell) == expected
         assert expected.isascii()
 
 
+APART = "; the interval excludes 0, and p, which a verdict takes too, is not below 0.05"
 OPEN: list[tuple[list[int], float, str, str]] = [
-    ([90], 1, "independent", "; one seed cannot decide, 4 seeds an arm can.")
+    ([90], 1, "independent", "; 1 seed an arm cannot decide: run at least 4."),
+    ([90], 1, "paired", "; 1 seed an arm cannot decide: run at least 6."),
+    ([90] * 3, 1, "independent", f"{APART}; 3 seeds an arm cannot decide: run at least 4."),
+    (
+        [99, 100, 99, 100],
+        1.5,
+        "independent",
+        "; about 17 more seeds an arm decide with 80 % probability, at one more look.",
+    ),
+    ([95, 105] * 3, 0.01, "paired", "; even 1,000 seeds an arm would not decide with 80 % probability."),
 ]
-OPEN += [([90], 1, "paired", "; one seed cannot decide, 6 seeds an arm can.")]
-OPEN += [([90] * 3, 1, "independent", "; about 2 more seeds an arm decide with 80 % probability.")]
-OPEN += [([80, 90, 99], 0.01, "paired", "; even 1,000 seeds an arm would not decide with 80 % probability.")]
 
 
 @pytest.mark.parametrize(("values", "margin", "pairing", "outlook"), OPEN)
@@ -231,8 +249,8 @@ def test_an_undecided_sentence_ends_with_what_could_decide(values, margin, pairi
     gains = {"none": values, "se": [2 * value - 100 for value in values]}
     runs = [record(arm, seed, value, recipe="") for arm in gains for seed, value in enumerate(gains[arm])]
     (said,) = verdicts(compare(runs, plan=Plan(margin=margin, pairing=pairing)))
-    assert " (recipe as given, 3 epochs): se against none is undecided (" in said
-    assert said.endswith(f", a single comparison){outlook}")
+    assert " (recipe as given, 3 epochs): se against none is undecided on these 360 test images (" in said
+    assert said.endswith(f", the only comparison with none; first look, for 4 of the 5 %){outlook}")
 
 
 @pytest.mark.parametrize(("margin", "said"), [(1.0, "within 1 point "), (0.75, "within 0.75 points ")])
@@ -249,15 +267,39 @@ def test_a_pair_of_the_plan_has_one_answer_whichever_is_named_first(cell, arm):
     assert (back.verdict.p_value, back.verdict.family) == (there.verdict.p_value, there.verdict.family)
 
 
+def over_all_pairs(one: np.ndarray, two: np.ndarray, pairing: str) -> tuple[float, float, float, float, float]:
+    """What `measured` says of two, where any of the 15 pairs of six arms may have been picked: at a first look.
+
+    Independent: Games and Howell's test, for which no arm's variance is less than the median arm's.
+    """
+    gap, low, high, p, equal = measured(one, two, pairing)
+    if pairing == "paired":
+        return *between(one, two, pairing, FIRST / 15), min(1.0, 15 * p / FIRST), min(1.0, 15 * equal / FIRST)
+    middle = np.median([values.var(ddof=1) for values in ACCURACIES.values()])
+    shares = [max(values.var(ddof=1), middle) / 8 for values in (one, two)]
+    known = 7 * sum(shares) ** 2 / sum(share**2 for share in shares)
+    size, law = math.sqrt(sum(shares) / 2), oracle.studentized_range(6, known)
+    half = law.ppf(1 - 0.05 * FIRST) * size
+    p = min(1.0, max(p, float(law.sf(abs(gap) / size))) / FIRST)
+    return gap, min(low, gap - half), max(high, gap + half), p, min(1.0, 15 * equal / FIRST)
+
+
 @PAIRINGS
 @pytest.mark.parametrize(("one", "two"), [("se", "cbam"), ("static", "random"), ("cbam", "static")])
-def test_arms_that_the_plan_does_not_compare_are_a_family_of_one(cell, pairing, one, two):
+def test_arms_that_the_plan_does_not_compare_are_one_of_all_possible_pairs(cell, pairing, one, two):
     found = cell.between(cell.arm(one), cell.arm(two))
-    gap, low, high, p, equal = measured(ACCURACIES[one], ACCURACIES[two], pairing)
-    assert (found.arm, found.other, found.verdict.family) == (one, two, 1)
+    gap, low, high, p, equal = over_all_pairs(ACCURACIES[one], ACCURACIES[two], pairing)
+    assert (found.arm, found.other, found.verdict.family) == (one, two, 15)
     assert [found.difference.mean, found.difference.low, found.difference.high] == pytest.approx([gap, low, high])
     assert [found.verdict.p_value, found.verdict.equivalence_p] == pytest.approx([p, equal])
-    assert sentence(found, cell).partition("; ")[2].partition(")")[0].endswith("a single comparison")
+    said = sentence(found, cell).partition(", n = ")[2].partition(")")[0]
+    tests = {
+        "independent": ", the larger one of Games and Howell's test and the permutation test of the two",
+        "paired": " of the sign-flip test with Bonferroni's correction",
+    }
+    assert f"; p {rounded(p)}{tests[pairing]}, " in said
+    family = "one of 15 possible pairs, over all of which p and interval hold"
+    assert said.endswith(f"{family}; first look, for 4 of the 5 %")
 
 
 def test_pairs_are_the_seeds_that_both_have(store):
@@ -280,9 +322,8 @@ def test_every_arm_and_difference_has_an_interval_for_new_images_from_the_runs_f
         pairs = [(arm.new_images, new_images(by_name[arm.name]))]
         if arm.contrast:
             pairs.append((arm.contrast.new_images, new_images(by_name[arm.name], by_name["none"], pairing)))
-        for found, (mean, half) in pairs:
-            assert (found.low, found.high) == pytest.approx(sides(mean, half), rel=0, abs=MONTE_CARLO * half)
-            assert (found.low + found.high) / 2 == pytest.approx(found.mean) == pytest.approx(mean)
+        for found, expected in pairs:
+            assert (found.mean, found.low, found.high) == pytest.approx(expected, rel=1e-9)
 
 
 def test_seeds_that_go_together_are_not_drawn_together_unless_they_are_pairs():
@@ -292,8 +333,8 @@ def test_seeds_that_go_together_are_not_drawn_together_unless_they_are_pairs():
     (by_name,) = made.read(Path("runs"))
     for pairing in TESTS:
         found = compare(Store("runs").records(), plan=Plan(pairing=pairing)).cells[0].arm("se").contrast.new_images
-        half = new_images(by_name["se"], by_name["none"], pairing)[1]
-        assert (found.high - found.low) / 2 == pytest.approx(half, rel=MONTE_CARLO)
+        expected = new_images(by_name["se"], by_name["none"], pairing)
+        assert (found.mean, found.low, found.high) == pytest.approx(expected, rel=1e-9)
 
 
 def test_there_is_an_interval_for_new_images_only_where_every_run_has_predictions(store, tmp_path):

@@ -11,9 +11,11 @@ from handmade import stored
 from attnbench import Store, Study, compare
 from attnbench.analysis.comparison import Comparison, needed
 from attnbench.analysis.looks import History, follow
+from attnbench.analysis.plan import Plan
 from attnbench.analysis.recorded import seen_now
+from attnbench.analysis.sample import Sample
 from attnbench.analysis.stats import difference
-from attnbench.analysis.verdicts import Plan, Sample, contrasts
+from attnbench.analysis.verdicts import contrasts
 from attnbench.report import markdown, write
 from attnbench.report.tables import verdicts
 from attnbench.store.studies import StudyJournal

@@ -7,11 +7,16 @@ import made
 import numpy as np
 import pytest
 from byhand import (
-    MONTE_CARLO,
+    FIRST,
+    accuracy,
     between,
+    exact_p,
     families,
+    freedom,
     gap,
     holm,
+    if_calibrated,
+    later_level,
     log_seconds,
     mean_seconds,
     new_images,
@@ -24,7 +29,6 @@ from byhand import (
     steps,
     student,
     superiority,
-    t_test,
     verdict,
 )
 from made import Arm, Shown, shared, text
@@ -40,21 +44,19 @@ def test_the_main_table_holds_the_numbers_of_the_files(shown):
     rows = [list(row) for row in shown.root.find(".//section[@id='table']").find(".//tbody")]
     arms = [(cell, arm) for cell in shown.cells for arm in cell.values()]
     for row, (cell, arm) in zip(rows, arms, strict=True):
-        said, keys, (mean, low, high) = [*map(text, row)], [one.get("data-sort") for one in row], student(arm.accuracy)
+        said, keys, (mean, low, high) = [*map(text, row)], [one.get("data-sort") for one in row], accuracy(arm)
         failed = " (1 failed)" * (len(arm.seeds) < 6)
         assert (said[1], said[2], keys[2]) == (arm.name, f"{len(arm.seeds)}{failed}", str(len(arm.seeds)))
-        half = mean - float(keys[5])
-        assert [float(key) for key in keys[3:5]] == pytest.approx([mean, low])
-        assert half == pytest.approx(new_images(arm)[1], rel=MONTE_CARLO)
-        shows(" ".join(said[3:6]), mean, low, high, mean - half, mean + half)
+        _, *new = new_images(arm)
+        assert [float(key) for key in keys[3:6]] == pytest.approx([mean, low, new[0]])
+        shows(" ".join(said[3:6]), mean, low, high, *new)
         if arm.name == "none":
             assert said[6:] == keys[6:] == [""] * 6
             continue
         (mean, low, high), ps = gap(shown, cell, arm.name), families(shown, cell)[arm.name]
-        assert [float(keys[place]) for place in (6, 7, 9, 10)] == pytest.approx([mean, low, *ps], rel=1e-6, abs=1e-9)
-        half = mean - float(keys[8])
-        assert (mean, half) == pytest.approx(new_images(arm, cell["none"], shown.pairing), rel=MONTE_CARLO)
-        shows(" ".join(said[6:9]), mean, low, high, mean - half, mean + half)
+        _, *new = new_images(arm, cell["none"], shown.pairing)
+        assert [float(key) for key in keys[6:11]] == pytest.approx([mean, low, new[0], *ps], rel=1e-6, abs=1e-9)
+        shows(" ".join(said[6:9]), mean, low, high, *new)
         assert all(says_p(words, p) for words, p in zip(said[9:11], ps, strict=True))
         kind, close = verdict(shown, cell, arm.name)
         assert (said[11], keys[11]) == (kind + ", within the margin" * (close and kind in ("better", "worse")), kind)
@@ -65,19 +67,25 @@ def test_the_interval_for_new_images_holds_where_the_seeds_are_the_larger_part(t
     study = made.study(grid={"dataset": ["digits"], "attention": ["none", "se"]}, seeds=4, pairing=pairing)
     made.fill(tmp_path, study, {"digits": {"none": (80.0, 3.0), "se": (84.0, 3.0)}}, images=4_000)
     none, se = made.read(tmp_path)[0].values()
-    (_, row), half = made.tree(made.rendered(study, tmp_path)).iterfind(".//*[@id='table']//tbody/tr"), new_images(se)
-    assert float(row[3].get("data-sort")) - float(row[5].get("data-sort")) == pytest.approx(half[1], rel=MONTE_CARLO)
-    found = float(row[6].get("data-sort")) - float(row[8].get("data-sort"))
-    assert found == pytest.approx(new_images(se, none, pairing)[1], rel=MONTE_CARLO)
+    _, row = made.tree(made.rendered(study, tmp_path)).iterfind(".//*[@id='table']//tbody/tr")
+    for place, expected in ((3, new_images(se)), (6, new_images(se, none, pairing))):
+        found = [float(row[place + more].get("data-sort")) for more in (0, 2)]
+        assert found == pytest.approx(expected[:2], rel=1e-9)
+        shows(" ".join([text(row[place]), text(row[place + 2])]), *expected)
 
 
 SENTENCE = re.compile(
-    r"(?P<kind>\w+) .+ \(recipe classic, 3 epochs\): (?P<answer>.+) \((?P<gap>\S+ points), 95 % interval "
-    r"(?P<ends>\[.+?\]), n = (?P<n>.+?); "
-    r"(?:Welch's interval, exact permutation|paired t interval, exact sign-flip) test: p (?P<p>[< \d.]+)"
-    r"(?:, two one-sided t tests: p (?P<same>[< \d.]+))?, Holm's correction in a family of (?P<family>\d+)\)"
+    r"(?P<kind>\w+) .+ \(recipe classic, 3 epochs\): (?P<answer>.+) \((?P<gap>\S+ points), 95 % interval of this "
+    r"comparison alone (?P<ends>\[.+?\]), n = (?P<n>.+?); p (?P<p>[< \d.]+)"
+    r"(?:, the larger one of the studentised permutation test \(all (?P<ways>\d+) regroupings\) and Welch's"
+    r"| of the sign-flip test \(all (?P<flips>\d+) flips\))"
+    r"(?:, equivalence p (?P<same>[< \d.]+) of two one-sided t tests)?, "
+    r"Holm's correction over (?P<family>\d+) comparisons with none; first look, for 4 of the 5 %\)"
+    r"(?P<apart>; the interval excludes 0 in this comparison alone, not in all together"
+    r"|; the interval excludes 0, and p, which a verdict takes too, is not below 0\.05)?"
     r"(?:; 1 of 6 runs of cbam failed and is left out)?"
-    r"(?:; about (?P<further>[\d,]+) more seeds? an arm decide with 80 % probability)?\."
+    r"(?:; about (?P<further>[\d,]+) more seeds? an arm decide with 80 % probability, at one more look"
+    r"|; (?P<few>\d) seeds an arm cannot decide: run at least (?P<needed>\d))?\."
 )
 
 
@@ -91,9 +99,10 @@ def test_a_verdict_is_a_sentence_with_the_numbers_of_the_files(shown):
         (kind, close), (apart, alike) = verdict(shown, cell, name), families(shown, cell)[name]
         kinds.add((kind, close))
         within = f"{shown.margin:g} point{'s' * (shown.margin != 1)}"
-        answers = {"undecided": f"{name} against none is undecided"}
-        answers["equivalent"] = f"{name} and none are equivalent within {within}"
-        usual = f"{name} is {kind} than none" + f", but within the margin of {within}" * close
+        here = f" on these {len(cell[name].labels)} test images"
+        answers = {"undecided": f"{name} against none is undecided{here}"}
+        answers["equivalent"] = f"{name} and none are equivalent within {within}{here}"
+        usual = f"{name} is {kind} than none{here}" + f", but within the margin of {within}" * close
         pairs = len(shared(cell[name], cell["none"])[0])
         n = f"{len(cell[name].seeds)} + 6 seeds" if shown.pairing == "independent" else f"{pairs} pairs"
         expected = (kind, answers.get(kind, usual), n, "6")
@@ -102,9 +111,27 @@ def test_a_verdict_is_a_sentence_with_the_numbers_of_the_files(shown):
         shows(found["gap"] + found["ends"], *gap(shown, cell, name))
         assert says_p(found["p"], apart)
         assert found["same"] is None or says_p(found["same"], alike)
-        if kind == "undecided":
+        counted = math.comb(len(cell[name].seeds) + 6, 6) // (2 if len(cell[name].seeds) == 6 else 1)
+        ways = (str(counted), None) if shown.pairing == "independent" else (None, str(2**pairs))
+        assert (found["ways"], found["flips"]) == ways
+        few = shown.pairing == "paired" and pairs < 9  # 6 * 2 / 2**8 is more than 0.04
+        assert (found["few"], found["needed"]) == ((str(pairs), "9") if few and kind == "undecided" else (None, None))
+        said_apart(shown, cell, name, kind, found["apart"])
+        assert (found["further"] is not None) == (kind == "undecided" and not few)
+        if found["further"]:
             decides(shown, cell, name, int(found["further"].replace(",", "")))
     assert len(kinds) >= (5 if shown.pairing == "independent" else 2), "the study shows too few kinds of verdict"
+
+
+def said_apart(shown: Shown, cell: dict[str, Arm], name: str, kind: str, said: str | None) -> None:
+    """Why an interval without 0 is no difference: all comparisons together, or p even in this one alone."""
+    _, low, high = gap(shown, cell, name)
+    if kind in ("better", "worse") or low <= 0 <= high:
+        assert said is None
+    else:
+        alone = exact_p(*shown.pair(cell[name], cell["none"]), shown.pairing) / FIRST < 0.05
+        assert said
+        assert ("in this comparison alone" in said) == alone
 
 
 def decides(shown: Shown, cell: dict[str, Arm], name: str, further: int) -> None:
@@ -116,27 +143,29 @@ def decides(shown: Shown, cell: dict[str, Arm], name: str, further: int) -> None
     one, two = shown.pair(cell[name], cell["none"])
     paired, n = shown.pairing == "paired", min(len(one), len(two))
     spread = np.std(one - two, ddof=1) if paired else math.sqrt((np.var(one, ddof=1) + np.var(two, ddof=1)) / 2)
-    known = n - 1 if paired else t_test(one, two).df
+    known, seen = freedom(one, two, shown.pairing), len(cell["none"].seeds)
     rng = np.random.default_rng(5)
 
     def power(seeds: int) -> float:
         smallest = 2 / 2**seeds if paired else 2 / math.comb(2 * seeds, seeds) if seeds <= 10 else 1e-5
-        freedom, unit = (seeds - 1, math.sqrt(1 / seeds)) if paired else (2 * seeds - 2, math.sqrt(2 / seeds))
+        many, unit = (seeds - 1, math.sqrt(1 / seeds)) if paired else (2 * seeds - 2, math.sqrt(2 / seeds))
+        differs, same = (later_level(seen, seeds, 0.05 / 6, sides) for sides in (2, 1))
         error = unit * spread * np.sqrt(known / rng.chisquare(known, 200_000))
-        noise, seen = error * rng.normal(size=error.size), error * np.sqrt(rng.chisquare(freedom, error.size) / freedom)
-        apart = np.abs(shown.margin + noise) > stats.t.ppf(1 - 0.05 / 12, freedom) * seen
-        alike = np.abs(noise) + stats.t.ppf(1 - 0.05 / 6, freedom) * seen < shown.margin
-        return min(apart.mean(), alike.mean()) * (6 * smallest < 0.05)
+        noise, measured = error * rng.normal(size=error.size), error * np.sqrt(rng.chisquare(many, error.size) / many)
+        apart = np.abs(shown.margin + noise) > stats.t.ppf(1 - differs / 2, many) * measured
+        alike = np.abs(noise) + stats.t.ppf(1 - same, many) * measured < shown.margin
+        return min(apart.mean(), alike.mean()) * (smallest < differs)
 
     assert power(n + further) > 0.8 - 2 / 80 - 0.003, (name, further)
-    assert further == 1 or power(n + further - 1) < 0.8 + 2 / 80 + 0.003, (name, further)
+    assert n + further - 1 <= seen or power(n + further - 1) < 0.8 + 2 / 80 + 0.003, (name, further)
 
 
 def test_calibration_and_class_scores_are_those_of_the_logits(shown):
     for place, cell in enumerate(shown.cells, 1):
         for row, arm in zip(shown.table(place, "Calibration and classes"), cell.values(), strict=True):
             assert row[0] == arm.name
-            shows(" ".join(row[1:]), *(end for seeds in scored(arm) for end in student(seeds)), places=3)
+            expected = [end for seeds in scored(arm) for end in student(seeds)]
+            shows(" ".join(row[1:]), *expected[:9], if_calibrated(arm), *expected[9:], places=3)
             assert (arm.logits.argmax(2) != arm.predicted).any(), "no tie of half precision would give another class"
 
 
@@ -162,7 +191,7 @@ def test_costs_are_cpu_seconds_and_ratios_to_the_baseline_with_intervals(shown):
             shows(row[5], seconds, places=1)
             control, front = arm.name not in ("none", "se", "cbam"), not beaten(arm, cell)
             assert (row[0], row[7]) == (arm.name, "control" if control else "yes" if front else "")
-            mean, low, high = student(arm.accuracy)
+            mean, low, high = accuracy(arm)
             drawn.append(
                 {
                     "arm": arm.name,
@@ -238,6 +267,6 @@ def test_the_table_over_all_data_sets_holds_what_the_files_say(shown):
 def test_every_run_is_named_with_its_accuracy(shown):
     for place, cell in enumerate(shown.cells, 1):
         runs = [(arm, *run) for arm in cell.values() for run in zip(arm.records, arm.accuracy, strict=True)]
-        for row, (arm, record, accuracy) in zip(shown.table(place, "Each is trained again"), runs, strict=True):
+        for row, (arm, record, value) in zip(shown.table(place, "Each is trained again"), runs, strict=True):
             assert row[:3] == [record["id"], arm.name, str(record["spec"]["seed"])]
-            assert float(row[3]) == pytest.approx(accuracy)
+            assert float(row[3]) == pytest.approx(value)

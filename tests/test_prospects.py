@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from attnbench import Study
+from attnbench.analysis.plan import Design
 from attnbench.analysis.power import POWER, detectable, probability, smallest_p
 from attnbench.analysis.prospects import Prospect, Spread, prospects
-from attnbench.analysis.verdicts import Design
 from attnbench.report.prospects import sheet
 
 STUDY = {"name": "planned", "base": {"dataset": "digits", "epochs": 3, "backbone": "resnet20"}, "seeds": 6}

@@ -12,7 +12,7 @@ from pathlib import Path
 import made
 import numpy as np
 import pytest
-from byhand import between, exact_p, scored, student
+from byhand import FIRST, accuracy, between, exact_p, scored, wilson
 from handmade import ACCURACY, PLAN, record, records, stored
 from scipy import stats as oracle
 from statsmodels.stats.multitest import multipletests
@@ -21,13 +21,13 @@ from statsmodels.stats.weightstats import ttost_ind
 
 from attnbench import RunSpec, Store, Study, compare
 from attnbench.analysis.comparison import Comparison, designs
-from attnbench.analysis.verdicts import Plan
+from attnbench.analysis.plan import Plan
 from attnbench.cli import main
 from attnbench.execution import sweep
 from attnbench.report import markdown
+from attnbench.report.designs import design_lines
 from attnbench.report.evidence import QUALITY, quality
 from attnbench.report.tables import write_csv
-from attnbench.report.text import design_lines
 
 
 def rows(file: Path) -> list[dict[str, str]]:
@@ -65,12 +65,12 @@ def test_the_csv_files_hold_the_numbers_that_scipy_and_statsmodels_compute(own, 
     pairs = [(by_name[name].accuracy, by_name["none"].accuracy) for name in others]
     exact = [exact_p(*pair, "independent") for pair in pairs]
     equal = [ttost_ind(*pair, -1, 1, usevar="unequal")[0] for pair in pairs]
-    adjusted = [multipletests(found, method="holm")[1] for found in (exact, equal)]
+    adjusted = [multipletests(np.minimum(1, np.divide(found, FIRST)), method="holm")[1] for found in (exact, equal)]
     for place, (name, pair) in enumerate(zip(others, pairs, strict=True)):
         row, arm, r = table[name], by_name[name], np.corrcoef(*pair)[0, 1]
         spreads = [one.std(ddof=1) for one in pair]
         saved = sum(s**2 for s in spreads) / (sum(s**2 for s in spreads) - 2 * r * np.prod(spreads))
-        expected = dict(zip(spread("difference"), between(*pair), strict=True), family=2, margin=1)
+        expected = dict(zip(spread("difference"), between(*pair, part=FIRST), strict=True), family=2, margin=1)
         expected |= {"p": exact[place], "p_holm": adjusted[0][place], "equivalence_p_holm": adjusted[1][place]}
         expected |= {"correlation": r, "pairing_saved": saved, "n": 5}
         expected["churn"] = 100 * (arm.predicted != by_name["none"].predicted).mean()
@@ -78,7 +78,7 @@ def test_the_csv_files_hold_the_numbers_that_scipy_and_statsmodels_compute(own, 
         assert row["verdict"] == {"se": "better", "cbam": "undecided"}[name]
         assert (row["further_seeds"] == "") == (name == "se")
     for name, arm in by_name.items():
-        expected = dict(zip(spread("accuracy"), student(arm.accuracy), strict=True))
+        expected = dict(zip(spread("accuracy"), accuracy(arm), strict=True))
         expected |= dict(zip(QUALITY, scored(arm).mean(1), strict=True))
         assert {key: float(table[name][key]) for key in expected} == pytest.approx(expected, rel=1e-5)
 
@@ -93,14 +93,16 @@ def test_the_csv_file_holds_the_intervals_for_new_images(own):
 
 
 def test_the_markdown_table_says_the_same_to_two_decimals():
-    lines = markdown(compare(records())).splitlines()
+    lines = markdown(compare(records(), plan=Plan(margin=3.0))).splitlines()
     table = {line.split(" | ")[0].strip("| "): line for line in lines if line.startswith("| ")}
     values = ACCURACY["se"]
-    mean, (low, high) = np.mean(values), oracle.t.interval(0.95, 4, np.mean(values), oracle.sem(values))
-    welch = oracle.ttest_ind(values, ACCURACY["none"], equal_var=False).confidence_interval()
+    mean, low, high = wilson(float(np.mean(values)), float(oracle.sem(values)), 4, 5 * 360)
+    test = oracle.ttest_ind(values, ACCURACY["none"], equal_var=False)
+    welch = test.confidence_interval(1 - 0.05 * FIRST)
     expected = ["se", "5", f"{mean:.2f}", f"[{low:.2f}, {high:.2f}]", "-", "+2.00"]
-    less = oracle.ttest_ind([v - 1 for v in values], ACCURACY["none"], equal_var=False, alternative="less").pvalue
-    expected += [f"[{welch.low:+.2f}, {welch.high:+.2f}]", "-", "0.016", f"{less:.3f}", "better", "1,002"]
+    less = oracle.ttest_ind([v - 3 for v in values], ACCURACY["none"], equal_var=False, alternative="less").pvalue
+    p, same = 2 * max(2 / math.comb(10, 5), test.pvalue) / FIRST, less / FIRST
+    expected += [f"[{welch.low:+.2f}, {welch.high:+.2f}]", "-", f"{p:.3f}", f"{same:.3f}", "better", "1,002"]
     assert table["se"].strip("| ").split(" | ") == expected
     assert "recipe classic" in "\n".join(lines)
     assert "360 test images" in "\n".join(lines)
@@ -210,14 +212,18 @@ def test_compare_says_one_sentence_and_a_small_table_in_ascii(attnbench, plan):
     told = attnbench("compare", "se", "none", "--study", plan).stdout
     sentence, *table = told.splitlines()
     assert told.isascii()
-    welch = oracle.ttest_ind(ACCURACY["se"], ACCURACY["none"], equal_var=False).confidence_interval()
+    test = oracle.ttest_ind(ACCURACY["se"], ACCURACY["none"], equal_var=False)
+    welch = test.confidence_interval(1 - 0.05 * FIRST)
     parts = [
         "recipe classic, 3 epochs",
-        "se is better than none",
-        f"[{welch.low:+.2f}, {welch.high:+.2f}]",
+        "se is better than none on these 360 test images",
+        f"95 % interval of this comparison alone [{welch.low:+.2f}, {welch.high:+.2f}]",
         "n = 5 + 5",
+        f"p {2 * max(2 / math.comb(10, 5), test.pvalue) / FIRST:.3f}, the larger one of",
+        "the studentised permutation test (all 126 regroupings) and Welch's",
+        "Holm's correction over 2 comparisons with none; first look, for 4 of the 5 %",
     ]
-    for part in [*parts, "exact permutation test: p 0.016", "Holm's correction in a family of 2"]:
+    for part in parts:
         assert part in sentence
     assert [line.split()[0] for line in table] == ["%", "se", "none", "difference"]
     assert [line.split()[1] for line in table[1:]] == ["93.20", "91.20", "+2.00"]
@@ -239,23 +245,27 @@ def designed(arms: int, seeds: int, pairing: str) -> dict[str, object]:
 
 
 def smallest(n: int, pairing: str, family: int) -> float:
-    """The smallest p that n seeds an arm can reach after Holm's correction."""
-    return min(1.0, family * (2 / 2**n if pairing == "paired" else 2 / math.comb(2 * n, n)))
+    """The smallest p that n seeds an arm can reach after Holm's correction, at a first look."""
+    return min(1.0, family * (2 / 2**n if pairing == "paired" else 2 / math.comb(2 * n, n)) / FIRST)
 
 
 @pytest.mark.parametrize(("pairing", "n", "family"), [("independent", 5, 2), ("paired", 8, 1), ("paired", 8, 5)])
 def test_a_design_says_what_it_can_find(pairing, n, family):
     (design,) = designs(Study(**designed(family + 1, n, pairing)))
-    paired, level = pairing == "paired", 0.05 / family
+    paired, level = pairing == "paired", 0.05 * FIRST / family
     power = TTestPower().solve_power if paired else TTestIndPower().solve_power
     size = power(**{"nobs" if paired else "nobs1": n}, alpha=level, power=0.8)
     freedom, error = (n - 1, math.sqrt(1 / n)) if paired else (2 * n - 2, math.sqrt(2 / n))
-    first, second, third = design_lines(design)
-    assert first.startswith(f"design: {n} seeds an arm, {family} comparison{'s' * (family > 1)} in the family, ")
-    assert first.endswith(f"smallest reachable p {smallest(n, pairing, family):.3f} with Holm's correction")
-    assert f"difference of {size:.1f} standard deviations" in second
-    assert third.startswith("equivalence within 2 points can pass where")
-    assert third.endswith(f"is below {2 / oracle.t.ppf(1 - level, freedom) / error:.2f} points")
+    what = "the difference of a pair" if paired else "accuracy"
+    spread = 2 / oracle.t.ppf(1 - level, freedom) / error
+    assert design_lines(design) == [
+        f"design: {n} seeds an arm, {family} comparison{'s' * (family > 1)} that share the 5 % error; "
+        "verdicts once all are there, for 4 of the 5 %; the rest is kept for seeds that are added later",
+        f"smallest p that {n} seeds can reach: {smallest(n, pairing, family):.3f}, corrected for looks and comparisons",
+        f"a true difference of {size:.1f} standard deviations between seeds is found with about 80 % probability",
+        f"'equivalent' (within 2 points) is possible only if {what} varies by less than {spread:.2f} points between "
+        "seeds",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -272,12 +282,10 @@ def test_a_dry_run_warns_of_a_design_that_can_never_decide(monkeypatch, capsys, 
             main(["study", "s.yaml", "--dry-run"])
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == f"s: {arms * n} runs, 0 done, {arms * n} left"
-        assert lines[1].startswith(f"design: {n} seed")
-        warning = f"  Too few seeds for any significant result; use at least {enough} per arm"
+        assert lines[1].startswith(f"design: {n} seed{'s' * (n > 1)} an arm, ")
+        warning = f"  {n} seed{'s' * (n > 1)} an arm cannot decide: run at least {enough}"
         assert (lines[2] == warning) == (n == seeds)
-        assert (
-            "  equivalence cannot be shown with one seed per arm: the spread between seeds is unknown" in lines
-        ) == (n == 1)
+        assert ("  'equivalent' is never said of fewer than 3 seeds an arm" in lines) == (n < 3)
 
 
 def test_a_study_that_is_done_has_no_design_any_more(attnbench, plan):

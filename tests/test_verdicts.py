@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as oracle
 
+from attnbench.analysis.plan import Plan
 from attnbench.analysis.power import further_seeds
+from attnbench.analysis.sample import Sample
 from attnbench.analysis.stats import churn, correlation, difference, equivalence_p, estimate, holm, superiority
-from attnbench.analysis.verdicts import Contrast, Plan, Sample, contrasts
+from attnbench.analysis.verdicts import Contrast, contrasts
 
 PAIRINGS = pytest.mark.parametrize("pairing", ["independent", "paired"])
 ONE = np.array([90.0, 90.4, 89.8, 90.2, 90.1, 90.3, 89.9, 90.1])

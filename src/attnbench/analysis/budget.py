@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attnbench.analysis.looks import able
-from attnbench.analysis.power import MOST_SEEDS, fewest_seeds, seeds_to_decide, smallest_p
+from attnbench.analysis.power import MOST_SEEDS, able, fewest_seeds, seeds_to_decide, smallest_p
 from attnbench.errors import BudgetTooSmall
 from attnbench.spec.contest import Contest, Rung
 

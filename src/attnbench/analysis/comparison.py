@@ -6,8 +6,8 @@ from functools import cached_property
 
 from attnbench.analysis.across import Across, across
 from attnbench.analysis.cells import Arm, Cell, baseline_of, cell_warnings
+from attnbench.analysis.plan import Design, Plan
 from attnbench.analysis.recorded import label_of, planned_key, record_warnings, recorded_cells
-from attnbench.analysis.verdicts import Design, Plan
 from attnbench.errors import StoreProblem
 from attnbench.spec.arm import ArmKey, labels
 from attnbench.spec.run import RunSpec
@@ -114,7 +114,8 @@ def designs(study: Study) -> list[Design]:
     """The different designs of a study's cells, before anything is trained; cells without a comparison left out."""
     cells = [arms for arms in study.cells().values() if baseline_of(_planned_labels(arms), study.baseline) is not None]
     families = {len(arms) - 1 for arms in cells}
-    return [Design(len(study.seed_list), family, study.margin, study.pairing) for family in sorted(families - {0})]
+    plan, seeds = Plan.of(study), len(study.seed_list)
+    return [Design(seeds, family, plan.margin, plan.pairing, plan.looks) for family in sorted(families - {0})]
 
 
 def _planned_labels(arms: Mapping[ArmKey, Sequence[RunSpec]]) -> dict[ArmKey, str]:

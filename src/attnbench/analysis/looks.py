@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic
 
-from attnbench.analysis.power import smallest_p
-from attnbench.analysis.resampling import Pairing
+from attnbench.analysis.plan import Plan
+from attnbench.analysis.power import able
+from attnbench.analysis.sample import Sample
 from attnbench.analysis.sequential import Spending
-from attnbench.analysis.stats import ALPHA
-from attnbench.analysis.verdicts import Contrast, Plan, Progress, Sample, Waiting, contrasts
+from attnbench.analysis.verdicts import Contrast, Progress, Waiting, contrasts
 from attnbench.spec.arm import K, mechanism
 
 
@@ -102,13 +102,6 @@ class History(Generic[K]):
             if baseline in there:
                 looks.append(Look(there))
         return looks
-
-
-def able(looks: Sequence[int], family: int, pairing: Pairing) -> Spending:
-    """The planned looks at which a family of so many comparisons can decide; the last one where none can."""
-    whole = Spending.plan(looks)
-    kept = whole.merged(lambda n: smallest_p(n, n, pairing), ALPHA / max(family, 1))
-    return kept if kept.seeds else Spending.plan(looks[-1:])
 
 
 def follow(samples: Mapping[K, Sample], baseline: K, plan: Plan, agenda: Agenda[K]) -> Stand[K]:

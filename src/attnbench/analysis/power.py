@@ -1,7 +1,8 @@
 """What a design can say, before training and after: the smallest p, detectable differences, and how many more seeds."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -45,6 +46,13 @@ def fewest_seeds(spending: Spending | None, family: int = 1, pairing: Pairing = 
         return None
     n, level = spending.seeds[-1], ALPHA * float(spending.parts[-1])
     return None if can_decide(n, n, family, pairing, level) else seeds_to_decide(family, pairing, level)
+
+
+def able(looks: Sequence[int], family: int, pairing: Pairing) -> Spending:
+    """The planned looks at which a family of so many comparisons can decide; the last one where none can."""
+    whole = Spending.plan(looks)
+    kept = whole.merged(lambda n: smallest_p(n, n, pairing), ALPHA / max(family, 1))
+    return kept if kept.seeds else Spending.plan(looks[-1:])
 
 
 def detectable(
@@ -116,26 +124,37 @@ def further_seeds(
     """
     if not math.isfinite(spread) or freedom < 1:
         return None
-
-    errors = spread * _quantiles_of_truth(freedom)
-
-    def same(seeds: int) -> bool:
-        """Whether equivalence is found; it costs less to know than whether a difference is."""
-        differs, alike = levels(seeds) if levels else (ALPHA / family, ALPHA / family)
-        if seeds < FEWEST or smallest_p(seeds, seeds, pairing) >= differs:
-            return False
-        error = errors * _unit_error(seeds, seeds, pairing)
-        return float(np.mean(_equivalent(margin, error, _freedom(seeds, seeds, pairing), alike))) >= POWER
-
-    def decides(seeds: int) -> bool:
-        differs, _ = levels(seeds) if levels else (ALPHA / family, ALPHA / family)
-        sizes = margin / np.maximum(errors * _unit_error(seeds, seeds, pairing), 1e-12)
-        return same(seeds) and float(np.mean(_found(sizes, _freedom(seeds, seeds, pairing), differs))) >= POWER
-
-    if n >= MOST_SEEDS or not decides(MOST_SEEDS):
+    plain = (ALPHA / family, ALPHA / family)
+    later = _Later(spread * _quantiles_of_truth(freedom), margin, pairing, levels or (lambda seeds: plain))
+    if n >= MOST_SEEDS or not later.decides(MOST_SEEDS):
         return None
-    enough = _first(same, n, MOST_SEEDS)
-    return (enough if decides(enough) else _first(decides, enough, MOST_SEEDS)) - n
+    enough = _first(later.same, n, MOST_SEEDS)
+    return (enough if later.decides(enough) else _first(later.decides, enough, MOST_SEEDS)) - n
+
+
+@dataclass(frozen=True)
+class _Later:
+    """A study of so many seeds an arm."""
+
+    spreads: np.ndarray
+    """What the standard deviation between seeds may be."""
+    margin: float
+    pairing: Pairing
+    levels: Callable[[int], tuple[float, float]]
+
+    def same(self, seeds: int) -> bool:
+        """Whether it finds equivalence, which costs less to know than whether it finds a difference."""
+        differs, same = self.levels(seeds)
+        if seeds < FEWEST or smallest_p(seeds, seeds, self.pairing) >= differs:
+            return False
+        errors, freedom = self.spreads * _unit_error(seeds, seeds, self.pairing), _freedom(seeds, seeds, self.pairing)
+        return float(np.mean(_equivalent(self.margin, errors, freedom, same))) >= POWER
+
+    def decides(self, seeds: int) -> bool:
+        """Whether it finds equivalence where there is no difference, and a difference of the margin."""
+        sizes = self.margin / np.maximum(self.spreads * _unit_error(seeds, seeds, self.pairing), 1e-12)
+        freedom, (differs, _) = _freedom(seeds, seeds, self.pairing), self.levels(seeds)
+        return self.same(seeds) and float(np.mean(_found(sizes, freedom, differs))) >= POWER
 
 
 def _first(holds: Callable[[int], bool], few: int, many: int) -> int:

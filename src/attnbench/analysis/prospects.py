@@ -9,9 +9,9 @@ import numpy as np
 
 from attnbench.analysis.cells import baseline_of
 from attnbench.analysis.comparison import designs
+from attnbench.analysis.plan import Design, Plan
 from attnbench.analysis.power import MOST_SEEDS, POWER, further_seeds, probability
 from attnbench.analysis.recorded import planned_key
-from attnbench.analysis.verdicts import Design, Plan
 from attnbench.spec.arm import ArmKey, labels
 from attnbench.spec.study import Study
 from attnbench.store.runs import RunRecord
@@ -39,7 +39,7 @@ class Prospect:
     def found(self, size: float, seeds: int | None = None) -> float:
         """How often a true difference of so many standard deviations is found, by as many seeds as planned or given."""
         n = seeds or self.design.seeds
-        return probability(size, n, n, self.design.family, self.design.pairing)
+        return probability(size, n, n, self.design.family, self.design.pairing, self.design.level)
 
     def seeds_for(self, size: float) -> int | None:
         """How many seeds an arm find such a difference with 80 %; None where even a thousand do not."""

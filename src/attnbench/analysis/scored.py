@@ -10,8 +10,9 @@ import numpy as np
 from attnbench.analysis.cells import Cell, cell_of, cell_warnings
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.measure import Measure
+from attnbench.analysis.plan import Failures, Plan
 from attnbench.analysis.resampling import Pairing
-from attnbench.analysis.verdicts import Failures, Plan, Sample
+from attnbench.analysis.sample import Sample
 from attnbench.catalogue.refs import nearest
 from attnbench.errors import BadScores
 from attnbench.store.scores import MOST_TOLD, Score, Table, read

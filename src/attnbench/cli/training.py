@@ -119,7 +119,7 @@ def tell_failures(failures: Sequence["Failure"], sweep: "Sweep") -> None:
 def _announce(plan: "Study", sweep: "Sweep", pending: list[RunSpec]) -> None:
     """How much is done and left, and what the design can say."""
     from attnbench.analysis.comparison import designs
-    from attnbench.report.text import design_lines
+    from attnbench.report.designs import design_lines
 
     print(f"{plan.name}: {len(sweep.specs)} runs, {len(sweep.specs) - len(pending)} done, {len(pending)} left")
     if again := sum(sweep.store.done(spec.id) for spec in pending):

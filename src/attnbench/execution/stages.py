@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attnbench.analysis.comparison import Comparison, Place, compare, needed
-from attnbench.analysis.looks import able
+from attnbench.analysis.power import able
 from attnbench.errors import BadStudy
 from attnbench.execution.sweep import Failure, Sweep, execute
 from attnbench.spec.study import Study

@@ -5,7 +5,7 @@ from collections.abc import Container, Sequence
 from attnbench.analysis.cells import Arm
 from attnbench.analysis.comparison import Comparison, Place
 from attnbench.console import listed
-from attnbench.report.text import sentence
+from attnbench.report.sentences import sentence
 
 
 def look_lines(

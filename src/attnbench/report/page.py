@@ -14,8 +14,9 @@ from attnbench.report.across import across_figures, sections
 from attnbench.report.best import best_sentence
 from attnbench.report.evidence import QUALITY, Quality, calibration_chance, decomposition
 from attnbench.report.figures import Figure
+from attnbench.report.sentences import changed, sentence
 from attnbench.report.tables import WHY, caption, margins
-from attnbench.report.text import changed, columns, entries, interval, sentence, signed, spread
+from attnbench.report.text import columns, entries, interval, signed, spread
 
 HERE = Path(__file__).parent
 MOST_RUNS = 2_000

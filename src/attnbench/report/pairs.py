@@ -5,7 +5,8 @@ from typing import Literal
 
 from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.verdicts import Contrast
-from attnbench.report.text import sentence, signed, spread
+from attnbench.report.sentences import sentence
+from attnbench.report.text import signed, spread
 
 
 @dataclass(frozen=True)

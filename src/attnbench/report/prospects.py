@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from attnbench.analysis.power import MOST_SEEDS
 from attnbench.analysis.prospects import Prospect
+from attnbench.report.designs import design_lines
 from attnbench.report.sheet import Sheet
-from attnbench.report.text import design_lines, points
+from attnbench.report.text import points
 
 DRAWN_SEEDS = (3, 5, 8, 12, 20)
 

@@ -9,24 +9,27 @@ from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.stats import Difference, Estimate
 from attnbench.analysis.verdicts import Contrast
+from attnbench.console import listed
 from attnbench.report.across import Section, csv_rows, sections
 from attnbench.report.best import best_sentence
 from attnbench.report.evidence import QUALITY, Quality, decomposition
-from attnbench.report.text import arm_row, changed, columns, kind, points, sentence, signed, spread
+from attnbench.report.sentences import changed, sentence
+from attnbench.report.text import arm_row, columns, kind, points, signed, spread
 from attnbench.store.runs import RunRecord
 
 RECORDED = (
-    "Seeds and mechanism varied. Test accuracy in percent: mean over n seeds. Difference to {baseline} in "
-    "percentage points. Intervals are 95 %: for this test set (the expected accuracy over seeds on these images: "
-    "{t}) and for new images like these (crossed bootstrap over seeds and images)."
+    "Each row is one mechanism, trained with n seeds: its mean test accuracy in percent. Difference to {baseline} in "
+    "percentage points. Intervals are 95 %: for this test set (what is expected over seeds on these images: Wilson's "
+    "by Student's t, for differences {t}) and for new images like these (seeds and images both vary)."
 )
 SCORED = (
     "Each row is one arm, trained with n seeds: its mean score. Difference to {baseline} in the unit of the scores, of "
-    "percentages in points. Intervals are 95 %, of what is expected over seeds ({t})."
+    "percentages in points. Intervals are 95 %, of what is expected over seeds (Student's t, for differences {t})."
 )
 TESTED = (
-    "p: {test}, with Holm's correction over the rows of a table; equivalence: p of two one-sided t tests for a margin "
-    "of {margin}, with the same correction."
+    "p: {test}; equivalence: p of two one-sided t tests for a margin of {margin}. Both are corrected by Holm's method "
+    "over the {arms} that a data set compares with {baseline}, and hold over all looks: {looks}. Intervals of "
+    "differences hold over all looks too, each for its comparison alone."
 )
 WORDS = ("attention", "arm", "this test set", "new images", "95 % interval", "verdict")
 """Heads of the columns that hold words or intervals, which stand to the left; numbers stand to the right."""
@@ -35,8 +38,14 @@ WHY = (
     "parameters and input dependence add up to the gain."
 )
 _TESTS = {
-    "independent": ("Student's t, for differences Welch's", "exact studentised permutation test of independent arms"),
-    "paired": ("Student's t, for differences over pairs", "exact sign-flip test of equal seeds as pairs"),
+    "independent": (
+        "Welch's",
+        "the larger one of the studentised permutation test and Welch's",
+    ),
+    "paired": (
+        "Student's over pairs",
+        "sign-flip test of equal seeds as pairs",
+    ),
 }
 
 
@@ -77,8 +86,22 @@ def tables(comparison: Comparison) -> str:
 def caption(comparison: Comparison) -> str:
     """What the columns of the table are."""
     t, test = _TESTS[comparison.plan.pairing]
-    said = f"{RECORDED if comparison.recorded else SCORED} {TESTED}"
-    return said.format(baseline=comparison.baseline, t=t, test=test, margin=margins(comparison))
+    said, arms = (RECORDED, "mechanisms") if comparison.recorded else (SCORED, "arms")
+    if comparison.plan.looks == "any":
+        t, test = "bets on signs", "bets on the signs of differences at equal seeds"
+    return f"{said} {TESTED}".format(
+        baseline=comparison.baseline, t=t, test=test, margin=margins(comparison), arms=arms, looks=_looks(comparison)
+    )
+
+
+def _looks(comparison: Comparison) -> str:
+    """How the looks share the error, in words."""
+    looks = comparison.plan.looks
+    if looks == "any":
+        return "there may be one after every run"
+    if looks is None:
+        return "a first look spends 4 of the 5 %, the rest is for seeds that are added later"
+    return "there is one" if len(looks) == 1 else f"those at {listed([str(n) for n in looks])} seeds share the 5 %"
 
 
 def margins(comparison: Comparison) -> str:
