@@ -235,19 +235,15 @@ Setting = Looks | Once | Added | Decided
 WORLDS: tuple[World, ...] = ("normal", "left tail", "two humps", "spread x2", "tied")
 SETTINGS: list[Setting] = [
     *(Looks(world, arms, "5, 8, 12, 20") for world in WORLDS for arms in (1, 3, 12)),
-    *(Looks("normal", arms, looks) for arms in (1, 12) for looks in ("each from 5 to 20", "any")),
-    *(Looks(world, 3, "any") for world in WORLDS[1:]),
     Looks("normal", 30, "5, 8, 12, 20"),
-    *(Once(world, arms, seeds) for world in WORLDS for arms, seeds in ((1, "8 + 8"), (12, "8 + 8"), (12, "20 + 5"))),
+    *(Looks("normal", 3, looks) for looks in ("each from 5 to 20", "any")),
+    *(Looks(world, 1, "any") for world in WORLDS[1:]),
+    *(Once(world, 12, seeds) for world in WORLDS for seeds in ("8 + 8", "20 + 5")),
     *(Once(world, 12, "5 + 20") for world in ("normal", "spread x2")),
     *(Once("tied", 3, seeds) for seeds in ("2 + 2", "3 + 3")),
     *(Added(arms) for arms in (1, 3, 12)),
-    *(
-        Decided(apart, family, looks)
-        for family in (1, 12)
-        for apart in (0.0, 1.0, 1.5, 2.0)
-        for looks in ("20 alone", *PLANS)
-    ),
+    *(Decided(apart, 1, looks) for apart in (0.0, 1.0, 1.5, 2.0) for looks in ("20 alone", *PLANS)),
+    *(Decided(apart, 12, looks) for apart in (0.0, 1.5, 2.0) for looks in ("20 alone", "5, 8, 12, 20")),
 ]
 
 
