@@ -14,6 +14,7 @@ import pytest
 from made import Shown
 
 if TYPE_CHECKING:
+    from attnbench.spec.study import Study
     from playwright.sync_api import Browser
 
 # Before anything imports torch: two pytest workers with two threads each mostly wait for each other.
@@ -49,6 +50,14 @@ TINY = {
 def patient(program: object, *arguments: object) -> list[str]:
     """The command of a script or module of ours, which waits for MLflow at its end as long as a test would."""
     return [sys.executable, "-c", PATIENT, str(program), *map(str, arguments)]
+
+
+def repository_study(file: Path) -> "Study":
+    """A file of the repository's studies, one with a budget as what `attnbench choose` reads."""
+    from attnbench.spec.contest import Contest
+    from attnbench.spec.study import Study
+
+    return (Contest if "\nbudget:" in file.read_text() else Study).load(file)
 
 
 def wait_for(condition: Callable[[], object]) -> None:
