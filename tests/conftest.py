@@ -14,8 +14,9 @@ import pytest
 from made import Shown
 
 if TYPE_CHECKING:
-    from attnbench.spec.study import Study
     from playwright.sync_api import Browser
+
+    from attnbench.spec.study import Study
 
 # Before anything imports torch: two pytest workers with two threads each mostly wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
