@@ -181,7 +181,9 @@ def over(pairs: list, pairing: str) -> tuple[tuple, tuple[float, float]]:
 def _told(one, two, pairing: str) -> tuple[float, float, float]:
     """A difference, its standard error and degrees of freedom."""
     found = t_test(one, two, pairing)
-    return np.mean(one) - np.mean(two), (np.mean(one) - np.mean(two)) / found.statistic, found.df
+    unequal = pairing == "independent" and len(one) != len(two)  # Satterthwaite promises too much then
+    freedom = min(len(one), len(two)) - 1 if unequal else found.df
+    return np.mean(one) - np.mean(two), (np.mean(one) - np.mean(two)) / found.statistic, freedom
 
 
 def _regrouped(pairs: list) -> float:

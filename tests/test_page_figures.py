@@ -8,6 +8,7 @@ import pytest
 from byhand import (
     between,
     gap,
+    if_calibrated,
     mean_seconds,
     new_images,
     recalls,
@@ -102,7 +103,7 @@ def test_a_figure_in_words_says_its_numbers(shown):
             said["time"].replace(" s", ".00 s"),
             *(n for arm in arms for n in (arm.accuracy.mean(), round(mean_seconds(arm)))),
         )
-        shows(said["calibration"], *(np.mean(scored(arm)[2]) for arm in arms))
+        shows(said["calibration"], *(n for arm in arms for n in (np.mean(scored(arm)[2]), if_calibrated(arm))))
         rows = shown.specs[f"{place:02d}-classes"]["datasets"]["rows"]
         shows(re.sub(r"class \d", "", said["classes"]), *(row["mean"] for row in rows))
         for number, name in enumerate(("cbam", "se"), 1):
