@@ -84,7 +84,7 @@ def test_every_form_of_a_report_names_the_set(plan):
     ("levels", "said"),
     [
         ({"none": 0.0, "se": 5.0, "eca": 0.1}, "se is the best of 3 arms (with 95 % confidence"),
-        ({"none": 0.0, "se": 0.1, "eca": 0.2}, "of 3 arms none is ruled out as the best"),
+        ({"none": 0.0, "se": 0.1, "eca": 0.2}, "no arm of 3 is ruled out as the best"),
         ({"none": 0.0, "se": 3.1, "eca": 3.0}, "of 3 arms se and eca cannot be told from the best"),
     ],
 )
@@ -107,7 +107,7 @@ def test_two_arms_have_no_set_and_neither_has_a_cell_that_waits():
 
 def test_one_seed_an_arm_rules_nothing_out_and_knows_no_luck():
     said = best_sentence(study(plan=Plan(), seeds=1).cells[0])
-    assert said.endswith(": of 4 arms none is ruled out as the best (with 95 % confidence: "
+    assert said.endswith(": no arm of 4 is ruled out as the best (with 95 % confidence: "
                          "multiple comparisons with the best).")  # fmt: skip
 
 

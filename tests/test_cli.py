@@ -29,7 +29,7 @@ VERBS: tuple[str, ...] = (
     "data",
     "evaluate",
 )
-VERBS += ("predict", "reproduce", "sync", "ui")
+VERBS += ("predict", "reproduce", "sync", "ui", "choose")
 HEAVY = {"torch", "torchvision", "mlflow", "pandas", "scipy", "sklearn", "altair"}
 GIVEN: dict[str, Any] = {
     "dataset": "CIFAR100", "attention": "se(reduction=8)", "backbone": "resnet56", "site": "stage", "stages": (2, 3),

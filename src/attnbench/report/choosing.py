@@ -63,7 +63,7 @@ def page(choice: Choice, figures: Sequence[Figure]) -> str:
         figures,
         name=choice.contest.name,
         advice=advice(choice),
-        verdict="better" if winner else "none",
+        verdict="better" if winner else "none better",
         alike=alike(choice),
         figures=figures,
         tables=_tables(choice),
