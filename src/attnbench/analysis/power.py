@@ -125,24 +125,34 @@ def further_seeds(
         return None
 
     errors = spread * _quantiles_of_truth(freedom)
+    levels = levels or (lambda _: (ALPHA / family, ALPHA / family))
 
     def same(seeds: int) -> bool:
         """Whether equivalence is found; it costs less to know than whether a difference is."""
-        differs, alike = levels(seeds) if levels else (ALPHA / family, ALPHA / family)
-        if seeds < FEWEST or smallest_p(seeds, seeds, pairing) >= differs:
-            return False
-        error = errors * _unit_error(seeds, seeds, pairing)
-        return float(np.mean(_equivalent(margin, error, _freedom(seeds, seeds, pairing), alike))) >= POWER
+        return _alike(margin, errors, seeds, pairing, levels(seeds))
 
     def decides(seeds: int) -> bool:
-        differs, _ = levels(seeds) if levels else (ALPHA / family, ALPHA / family)
-        sizes = margin / np.maximum(errors * _unit_error(seeds, seeds, pairing), 1e-12)
-        return same(seeds) and float(np.mean(_found(sizes, _freedom(seeds, seeds, pairing), differs))) >= POWER
+        return same(seeds) and _apart(margin, errors, seeds, pairing, levels(seeds))
 
     if n >= MOST_SEEDS or not decides(MOST_SEEDS):
         return None
     enough = _first(same, n, MOST_SEEDS)
     return (enough if decides(enough) else _first(decides, enough, MOST_SEEDS)) - n
+
+
+def _alike(margin: float, errors: np.ndarray, seeds: int, pairing: Pairing, levels: tuple[float, float]) -> bool:
+    """Whether arms without a difference are found equivalent with 80 %, at seeds that could find one."""
+    differs, same = levels
+    if seeds < FEWEST or smallest_p(seeds, seeds, pairing) >= differs:
+        return False
+    found = _equivalent(margin, errors * _unit_error(seeds, seeds, pairing), _freedom(seeds, seeds, pairing), same)
+    return float(np.mean(found)) >= POWER
+
+
+def _apart(margin: float, errors: np.ndarray, seeds: int, pairing: Pairing, levels: tuple[float, float]) -> bool:
+    """Whether a true difference of the margin is found with 80 %."""
+    sizes = margin / np.maximum(errors * _unit_error(seeds, seeds, pairing), 1e-12)
+    return float(np.mean(_found(sizes, _freedom(seeds, seeds, pairing), levels[0]))) >= POWER
 
 
 def _first(holds: Callable[[int], bool], few: int, many: int) -> int:
