@@ -13,6 +13,9 @@ import made
 import pytest
 from made import Shown
 
+from attnbench import Study
+from attnbench.spec.contest import Contest
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
@@ -44,6 +47,11 @@ TINY = {
     "test_limit": 50,
 }
 """A run of about a second, once the data are decoded."""
+
+
+def shipped(file: Path) -> Study:
+    """A study of the repository; one that has a budget is of the kind that chooses."""
+    return (Contest if "\nbudget:" in file.read_text() else Study).load(file)
 
 
 def patient(program: object, *arguments: object) -> list[str]:
