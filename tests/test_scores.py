@@ -19,6 +19,7 @@ from attnbench.analysis.stats import difference
 from attnbench.cli import main
 from attnbench.errors import AttnbenchError, BadScores
 from attnbench.report import html, markdown, write
+from attnbench.report.sentences import sentence
 from attnbench.report.tables import verdicts
 from attnbench.report.text import arm_row
 
