@@ -13,6 +13,9 @@ import made
 import pytest
 from made import Shown
 
+from attnbench import Study
+from attnbench.spec.contest import Contest
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
@@ -55,7 +58,6 @@ def patient(program: object, *arguments: object) -> list[str]:
 
 def repository_study(file: Path) -> "Study":
     """A file of the repository's studies, one with a budget as what `attnbench choose` reads."""
-    from attnbench.spec.contest import Contest
     from attnbench.spec.study import Study
 
     return (Contest if "\nbudget:" in file.read_text() else Study).load(file)
