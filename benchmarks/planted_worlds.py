@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 
-from attnbench.analysis.best import among_best
 from attnbench.analysis.budget import outlined
 from attnbench.analysis.cells import Cell, cell_of
 from attnbench.analysis.choosing import answer, halved, promised
@@ -82,10 +81,11 @@ def choice(world: World, rng: np.random.Generator) -> tuple[Cell, dict[str, floa
     lean = {arm: OWN * rng.standard_normal() for arm in truth}
     outline = outlined(asked, asked.arms, lambda arm, rung: 1.0)
 
-    def score(rung: Rung, arms: Sequence[str]) -> dict[str, np.ndarray]:
+    def score(rung: Rung, arms: Sequence[str]) -> dict[str, list[float]]:
         short = rung.epochs < 9
         means = {arm: LEVEL + truth[arm] + lean[arm] for arm in arms}
-        return {arm: means[arm] + (SHORT if short else SPREAD) * rng.standard_normal(rung.seeds) for arm in arms}
+        spread = SHORT if short else SPREAD
+        return {arm: list(means[arm] + spread * rng.standard_normal(rung.seeds)) for arm in arms}
 
     rounds = halved(asked.arms, "none", outline.rungs, score)
     seeds = tuple(range(FRESH, FRESH + outline.looks[-1]))
@@ -101,7 +101,7 @@ def outcome(world: World, number: int) -> dict[str, float]:
     """What a choice is counted by."""
     cell, gains = choice(world, np.random.default_rng(stream(0, world.name, number)))
     truth = dict(zip(contest().arms, world.truth, strict=True)) | {"none": 0.0}
-    found = answer(cell, among_best([arm.sample.merits for arm in cell.arms]))
+    found = answer(cell)
     top = max(truth[arm.name] for arm in cell.arms)
     first = max((arm for arm in cell.arms if arm.contrast), key=lambda arm: gains[arm.name])
     assert first.contrast is not None
@@ -158,7 +158,7 @@ def table(repetitions: int, workers: int) -> tuple[str, list[str]]:
     looks = ", ".join(map(str, outline.looks))
     about = (
         f"{repetitions:,} choices a world ± Monte Carlo standard error. Screening: {rungs}; 3 confirmed, looks at "
-        f"{looks} seeds. Spread between seeds: 0.5 points. Gains, in points, are of the arm that screening liked best."
+        f"{looks} seeds. Spread between seeds: 0.5 points. Gains: of the arm that screening liked best, in points."
     )
     return f"{about}\n\n{text}\n", broken
 

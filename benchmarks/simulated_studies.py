@@ -17,12 +17,14 @@ from scipy.special import ndtr, ndtri
 from attnbench import compare
 from attnbench.analysis.cells import Cell
 from attnbench.analysis.plan import Plan
+from attnbench.analysis.recorded import LIMITS
 from attnbench.analysis.resampling import Pairing
 from attnbench.analysis.verdicts import Verdict
 from attnbench.store.runs import RunRecord
 
 WIDE = 50.0
 """A margin that every comparison passes, where equivalence is not what is counted."""
+BOOTSTRAPS = 2_000
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(41)
 
 
@@ -122,7 +124,8 @@ def _template(arm: int, seed: int) -> Simulated:
         "attention": f"arm{arm:02}" if arm else "none",
     }
     form |= {"site": None, "stages": None, "seed": seed, "versions": {"attention": 1, "backbone": 1, "dataset": 1}}
-    return Simulated(id="simulated", spec={"seed": seed}, canonical=form, status="done", cards={"attention": {}})
+    spec = {"seed": seed, "epochs": 1, **dict.fromkeys(LIMITS)}
+    return Simulated(id="simulated", spec=spec, canonical=form, status="done", cards={"attention": {}})
 
 
 def analysed(right: np.ndarray, margin: float = WIDE, pairing: Pairing = "independent", whole: bool = False) -> Cell:
@@ -148,3 +151,20 @@ def first(right: np.ndarray, margin: float = WIDE) -> Verdict:
     contrast = analysed(right, margin).arms[1].contrast
     assert contrast is not None
     return contrast.verdict
+
+
+def crossed_draws(right: np.ndarray, stream: int) -> np.ndarray:
+    """2,000 means of S x N, seeds and images drawn again, crossed (Owen 2007); all streams draw the same images."""
+    seeds, images = right.shape
+    accuracies = _image_counts(images) @ right.T.astype(np.float32) / images  # draws x S
+    weights = np.random.default_rng((1, stream)).multinomial(seeds, np.full(seeds, 1 / seeds), BOOTSTRAPS) / seeds
+    drawn: np.ndarray = (weights * accuracies).sum(1)
+    return drawn
+
+
+@functools.lru_cache(maxsize=1)
+def _image_counts(images: int) -> np.ndarray:
+    """How often each image is drawn when as many are drawn as there are: float32 2,000 x N."""
+    rng = np.random.default_rng(0)
+    drawn = (rng.integers(0, images, images) for _ in range(BOOTSTRAPS))
+    return np.stack([np.bincount(each, minlength=images) for each in drawn]).astype(np.float32)

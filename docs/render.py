@@ -11,6 +11,7 @@ import sys
 import catalogue
 import performance
 import rooms
+import simulations
 
 import studies
 from attnbench.report import html
@@ -61,6 +62,8 @@ def main() -> None:
         for name in CURVES:
             for file, svg in performance.curves(name).items():
                 (ROOT / "docs" / "reports" / file).write_text(svg)
+        for file, svg in simulations.pictures().items():
+            (ROOT / "docs" / "reports" / file).write_text(svg)
     print("\n".join(stale) or "every table is what its records say")
     sys.exit(1 if stale and "--check" in sys.argv else 0)
 

@@ -165,7 +165,7 @@ def over(pairs: list, pairing: str) -> tuple[tuple, tuple[float, float]]:
     gaps, errors, freedoms = np.array([_told(*pair, pairing) for pair in pairs]).T
     k, total = len(pairs), float((errors**2).sum())
     freedom = total**2 / float((errors**4 / freedoms).sum())
-    half = stats.t.ppf(0.975, freedom) * math.sqrt(total) / k
+    half = stats.t.ppf(1 - 0.025 * FIRST, freedom) * math.sqrt(total) / k
     welch = 2 * stats.t.sf(abs(gaps.sum()) / math.sqrt(total), freedom)
     p = max(welch, _regrouped(pairs) if pairing == "independent" else _flipped(pairs))
     share = 4 / (4 + freedoms)
@@ -173,15 +173,20 @@ def over(pairs: list, pairing: str) -> tuple[tuple, tuple[float, float]]:
         gaps, share * np.mean(errors**2) + (1 - share) * errors**2, method_re="iterated", atol=1e-7
     )
     error = max(theirs.sd_eff_w_re, theirs.sd_eff_w_re_hksj)
-    mean, wide = theirs.mean_effect_re, stats.t.ppf(0.975, k - 1) * error
+    mean, wide = theirs.mean_effect_re, stats.t.ppf(1 - 0.025 * FIRST, k - 1) * error
     statements = ((gaps.mean(), gaps.mean() - half, gaps.mean() + half), (mean, mean - wide, mean + wide))
-    return (*statements, math.sqrt(theirs.tau2)), (p, 2 * stats.t.sf(abs(mean) / error, k - 1))
+    return (*statements, math.sqrt(theirs.tau2)), (
+        min(1.0, p / FIRST),
+        min(1.0, 2 * stats.t.sf(abs(mean) / error, k - 1) / FIRST),
+    )
 
 
 def _told(one, two, pairing: str) -> tuple[float, float, float]:
     """A difference, its standard error and degrees of freedom."""
     found = t_test(one, two, pairing)
-    return np.mean(one) - np.mean(two), (np.mean(one) - np.mean(two)) / found.statistic, found.df
+    unequal = pairing == "independent" and len(one) != len(two)  # Satterthwaite promises too much then
+    freedom = min(len(one), len(two)) - 1 if unequal else found.df
+    return np.mean(one) - np.mean(two), (np.mean(one) - np.mean(two)) / found.statistic, freedom
 
 
 def _regrouped(pairs: list) -> float:

@@ -19,6 +19,8 @@ from attnbench.spec.contest import Contest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from attnbench.spec.study import Study
+
 # Before anything imports torch: two pytest workers with two threads each mostly wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -49,14 +51,16 @@ TINY = {
 """A run of about a second, once the data are decoded."""
 
 
-def shipped(file: Path) -> Study:
-    """A study of the repository; one that has a budget is of the kind that chooses."""
-    return (Contest if "\nbudget:" in file.read_text() else Study).load(file)
-
-
 def patient(program: object, *arguments: object) -> list[str]:
     """The command of a script or module of ours, which waits for MLflow at its end as long as a test would."""
     return [sys.executable, "-c", PATIENT, str(program), *map(str, arguments)]
+
+
+def repository_study(file: Path) -> "Study":
+    """A file of the repository's studies, one with a budget as what `attnbench choose` reads."""
+    from attnbench.spec.study import Study
+
+    return (Contest if "\nbudget:" in file.read_text() else Study).load(file)
 
 
 def wait_for(condition: Callable[[], object]) -> None:

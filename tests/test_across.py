@@ -17,11 +17,13 @@ from attnbench.analysis.plan import Plan
 from attnbench.analysis.pooling import added, around, random_effects
 from attnbench.analysis.resampling import Stratum, sign_flip_p, stratified_p
 from attnbench.analysis.sample import Sample
-from attnbench.analysis.stats import contrast, gap, holm
+from attnbench.analysis.sequential import FIRST
+from attnbench.analysis.stats import ALPHA, contrast, gap, holm
 from attnbench.report import markdown, write
 from attnbench.report.across import across_figures, sections
 from attnbench.report.latex import table
 
+FIRST_LEVEL = ALPHA * FIRST
 SECONDS = Measure("latency", "latency", "ms", higher_is_better=False)
 
 
@@ -66,20 +68,21 @@ def test_the_two_statements_are_about_the_differences_of_the_cells():
     made = cells(4)
     found, parts = overall(made), [contrast(values(one, "se"), values(one, "none")) for one in made]
     assert found.these.mean == pytest.approx(np.mean([part[0] for part in parts]))
-    assert found.like == random_effects(*zip(*parts, strict=True))
+    assert found.like == random_effects(*np.array(parts).T, level=FIRST_LEVEL)
     assert [(one.dataset, one.cells, one.difference.mean) for one in found.sets] == [
         (one.name, 1, part[0]) for one, part in zip(made, parts, strict=True)
     ]
     for one, of in zip(found.sets, made, strict=True):
-        alone = gap(values(of, "se"), values(of, "none"))
+        alone = gap(values(of, "se"), values(of, "none"), level=FIRST_LEVEL)
         assert (one.difference.low, one.difference.high) == pytest.approx((alone.low, alone.high))
 
 
 def test_each_p_is_corrected_over_the_mechanisms():
     (found,) = across(cells(5, gain=0.4))
     assert [each.arm for each in found.overalls] == ["cbam", "se"]
-    assert [each.these_p for each in found.overalls] == holm([each.these.p_value for each in found.overalls])
-    assert [each.like_p for each in found.overalls] == holm([each.like.p_value for each in found.overalls])
+    for told, raw in (("these_p", "these"), ("like_p", "like")):
+        spent = [min(1.0, getattr(each, raw).p_value / FIRST) for each in found.overalls]  # later seeds get the rest
+        assert [getattr(each, told) for each in found.overalls] == holm(spent)
     assert {each.family for each in found.overalls} == {2}
 
 
@@ -218,10 +221,13 @@ def test_what_few_data_sets_cannot_say_is_said(sets, said, unsaid):
     assert ("across-1-ranks" in names) == (sets >= 6)
 
 
-def test_runs_that_were_added_look_by_look_are_told():
-    (section,) = sections(comparison(cells(4, plan=Plan(looks=(2, 4)))))
-    assert any("look by look" in text for text in section.limits)
-    assert not any("look by look" in text for text in sections(comparison(cells(4)))[0].limits)
+def test_p_holds_over_looks_where_these_are_planned_and_says_so_where_it_does_not():
+    (found,) = across(cells(4, gain=0.0, seeds=8, plan=Plan(margin=0.01, looks=(5, 8))))
+    assert found.share == pytest.approx(1 - (5 / 8) ** 2)
+    (every,) = across(cells(4, plan=Plan(looks="any")))
+    assert every.share == 1
+    told = [sections(comparison(cells(4, plan=Plan(looks=looks))))[0].limits for looks in ("any", None)]
+    assert [any("looked at one by one" in text for text in limits) for limits in told] == [True, False]
 
 
 def test_before_all_cells_have_their_verdicts_there_are_estimates_and_no_p():

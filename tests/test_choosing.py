@@ -1,14 +1,15 @@
 """The best of many without training: the file, its rungs, what its budget pays for, who goes on, and the advice."""
 
 import dataclasses
+import importlib
 import itertools
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT
 
-from attnbench.analysis.best import among_best
 from attnbench.analysis.budget import Outline, outlined
 from attnbench.analysis.cells import cell_of
 from attnbench.analysis.choosing import answer, halved, promised
@@ -176,6 +177,13 @@ def test_the_highest_means_go_on_and_the_baseline_never_leaves():
     assert promised(rounds, "none") == {"a": 10.0, "b": 20.0, "c": 20.0, "d": -10.0}
 
 
+def test_an_arm_of_which_a_run_failed_goes_behind_those_of_which_none_did():
+    scores = {"none": [50.0, 50.0], "a": [90.0, math.nan], "b": [40.0, 41.0], "c": [math.nan, math.nan]}
+    (found,) = halved(["a", "b", "c"], "none", [Rung(3, 1, 2, 2, 2)], lambda rung, arms: scores)
+    assert found.kept == ("b", "a")
+    assert (found.mean("a"), math.isnan(found.mean("c"))) == (90.0, True)
+
+
 # The budget
 
 
@@ -234,7 +242,7 @@ def confirmed(**gains: float):
         for arm, gain in {"none": 0.0, **gains}.items()
     }
     cell = cell_of("c", samples, Plan("none", looks=(5, 8)))
-    return answer(cell, among_best([arm.sample.merits for arm in cell.arms]))
+    return answer(cell)
 
 
 def test_the_advice_is_the_highest_of_those_that_are_better():
@@ -252,3 +260,17 @@ def test_where_nothing_is_better_the_advice_is_to_stay():
     found = confirmed(se=0.0, eca=0.1)
     assert found.winner is None
     assert "none" in {arm.name for arm in found.best}
+
+
+# Planted worlds
+
+
+def test_the_planted_one_is_found_and_nothing_else(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    worlds = importlib.import_module("planted_worlds")
+    planted = [worlds.outcome(worlds.World("one better by 2 points", (2.0,)), number) for number in range(12)]
+    alike = [worlds.outcome(worlds.World("none better"), number) for number in range(12)]
+    assert sum(each["one of the truly best advised"] for each in planted) >= 10
+    assert sum(each["advised though not better"] for each in (*planted, *alike)) <= 1
+    assert np.mean([each["promised less truth"] for each in alike]) > 0.3  # the luck of the largest of thirty
+    assert abs(np.mean([each["confirmed less truth"] for each in alike])) < 0.3

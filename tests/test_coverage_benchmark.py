@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from attnbench.analysis import pooling, stats, verdicts
+from attnbench.analysis import best, pooling, stats, verdicts
 
 LEVELS = [75.0, 80.0]
 
@@ -94,9 +94,9 @@ def test_intervals_that_are_too_narrow_are_found_out(benchmark, monkeypatch, cap
     monkeypatch.setattr(benchmark, "QUICK", 30)
     assert benchmark.main(["--quick", "--jobs", "1"]) == 0
     around = stats._around
-    monkeypatch.setattr(stats, "_around", lambda mean, error, freedom: around(mean, error / 4, freedom))
+    monkeypatch.setattr(stats, "_around", lambda mean, error, *more: around(mean, error / 4, *more))
     assert benchmark.main(["--quick", "--jobs", "1"]) == 1
-    assert "does not hold: Coverage(regime='equal', seeds=6): accuracy: this test set " in capsys.readouterr().out
+    assert "does not hold: Coverage(regime='equal', seeds=6): difference: this test set " in capsys.readouterr().out
 
 
 def test_verdicts_that_claim_too_much_are_found_out(benchmark, monkeypatch, capsys):
@@ -136,3 +136,47 @@ def test_an_interval_that_takes_data_sets_for_known_is_found_out(benchmark, seve
     assert "does not hold: Like(sets=4, seeds=5, spreads='different', tau='large', skewed=False): mean " in (
         capsys.readouterr().out
     )
+
+
+# Many arms
+
+
+@pytest.fixture
+def many(benchmark) -> ModuleType:
+    """The script about many arms, which writes into the same page."""
+    benchmark.PAGE.write_text("<!-- many -->\nold\n<!-- end -->\n")
+    return importlib.import_module("many_coverage")
+
+
+def test_the_command_about_many_arms_renders_a_table_of_each_kind(benchmark, many, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "QUICK", 12)
+    one_of_each = [
+        many.Picked(3, 5, "tied"),
+        many.BestSet(3, 4, "one wide", 1.0, 2.0),
+        many.Winner(3, 5),
+        many.High(99.5, 60, 6, 0.1),
+    ]
+    asked = ["--quick", "--jobs", "1", "--write"]
+    assert benchmark.main(asked, one_of_each, "many") == 0, capsys.readouterr().out
+    page = benchmark.PAGE.read_text()
+    assert [page.count(f"**{kind}**") for kind in ("Picked", "BestSet", "Winner", "High")] == [1] * 4
+    assert "-->\nold" not in page
+
+
+def test_arms_of_every_shape_have_the_spread_that_is_said(many):
+    rng = np.random.default_rng(0)
+    for shape in ("alike", *many.SHAPES):
+        values = many.drawn(shape, np.full(4, 75.0), np.full(4, 20_000), rng)
+        wide = np.array([own.std() for own in values]) / many.SPREAD / many.spreads(shape, 4)
+        assert wide[1:] == pytest.approx(wide[0], rel=0.1)
+        assert wide[0] == pytest.approx(4.4 if shape == "left-tailed" else 1.0, rel=0.06), shape
+
+
+def test_a_set_that_lets_too_many_go_is_found_out(benchmark, many, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "QUICK", 40)
+    setting = [many.BestSet(12, 5, "alike", 0.0)]
+    assert benchmark.main(["--quick", "--jobs", "1"], setting, "many") == 0
+    significant = best._significant
+    monkeypatch.setattr(best, "_significant", lambda gap, *rest: significant(2 * gap, *rest))
+    assert benchmark.main(["--quick", "--jobs", "1"], setting, "many") == 1
+    assert "does not hold: BestSet(arms=12, " in capsys.readouterr().out

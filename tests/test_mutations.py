@@ -28,7 +28,7 @@ RULE = "if p < ALPHA and not gap.low <= 0 <= gap.high:"
 WELCH = "error = np.sqrt(one.var(0, ddof=1) / len(one) + two.var(0, ddof=1) / len(two))"
 POOLED = "error = np.sqrt((len(one) * one.var(0) + len(two) * two.var(0)) / len(one) / len(two))"
 FREEDOM = "freedom = error**2 / sum(s**2 / (len(sample) - 1) for s, sample in zip(shares, (one, two), strict=True))"
-TOST = "t.sf((margin - abs(gap)) / error, freedom)"
+TOST = "stdtr(freedom, (abs(gap) - margin) / error)"
 PAIRS_P = 'sign_flip_p(one - two) if pairing == "paired" else permutation_p(one, two)'
 NEW = "new_images=_new_images(one, two, plan.pairing),"
 GAPS = "difference(one.values, two.values, plan.pairing)"
@@ -51,8 +51,8 @@ MISTAKES = [
     Mutation(
         "new images have the interval of this test set",
         "analysis/verdicts.py",
-        NEW,
-        "new_images=Estimate(gap.mean, gap.low, gap.high, gap.n),",
+        "crossed(bootstrap_variance(*drawn), ",
+        "crossed(0.0, ",
         "test_verdicts::drawn_as_the_plan_says",
     ),
     Mutation(
@@ -67,7 +67,7 @@ MISTAKES = [
         "equivalence asks only whether the arm is not far below",
         "analysis/stats.py",
         TOST,
-        "t.sf((margin + gap) / error, freedom)",
+        "stdtr(freedom, -(margin + gap) / error)",
         "test_verdicts::better_and_worse",
     ),
     Mutation(
@@ -87,16 +87,23 @@ MISTAKES = [
     Mutation(
         "a tie is no half win",
         "analysis/stats.py",
-        "((one > two) + 0.5 * (one == two))",
-        "(one > two)",
+        "(below + 0.5 * (reached - below))",
+        "below",
         "test_stats::share_of_pairs_won",
     ),
     Mutation(
         "the seeds of pairs are drawn one by one",
         "analysis/verdicts.py",
-        "predicted=kept, stream=0)",
-        "predicted=kept)",
+        'drawn = (rights[0] - rights[1],) if self.pairing == "paired" else rights',
+        "drawn = rights",
         "test_verdicts::pairs_cancel",
+    ),
+    Mutation(
+        "two picked arms are a single comparison",
+        "analysis/pairs.py",
+        "p_value=max(alone.p_value, p))",
+        "p_value=alone.p_value)",
+        "test_pairs::games_and_howells",
     ),
 ]
 
@@ -106,7 +113,7 @@ MORE = [
         "equivalence asks only whether the arm is not far above",
         "analysis/stats.py",
         TOST,
-        "t.sf((margin - gap) / error, freedom)",
+        "stdtr(freedom, -(margin - gap) / error)",
         "test_verdicts::better_and_worse",
     ),
     Mutation(
@@ -162,23 +169,58 @@ MORE = [
         "test_resampling::all_go_one_way",
     ),
     Mutation(
-        "independent arms have their seeds drawn together",
+        "the images of two arms are drawn apart",
         "analysis/resampling.py",
-        "default_rng((1, stream))",
-        "default_rng((1, 0))",
-        "test_resampling::equal_streams",
+        " - 2 * together / len(images)",
+        "",
+        "test_resampling::same_images",
+    ),
+    Mutation(
+        "an accuracy has the interval of as many independent answers",
+        "analysis/accuracies.py",
+        "apart / (error / 100) ** 2 if apart > 0 else answers",
+        "answers",
+        "test_accuracies::wilsons",
+    ),
+    Mutation(
+        "arms with little spread by chance count as sure",
+        "analysis/pairs.py",
+        "math.sqrt(12 * float(np.median(variances)))",
+        "0.0",
+        "test_pairs::below_the_middle",
+    ),
+    Mutation(
+        "an arm is out of the best set by a single t test",
+        "analysis/best.py",
+        "return dunnett_p(gap, error, freedom, rivals) < level",
+        "return alone < level",
+        "test_best::truly_best",
+    ),
+    Mutation(
+        "the luck of the largest is one standard error",
+        "analysis/best.py",
+        "return unit * float(quad(excess, 0, 10)[0])",
+        "return unit",
+        "test_best::order_statistics",
+    ),
+    Mutation(
+        "the chance in a calibration error cancels over bins",
+        "store/predictions.py",
+        "100 * float(_mean_size(chance).sum())",
+        "100 * float(_mean_size(chance.sum()))",
+        "test_predictions::calibrated_network",
     ),
     Mutation(
         "few seeds make the bootstrap too sure",
         "analysis/stats.py",
-        "float(draws.var()) + error**2 / n",
-        "float(draws.var())",
+        "whole = variance + error**2 / n",
+        "whole = variance",
         "test_stats::images_add_nothing",
     ),
     Mutation(
         "new images have a normal interval",
         "analysis/stats.py",
-        "variance**2 * freedom / error**4 if error > 0 else math.inf",
+        "whole**2 * freedom / error**4 if error > 0 else math.inf",
         "math.inf",
         "test_stats::satterthwaites",
     ),

@@ -12,6 +12,7 @@ from attnbench.analysis.cells import cell_of
 from attnbench.analysis.pairs import middle_unit, picked, simultaneous
 from attnbench.analysis.plan import Plan
 from attnbench.analysis.sample import Sample
+from attnbench.analysis.sequential import Spending
 from attnbench.analysis.stats import difference, equivalence_p
 from attnbench.analysis.verdicts import Contrast
 from attnbench.report.sentences import sentence
@@ -113,9 +114,9 @@ def sample(name: str, values) -> Sample:
     return Sample(name, tuple(range(len(values))), np.asarray(values, float))
 
 
-def chosen(plan: Plan = Plan(margin=2.0), share: float = 1.0) -> Contrast:  # noqa: B008, a frozen value
+def chosen(plan: Plan = Plan(margin=2.0), spending: Spending | None = None) -> Contrast:  # noqa: B008, a frozen value
     samples = [sample(name, values) for name, values in zip("abcd", ARMS, strict=True)]
-    return picked(samples[2], samples[0], samples, plan, share)
+    return picked(samples[2], samples[0], samples, plan, spending)
 
 
 @pytest.mark.parametrize("pairing", ["independent", "paired"])
@@ -130,7 +131,7 @@ def test_a_verdict_on_two_that_were_picked_is_that_of_the_numbers_over_all_pairs
 
 
 def test_a_look_that_may_spend_half_the_error_asks_for_half_the_p():
-    whole, half = chosen(), chosen(share=0.5)
+    whole, half = chosen(), chosen(spending=Spending((4, 6), (0.5, 1.0)))
     assert half.verdict.p_value == pytest.approx(2 * simultaneous(ARMS[2], ARMS[0], ARMS).p_value)
     assert half.difference == simultaneous(ARMS[2], ARMS[0], ARMS, level=0.025)
     assert half.difference.low < whole.difference.low
@@ -141,7 +142,7 @@ def test_a_look_that_may_spend_half_the_error_asks_for_half_the_p():
 def test_a_cell_tells_pairs_what_its_last_look_may_spend(looks, share):
     """Six of six seeds: without planned looks some of the error is kept for seeds that are added later."""
     cell = cell_of("x", {name: sample(name, ARMS[place]) for place, name in enumerate("abcd")}, Plan("a", looks=looks))
-    assert cell.share == pytest.approx(share)
+    assert (cell.spending.parts[-1] if cell.spending else 1.0) == pytest.approx(share)
     if looks != "any":
         values = [arm.sample.values for arm in cell.arms]
         found = cell.between(cell.arm("d"), cell.arm("b")).difference

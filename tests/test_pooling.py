@@ -209,6 +209,19 @@ def test_drawn_combinations_come_near_to_all_of_them(sizes, monkeypatch):
     resampling.regroupings.cache_clear()
 
 
+def test_many_values_have_the_p_of_the_law_that_their_regroupings_come_near_to():
+    rng = np.random.default_rng(5)
+    given = [Stratum(rng.normal(0.13, 1, 110), rng.exponential(1, 130) - 1, weight) for weight in (1.0, 2.0)]
+    sums = np.zeros(20_000)
+    for one, two, weight, _ in given:
+        pooled = np.concatenate([one, two])
+        drawn = rng.permuted(np.tile(pooled, (len(sums), 1)), axis=1)
+        sums += weight * (drawn[:, :110].mean(1) - drawn[:, 110:].mean(1))
+    observed = abs(sum(w * (one.mean() - two.mean()) for one, two, w, _ in given))
+    share = float(np.mean(np.abs(sums) >= observed))
+    assert stratified_p(given) == pytest.approx(share, abs=0.015)
+
+
 def test_an_empty_stratum_has_no_p():
     assert math.isnan(stratified_p([Stratum(np.array([]), np.ones(1))]))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, TINY, shipped
+from conftest import ROOT, TINY, repository_study
 
 from attnbench import RunSpec, Runtime, Store, Study, cli
 from attnbench.errors import BadSpec
@@ -157,7 +157,7 @@ def test_differing_numerics_are_told_in_words():
 
 
 def test_the_committed_studies_have_portable_numerics():
-    found = {file.name: shipped(file).numerics for file in sorted((ROOT / "studies").glob("*.yaml"))}
+    found = {file.name: repository_study(file).numerics for file in sorted((ROOT / "studies").glob("*.yaml"))}
     assert found
     assert set(found.values()) == {"portable"}, found
 

@@ -257,3 +257,32 @@ def test_equivalence_at_any_time_is_the_larger_of_two_bets():
     assert found[-1] < 0.05
     assert found == pytest.approx(np.maximum(any_time_p(1.0 - gaps, 1), any_time_p(1.0 + gaps, 1)))
     assert min(any_time_equivalence_p(gaps + 1.0, 1.0)) > 0.05
+
+
+# AdaStop (Mathieu et al. 2023): checks after equal numbers of runs, a permutation test that is not studentised
+
+
+def adastop(one, two, each: int, checks: int) -> str:
+    """What AdaStop decides at its last check: equal, larger or smaller."""
+    from adastop import MultipleAgentsComparator
+
+    compared = MultipleAgentsComparator(n=each, K=checks, B=1_000, alpha=0.05, seed=0)
+    for check in range(1, checks + 1):
+        compared.partial_compare({"one": one[: each * check], "two": two[: each * check]}, verbose=False)
+        if compared.is_finished:
+            break
+    (decision,) = compared.decisions.values()
+    return str(decision)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_adastop_decides_the_same_where_arms_are_alike_or_far_apart():
+    """It spends its error in equal parts, so do these looks; between alike and far apart the two may differ."""
+    sizes, parts, found = [(5 * k, 5 * k) for k in range(1, 4)], np.full(3, 1 / 3), []
+    for seed, apart in itertools.product(range(3), (0.0, -3.0, 3.0)):
+        one, two = arms(seed, 15, apart)
+        p = permutation_p_over(one, two, sizes, parts)
+        ours = "equal" if p > 0.05 else "larger" if one.mean() > two.mean() else "smaller"
+        found.append((apart, adastop(one, two, 5, 3), ours))
+    assert [theirs for _, theirs, _ in found] == [ours for *_, ours in found]
+    assert {ours for *_, ours in found} == {"equal", "larger", "smaller"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, shipped
+from conftest import ROOT, repository_study
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -35,7 +35,7 @@ def mistakes(text: str | bytes) -> list[str]:
 
 @pytest.mark.parametrize("file", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_study_of_the_repository_loads(file):
-    assert shipped(file).runs()
+    assert repository_study(file).runs()
 
 
 def test_the_demo_is_four_arms_by_five_seeds():

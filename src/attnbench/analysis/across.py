@@ -31,14 +31,17 @@ class OnOne:
 
 @dataclass(frozen=True)
 class Overall:
-    """A mechanism against the baseline over several cells; both p values are Holm's, over the mechanisms."""
+    """A mechanism against the baseline over several cells.
+
+    Both p values are Holm's, over the mechanisms; they and the intervals hold over all looks.
+    """
 
     arm: str
     measure: Measure
     sets: tuple[OnOne, ...]
     """Each data set for itself."""
     these: Difference
-    """The mean difference on these data sets; only seeds vary. Its own p is not corrected."""
+    """The mean difference on these data sets; only seeds vary. Its own p is of a single look and not corrected."""
     like: RandomEffects | None
     """The mean difference for data sets like these; None where all cells are of one."""
     superiority: Estimate
@@ -109,8 +112,8 @@ class Across:
         """Every mechanism that is compared in at least two cells."""
         keys = dict.fromkeys(arm.key for cell in self.cells for arm in cell.arms if arm is not cell.baseline)
         found = [overall for key in keys if (overall := self._overall(key))]
-        these = holm([each.these.p_value for each in found])
-        like = holm([each.like.p_value if each.like else math.nan for each in found])
+        these = holm([self._over_looks(each.these.p_value) for each in found])
+        like = holm([self._over_looks(each.like.p_value) if each.like else math.nan for each in found])
         corrected = [
             (math.nan, math.nan) if each.waiting else (p, q) for each, p, q in zip(found, these, like, strict=True)
         ]
@@ -126,21 +129,30 @@ class Across:
         rows = [[np.mean([arms[key].sample.merits.mean() for arms in cells]) for key in shared] for cells in sets]
         return ranks([sets[0][0][key].name for key in shared], np.array(rows))
 
+    @property
+    def share(self) -> float:
+        """The part of the error that the present look may spend: the least of its cells; 1 where that is not known."""
+        return min((float(cell.spending.parts[-1]) for cell in self.cells if cell.spending), default=1.0)
+
+    def _over_looks(self, p: float) -> float:
+        return float(np.minimum(1.0, p / self.share))  # a nan stays
+
     def _overall(self, key: Hashable) -> Overall | None:
         """A mechanism over the cells that compare it; None where they are fewer than two."""
         contrasts = {name: found for name, cells in self.datasets.items() if (found := _compared(cells, key))}
         every = [each for found in contrasts.values() for each in found]
         if len(every) < 2:
             return None
-        sets = tuple(_on_one(name, found) for name, found in contrasts.items())
+        level = ALPHA * self.share
+        sets = tuple(_on_one(name, found, level) for name, found in contrasts.items())
         weighted = [one for found in contrasts.values() for one in _weighted(found, 1 / len(contrasts))]
-        spread = [(one.difference.mean, one.error, one.freedom) for one in sets]
+        gaps, errors, freedoms = np.array([(one.difference.mean, one.error, one.freedom) for one in sets]).T
         return Overall(
             arm=every[0].arm,
             measure=self.measure,
             sets=sets,
-            these=on_these(weighted, every[0].pairing),
-            like=random_effects(*zip(*spread, strict=True)) if len(sets) > 1 else None,
+            these=on_these(weighted, every[0].pairing, level),
+            like=random_effects(gaps, errors, freedoms, level) if len(sets) > 1 else None,
             superiority=superiority([(each.one.merits, each.two.merits) for each in every]),
             waiting=any(each.verdict.waiting for each in every),
         )
@@ -152,9 +164,9 @@ def _compared(cells: Sequence[Cell], key: Hashable) -> list[Contrast]:
     return [each for each in found if len(each.one.seeds) and len(each.two.seeds)]
 
 
-def _on_one(name: str, found: Sequence[Contrast]) -> OnOne:
+def _on_one(name: str, found: Sequence[Contrast], level: float) -> OnOne:
     mean, error, freedom = added(_weighted(found), found[0].pairing)
-    low, high, _ = around(mean, error, freedom)
+    low, high, _ = around(mean, error, freedom, level)
     runs = sum(len(each.one.seeds) for each in found)
     return OnOne(name, len(found), Estimate(mean, low, high, runs), error, freedom)
 

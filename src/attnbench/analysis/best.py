@@ -40,12 +40,13 @@ def best_of(cell: Cell) -> Best | None:
     if len(arms) < FEWEST or cell.waiting:
         return None
     samples = [arm.sample for arm in arms]
+    level = ALPHA * float(cell.spending.parts[-1]) if cell.spending else ALPHA
     if cell.plan.looks == "any":
         inside = among_best_any_time([sample.merits for sample in samples])
     elif cell.plan.pairing == "paired":
-        inside = among_best_pairs(_by_seed(samples), ALPHA * cell.share)
+        inside = among_best_pairs(_by_seed(samples), level)
     else:
-        inside = among_best([sample.merits for sample in samples], samples[0].step, ALPHA * cell.share)
+        inside = among_best([sample.merits for sample in samples], samples[0].step, level)
     names = tuple(arm.name for arm in arms)
     rivals = [arm.sample for arm in arms if arm is not cell.baseline]
     spread = _spread(rivals, cell.baseline.sample if cell.baseline and cell.plan.pairing == "paired" else None)
@@ -135,7 +136,7 @@ def expected_maximum(errors: Values) -> float:
     sizes = np.asarray(errors, float)
     unit = float(sizes.max())
     if not unit > 0:
-        return 0.0
+        return unit  # 0, or nan where nobody knows
 
     def excess(x: float) -> float:
         """P(largest > x) - P(largest < -x), whose integral is the mean."""

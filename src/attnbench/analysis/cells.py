@@ -11,6 +11,7 @@ from attnbench.analysis.measure import Measure
 from attnbench.analysis.pairs import picked
 from attnbench.analysis.plan import Plan
 from attnbench.analysis.sample import Sample
+from attnbench.analysis.sequential import Spending
 from attnbench.analysis.stats import ALPHA, Difference, Estimate, estimate, holm
 from attnbench.analysis.verdicts import Contrast, Waiting
 from attnbench.errors import BadReference, StoreProblem
@@ -114,11 +115,10 @@ class Cell:
         return any(arm.records for arm in self.arms)
 
     @property
-    def share(self) -> float:
-        """The part of the error that the last look at it may spend; 1 where every run is a look."""
+    def spending(self) -> Spending | None:
+        """How the looks at it so far share the error; None without any, or where every run is a look."""
         found = [arm.contrast.verdict.spending for arm in self.arms if arm.contrast]
-        longest = max((spending for spending in found if spending), key=lambda each: len(each.seeds), default=None)
-        return float(longest.parts[-1]) if longest else 1.0
+        return max((spending for spending in found if spending), key=lambda each: len(each.seeds), default=None)
 
     def arm(self, asked: str) -> Arm:
         """The arm of that label, or of that mechanism under any spelling.
@@ -146,7 +146,7 @@ class Cell:
             return arm.contrast
         if other.contrast is not None and arm is self.baseline:
             return other.contrast.mirrored()
-        found = picked(arm.sample, other.sample, [each.sample for each in self.arms], self.plan, self.share)
+        found = picked(arm.sample, other.sample, [each.sample for each in self.arms], self.plan, self.spending)
         early = self.waiting and any(one.contrast and one.contrast.verdict.waiting for one in (arm, other))
         return unripe(found, self.waiting) if self.waiting and early else found
 
@@ -243,10 +243,10 @@ def _against_pairs(cell: Cell) -> list[str]:
     Credibly: by Holm's method over the arms, for among many some correlation is far below 0 by chance.
     """
     found = [arm.contrast for arm in cell.arms if arm.contrast and arm.contrast.pairing == "independent"]
-    adjusted = holm([each.correlation.p_value for each in found])
+    adjusted = holm([each.correlation.p_value if each.correlation.r < 0 else 1.0 for each in found])
     return [
         f"{cell.name}: the {cell.measure.plural} of {each.arm} and {each.other} are negatively correlated over "
         f"seeds (r {each.correlation.r:+.2f}), and the test of independent arms makes more than 5 % of errors then"
         for each, p in zip(found, adjusted, strict=True)
-        if each.correlation.r < 0 and p < ALPHA
+        if p < ALPHA
     ]

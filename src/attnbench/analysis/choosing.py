@@ -1,15 +1,17 @@
 """The best of many: successive halving on cheap scores, and what the confirmation of its survivors lets one say."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from attnbench.analysis.best import best_of
 from attnbench.analysis.cells import Arm, Cell
 from attnbench.spec.contest import Rung
 
 Score = Callable[[Rung, Sequence[str]], Mapping[str, Sequence[float]]]
-"""Trains some arms as a rung says, and gives each one's scores on validation images, seed by seed."""
+"""Trains some arms as a rung says, and gives each one's scores on validation images, seed by seed; nan of a failure."""
 
 
 @dataclass(frozen=True)
@@ -18,26 +20,31 @@ class Round:
 
     rung: Rung
     scores: Mapping[str, tuple[float, ...]]
-    """Every arm and the baseline: accuracy on validation images in percent, seed by seed."""
+    """Every arm and the baseline: accuracy on validation images in percent, seed by seed; nan where the run failed."""
     kept: tuple[str, ...]
     """The arms that go on, the best first."""
 
     def mean(self, arm: str) -> float:
-        """An arm's mean score in percent."""
-        return float(np.mean(self.scores[arm]))
+        """Mean score of an arm's runs in percent, without those that failed; nan where all did."""
+        return float(np.mean(self.finished(arm))) if self.finished(arm) else math.nan
+
+    def finished(self, arm: str) -> list[float]:
+        """The scores of an arm's runs that did not fail."""
+        return [score for score in self.scores[arm] if not math.isnan(score)]
+
+    def order(self, arms: Iterable[str]) -> list[str]:
+        """The highest mean first, of equal ones the one named first; behind them the arms of which a run failed."""
+        failed = {arm: len(self.scores[arm]) - len(self.finished(arm)) for arm in arms}
+        return sorted(failed, key=lambda arm: (failed[arm], -self.mean(arm)))
 
 
 def halved(arms: Sequence[str], baseline: str, rungs: Sequence[Rung], score: Score) -> list[Round]:
-    """Successive halving: in each rung the arms with the highest mean score go on; of equal ones the one named first.
-
-    The baseline is scored beside them and never leaves.
-    """
+    """Successive halving: in each rung the first in its order go on; the baseline is scored beside them all along."""
     left, rounds = tuple(arms), []
     for rung in rungs:
-        found = {arm: tuple(scores) for arm, scores in score(rung, [baseline, *left]).items()}
-        means = {arm: float(np.mean(found[arm])) for arm in left}
-        left = tuple(sorted(left, key=lambda arm: -means[arm])[: rung.kept])
-        rounds.append(Round(rung, found, left))
+        found = Round(rung, {arm: tuple(scores) for arm, scores in score(rung, [baseline, *left]).items()}, ())
+        left = tuple(found.order(left)[: rung.kept])
+        rounds.append(replace(found, kept=left))
     return rounds
 
 
@@ -57,19 +64,16 @@ class Answer:
     """The arms that cannot be told from the best, the highest mean first; the baseline may be among them."""
 
 
-def answer(cell: Cell, best: Sequence[bool]) -> Answer:
-    """What a confirmation says.
-
-    Args:
-        best: for each arm of the cell, whether it cannot be told from the best.
-    """
+def answer(cell: Cell) -> Answer:
+    """What a confirmation says; of two arms the verdict says which may be the best."""
     better = [arm for arm in cell.arms if arm.contrast is not None and arm.contrast.verdict.kind == "better"]
-    among = [arm for arm, whether in zip(cell.arms, best, strict=True) if whether]
-    return Answer(
-        cell,
-        max(better, key=_mean, default=None),
-        tuple(sorted(among, key=_mean, reverse=True)),
-    )
+    found = best_of(cell)
+    if found:
+        among = [arm for arm in cell.arms if arm.name in found.among]
+    else:
+        worse = [arm for arm in cell.arms if arm.contrast is not None and arm.contrast.verdict.kind == "worse"]
+        among = better or [arm for arm in cell.arms if arm not in worse]
+    return Answer(cell, max(better, key=_mean, default=None), tuple(sorted(among, key=_mean, reverse=True)))
 
 
 def _mean(arm: Arm) -> float:

@@ -11,18 +11,19 @@ from attnbench.analysis.plan import Plan
 from attnbench.analysis.power import fewest_seeds
 from attnbench.analysis.resampling import Pairing
 from attnbench.analysis.sample import Sample
+from attnbench.analysis.sequential import Spending
 from attnbench.analysis.stats import ALPHA, Difference, contrast, difference
 from attnbench.analysis.verdicts import Contrast, Progress, contrasts, verdict_on
 
 
-def picked(one: Sample, two: Sample, arms: Sequence[Sample], plan: Plan, share: float = 1.0) -> Contrast:
+def picked(one: Sample, two: Sample, arms: Sequence[Sample], plan: Plan, spending: Spending | None = None) -> Contrast:
     """Two arms of a cell, of which neither is the baseline: their verdict holds over all pairs that the cell has.
 
     Equivalence is corrected by Bonferroni's method over all pairs; over several looks at the cell everything is.
 
     Args:
         arms: all arms of the cell, the two among them.
-        share: the part of the error that the last look may spend.
+        spending: the looks at the cell; None for one look, or where every run is a look.
     """
     pairs, any_time = math.comb(len(arms), 2), plan.looks == "any"
     (alone,) = contrasts([one], two, plan, Progress(None, [[one.seeds]], [two.seeds]) if any_time else None)
@@ -30,6 +31,8 @@ def picked(one: Sample, two: Sample, arms: Sequence[Sample], plan: Plan, share: 
         return alone
     one, two, known = alone.one, alone.two, alone.verdict.alone
     assert known is not None
+    spending = spending or alone.verdict.spending
+    share = float(spending.parts[-1]) if spending else 1.0
     if any_time:
         n = min(len(one.seeds), len(two.seeds))
         low, high = (
@@ -41,9 +44,9 @@ def picked(one: Sample, two: Sample, arms: Sequence[Sample], plan: Plan, share: 
         found = simultaneous(one.values, two.values, values, plan.pairing, one.step, ALPHA * share)
         p = max(found.p_value / share, known.p_value)
     adjusted = min(p, 1.0), min(pairs * known.equivalence_p / share, 1.0)
-    verdict = verdict_on(one, two, found, adjusted, known, plan, alone.verdict.spending, pairs)
+    verdict = verdict_on(one, two, found, adjusted, known, plan, spending, pairs)
     if verdict.needed and plan.pairing == "independent":  # regrouping is not corrected, so that it needs no more seeds
-        verdict = replace(verdict, needed=fewest_seeds(verdict.spending))
+        verdict = replace(verdict, needed=fewest_seeds(spending))
     return replace(alone, difference=found, verdict=replace(verdict, simultaneous=True))
 
 

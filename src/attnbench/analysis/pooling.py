@@ -66,20 +66,20 @@ class Ranks:
         return [self.arms[start:end] for start, end in kept]
 
 
-def on_these(strata: Sequence[Stratum], pairing: Pairing = "independent") -> Difference:
-    """The weighted sum of differences in these strata, with Welch's 95 % interval; p is the larger of two.
+def on_these(strata: Sequence[Stratum], pairing: Pairing = "independent", level: float = ALPHA) -> Difference:
+    """The weighted sum of differences in these strata, with Welch's interval; p is the larger of two.
 
     The one p is that of the stratified permutation test, the other that of the interval, which holds where an arm has
     more seeds and less spread than the other. Variances of strata add; degrees of freedom are Satterthwaite's.
     With one value an arm the permutation test is all that there is.
     """
     mean, error, freedom = added(strata, pairing)
-    low, high, p = around(mean, error, freedom)
+    low, high, p = around(mean, error, freedom, level)
     n, n_baseline = sum(len(each.values) for each in strata), sum(len(each.baseline) for each in strata)
     return Difference(mean, low, high, float(np.nanmax([p, stratified_p(strata, pairing)])), n, n_baseline)
 
 
-def random_effects(gaps: Values, errors: Values, freedoms: Values) -> RandomEffects:
+def random_effects(gaps: Values, errors: Values, freedoms: Values, level: float = ALPHA) -> RandomEffects:
     """The random-effects mean of differences, each on a data set of its own, with Hartung and Knapp's interval.
 
     The variance between data sets is Paule and Mandel's (1982), at which the factor by which Hartung and Knapp (2001)
@@ -91,6 +91,7 @@ def random_effects(gaps: Values, errors: Values, freedoms: Values) -> RandomEffe
     Args:
         gaps, errors, freedoms: K differences, their standard errors and the degrees of freedom of these; nan where one
             seed cannot tell.
+        level: 1 - 0.95 of the interval of the mean, or less where looks share the error.
     """
     effects, k = np.asarray(gaps, float), len(gaps)
     variances = _moderated(np.square(np.asarray(errors, float)), np.asarray(freedoms, float))
@@ -100,7 +101,7 @@ def random_effects(gaps: Values, errors: Values, freedoms: Values) -> RandomEffe
     between = _between(effects, variances)
     weights = 1 / (variances + between[0])
     middle, error = float(weights @ effects / weights.sum()), 1 / math.sqrt(weights.sum())
-    low, high, p = around(middle, error, k - 1)
+    low, high, p = around(middle, error, k - 1, level)
     ends = _new(effects, variances) if k >= FROM_PREDICTION else NONE
     tau, least, most = map(math.sqrt, between)
     return RandomEffects(middle, low, high, p, Estimate(tau, least, most, k), Estimate(middle, *ends, k), k)
@@ -201,12 +202,12 @@ def _drawn(sets: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return rng.chisquare(sets - 1, half), rng.standard_normal(half), rng.standard_t(sets - 1, half)
 
 
-def around(mean: float, error: float, freedom: float) -> tuple[float, float, float]:
-    """Student's 95 % interval around a mean, and the p of 0."""
+def around(mean: float, error: float, freedom: float, level: float = ALPHA) -> tuple[float, float, float]:
+    """Student's interval around a mean, and the p of 0."""
     from scipy.stats import t
 
     if math.isnan(error):
         return math.nan, math.nan, math.nan
-    half = float(t.ppf(1 - ALPHA / 2, freedom)) * error
+    half = float(t.ppf(1 - level / 2, freedom)) * error
     p = 2 * float(t.sf(abs(mean) / error, freedom)) if error else float(mean == 0)
     return mean - half, mean + half, p

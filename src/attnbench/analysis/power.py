@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -123,36 +124,37 @@ def further_seeds(
     """
     if not math.isfinite(spread) or freedom < 1:
         return None
-
-    errors = spread * _quantiles_of_truth(freedom)
-    levels = levels or (lambda _: (ALPHA / family, ALPHA / family))
-
-    def same(seeds: int) -> bool:
-        """Whether equivalence is found; it costs less to know than whether a difference is."""
-        return _alike(margin, errors, seeds, pairing, levels(seeds))
-
-    def decides(seeds: int) -> bool:
-        return same(seeds) and _apart(margin, errors, seeds, pairing, levels(seeds))
-
-    if n >= MOST_SEEDS or not decides(MOST_SEEDS):
+    plain = (ALPHA / family, ALPHA / family)
+    later = _Later(spread * _quantiles_of_truth(freedom), margin, pairing, levels or (lambda seeds: plain))
+    if n >= MOST_SEEDS or not later.decides(MOST_SEEDS):
         return None
-    enough = _first(same, n, MOST_SEEDS)
-    return (enough if decides(enough) else _first(decides, enough, MOST_SEEDS)) - n
+    enough = _first(later.same, n, MOST_SEEDS)
+    return (enough if later.decides(enough) else _first(later.decides, enough, MOST_SEEDS)) - n
 
 
-def _alike(margin: float, errors: np.ndarray, seeds: int, pairing: Pairing, levels: tuple[float, float]) -> bool:
-    """Whether arms without a difference are found equivalent with 80 %, at seeds that could find one."""
-    differs, same = levels
-    if seeds < FEWEST or smallest_p(seeds, seeds, pairing) >= differs:
-        return False
-    found = _equivalent(margin, errors * _unit_error(seeds, seeds, pairing), _freedom(seeds, seeds, pairing), same)
-    return float(np.mean(found)) >= POWER
+@dataclass(frozen=True)
+class _Later:
+    """A study of so many seeds an arm."""
 
+    spreads: np.ndarray
+    """What the standard deviation between seeds may be."""
+    margin: float
+    pairing: Pairing
+    levels: Callable[[int], tuple[float, float]]
 
-def _apart(margin: float, errors: np.ndarray, seeds: int, pairing: Pairing, levels: tuple[float, float]) -> bool:
-    """Whether a true difference of the margin is found with 80 %."""
-    sizes = margin / np.maximum(errors * _unit_error(seeds, seeds, pairing), 1e-12)
-    return float(np.mean(_found(sizes, _freedom(seeds, seeds, pairing), levels[0]))) >= POWER
+    def same(self, seeds: int) -> bool:
+        """Whether it finds equivalence, which costs less to know than whether it finds a difference."""
+        differs, same = self.levels(seeds)
+        if seeds < FEWEST or smallest_p(seeds, seeds, self.pairing) >= differs:
+            return False
+        errors, freedom = self.spreads * _unit_error(seeds, seeds, self.pairing), _freedom(seeds, seeds, self.pairing)
+        return float(np.mean(_equivalent(self.margin, errors, freedom, same))) >= POWER
+
+    def decides(self, seeds: int) -> bool:
+        """Whether it finds equivalence where there is no difference, and a difference of the margin."""
+        sizes = self.margin / np.maximum(self.spreads * _unit_error(seeds, seeds, self.pairing), 1e-12)
+        freedom, (differs, _) = _freedom(seeds, seeds, self.pairing), self.levels(seeds)
+        return self.same(seeds) and float(np.mean(_found(sizes, freedom, differs))) >= POWER
 
 
 def _first(holds: Callable[[int], bool], few: int, many: int) -> int:

@@ -71,7 +71,7 @@ def seen_now(cells: Sequence[Cell]) -> Seen:
 def record_warnings(cell: Cell) -> list[str]:
     """What a reader must know of how the runs of a cell were made."""
     records = [record for arm in cell.arms for record in arm.records]
-    return [*_built_in(records), *_mixed(cell.name, records)]
+    return [*_built_in(records), *_mixed(cell.name, records), *_rising(cell)]
 
 
 def _cell(name: str, records: Sequence[RunRecord], plan: Plan, planned: Planned, seen: Sequence[Seen]) -> Cell:
@@ -172,6 +172,32 @@ def _mixed(title: str, records: Sequence[RunRecord]) -> list[str]:
     if (count := len({record.environment.get("code") for record in records})) > 1:
         warnings.append(f"{title}: records of {count} different versions of the numerical code are pooled")
     return warnings
+
+
+def _rising(cell: Cell) -> list[str]:
+    """Arms whose accuracy still rose by more than the margin in the last epoch: longer training may tell otherwise."""
+    found = []
+    for arm in cell.arms:
+        for split in ("val", "train"):
+            gains = [_last_gain(record, f"{split}_accuracy") for record in arm.records]
+            if gains and not np.isnan(gains).any():
+                found.append((float(np.mean(gains)), split, arm.name))
+                break
+    steep = sorted((each for each in found if each[0] > cell.plan.margin), reverse=True)
+    if not steep:
+        return []
+    gain, split, name = steep[0]
+    kind = "validation" if split == "val" else "training"
+    return [
+        f"{cell.name}: curves still rise at the end ({len(steep)} of {len(found)} arms; the {kind} accuracy of {name} "
+        f"by {cell.measure.amount(round(gain, 1))} in the last epoch): longer training may rank the arms otherwise"
+    ]
+
+
+def _last_gain(record: RunRecord, name: str) -> float:
+    """By how much an accuracy rose in the last epoch; nan where that is not known."""
+    last = [point.get(name, np.nan) for point in record.curves[-2:]]
+    return float(last[1] - last[0]) if len(last) == 2 else float("nan")
 
 
 def _differing(numerics: list[dict[str, object]]) -> str:

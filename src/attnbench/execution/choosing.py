@@ -7,6 +7,7 @@ that a choice that was killed anywhere goes on to the same answer.
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,7 @@ def expected(contest: Contest, arms: Sequence[str], runtime: Runtime) -> dict[st
 def screened(contest: Contest, arms: Sequence[str], runtime: Runtime, jobs: int = 1, retries: int = 0) -> list[Round]:
     """Screen by successive halving on validation images; runs that are done are not repeated.
 
-    A run that failed by itself (its loss was not finite, its mechanism broke) is a result: it scores chance level.
+    A run that failed by itself (its loss was not finite, its mechanism broke) is a result and is not tried again.
 
     Raises:
         Unfinished: a run could not be done.
@@ -185,11 +186,9 @@ def _taken(contest: Contest, specs: Sequence[RunSpec], store: Store) -> float:
 
 
 def _score(record: RunRecord | None) -> float:
-    """Accuracy on validation images in percent; of a run that failed, chance level."""
+    """Accuracy on validation images in percent; nan of a run that failed."""
     assert record is not None
-    if not record.done:
-        return 100.0 / int(record.cards["dataset"].get("classes") or 10)
-    return record.score
+    return record.score if record.done else math.nan
 
 
 def _spec(contest: Contest, arm: str, rung: Rung | None) -> RunSpec:

@@ -110,7 +110,7 @@ def _limits(found: Across) -> list[str]:
     several = [f"{name} ({len(cells)} cells)" for name, cells in found.datasets.items() if len(cells) > 1]
     one_seed = any(math.isnan(one.error) for each in found.overalls for one in each.sets)
     waiting = any(each.waiting for each in found.overalls)
-    looks = any(cell.plan.looks is not None for cell in found.cells)
+    looks = any(cell.plan.looks == "any" for cell in found.cells)
     said: dict[str, object] = {
         f"Cells of one data set are averaged; they are not different data sets: {', '.join(several)}": several,
         "Each cell of scores counts as a data set of its own": not any(cell.recorded for cell in found.cells),
@@ -121,7 +121,7 @@ def _limits(found: Across) -> list[str]:
         "With three data sets tau is hardly known, so that the prediction for a new one is very wide": 3 in counts,
         "Where an arm has one seed on a data set, the spread between seeds is part of tau": one_seed,
         "There is no p before every cell has its verdict: looking early would spend the error": waiting,
-        "The p values over several data sets are those of a single look, but these runs were added look by look": looks,
+        "The p values over several data sets are of a single look, but these runs were looked at one by one": looks,
         f"Below {FROM_RANKS} data sets mean ranks are not shown: chance orders them": len(found.datasets) < FROM_RANKS,
     }
     return [text for text, true in said.items() if true]

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from attnbench.analysis.best import among_best
 from attnbench.analysis.budget import Outline
 from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.choosing import Answer, Round, answer, promised
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.costs import costs
+from attnbench.report.best import best_sentence
 from attnbench.report.text import p_text, signed, spread
 from attnbench.spec.contest import Contest, Rung
 
@@ -39,7 +39,7 @@ class Choice:
     @cached_property
     def answer(self) -> Answer:
         """What the confirmation says."""
-        return answer(self.cell, among_best([arm.sample.merits for arm in self.cell.arms]))
+        return answer(self.cell)
 
     @property
     def confirmed(self) -> Sequence[str]:
@@ -72,12 +72,14 @@ def advice(choice: Choice) -> str:
 
 def alike(choice: Choice) -> str:
     """The arms that cannot be told from the best, and which of them costs least."""
-    best, by_arm = choice.answer.best, {cost.arm: cost for cost in costs(choice.answer.cell)}
-    if len(best) == 1:
-        return f"Every other confirmed arm is told from it: {best[0].name} alone may be the best."
-    cheapest = min(best, key=lambda arm: by_arm[arm.name].seconds_ratio.mean)
-    names = ", ".join(arm.name for arm in best)
-    return f"Cannot be told from the best of the confirmed arms: {names}; of these {cheapest.name} trains fastest."
+    best, by_arm = choice.answer.best, {cost.arm: cost for cost in costs(choice.cell)}
+    names, cheapest = (
+        ", ".join(arm.name for arm in best),
+        min(best, key=lambda arm: by_arm[arm.name].seconds_ratio.mean),
+    )
+    said = best_sentence(choice.cell) or f"May be the best of the confirmed arms: {names}."
+    fastest = f" Of those that may be the best, {cheapest.name} trains fastest." if len(best) > 1 else ""
+    return f"{said}{fastest} Mechanisms that screening left behind were not confirmed."
 
 
 def outline_lines(contest: Contest, outline: Outline, arms: int, out: Mapping[str, str]) -> list[str]:

@@ -21,7 +21,7 @@ def best_sentence(cell: Cell) -> str:
 def _set(found: Best) -> str:
     count, names = len(found.candidates), list(found.among)
     if len(names) == count:
-        return f"of {count} arms none is ruled out as the best"
+        return f"no arm of {count} is ruled out as the best"
     if len(names) == 1:
         return f"{names[0]} is the best of {count} arms"
     few = [*names[:MOST_NAMES], *([f"{len(names) - MOST_NAMES} others"] if len(names) > MOST_NAMES else [])]

@@ -24,8 +24,8 @@ CONFIRMED = (
     "{baseline}."
 )
 SCREENED = (
-    "Accuracy on validation images in percent, mean over seeds, and gain over {baseline} in points, the highest first. "
-    "No test image was looked at."
+    "Accuracy on validation images in percent, mean over seeds, and gain over {baseline} in points, the highest first, "
+    "and last those of which a run failed. No test image was looked at."
 )
 Table = tuple[str, list[str], list[list[str]]]
 """Caption, heads, rows."""
@@ -63,7 +63,7 @@ def page(choice: Choice, figures: Sequence[Figure]) -> str:
         figures,
         name=choice.contest.name,
         advice=advice(choice),
-        verdict="better" if winner else "none",
+        verdict="better" if winner else "none better",
         alike=alike(choice),
         figures=figures,
         tables=_tables(choice),
@@ -105,9 +105,9 @@ def _confirmed(choice: Choice) -> Table:
 def _screened(choice: Choice, each: Round) -> Table:
     """Every arm of a rung."""
     baseline = choice.contest.baseline_text
-    order = sorted(each.scores, key=lambda arm: -each.mean(arm))
+    order = each.order(each.scores)
     rows = [
-        [arm, f"{each.mean(arm):.2f}", "" if arm == baseline else signed(each.mean(arm) - each.mean(baseline)),
+        [arm, _accuracy(each, arm), "" if arm == baseline else signed(each.mean(arm) - each.mean(baseline)),
          "yes" if arm in each.kept else "baseline" if arm == baseline else ""]
         for arm in order
     ]  # fmt: skip
@@ -134,13 +134,13 @@ def _promises(choice: Choice) -> list[Figure]:
 
     if not choice.promised:
         return []
-    baseline, last = choice.contest.baseline, choice.rounds[-1]
+    baseline, baseline_text, last = choice.contest.baseline, choice.contest.baseline_text, choice.rounds[-1]
     rows: list[dict[str, Any]] = []
     words = []
     for text in choice.confirmed:
         arm = choice.cell.arm(text)
         assert arm.contrast is not None
-        said, came = gap(last.scores[text], last.scores[choice.contest.baseline_text]), arm.contrast.difference
+        said, came = gap(last.finished(text), last.finished(baseline_text)), arm.contrast.difference
         for what, found in (("promised by screening", said), ("confirmed", came)):
             ends = (found.mean, found.mean) if math.isnan(found.low) else (found.low, found.high)
             rows.append({"arm": arm.name, "by": what, "mean": found.mean, "low": ends[0], "high": ends[1]})
@@ -156,6 +156,13 @@ def _promises(choice: Choice) -> list[Figure]:
 
 def _front(choice: Choice) -> list[Figure]:
     return cost_figure(choice.cell)
+
+
+def _accuracy(each: Round, arm: str) -> str:
+    """An arm's mean, and how many of its runs failed."""
+    failed = len(each.scores[arm]) - len(each.finished(arm))
+    mean = "-" if failed == len(each.scores[arm]) else f"{each.mean(arm):.2f}"
+    return mean + (f" ({failed} failed)" if failed else "")
 
 
 def _ratio(value: float | None) -> str:

@@ -43,8 +43,6 @@ def failures(arm: Arm, rule: Failures) -> str:
 
 def at_look(verdict: Verdict, plan: Plan) -> str:
     """At which look of which plan a verdict was given."""
-    if verdict.simultaneous:
-        return "as if looked at once"
     if verdict.spending is None:
         return "valid at any time"
     seeds = verdict.spending.seeds

@@ -19,12 +19,12 @@ from attnbench.store.runs import RunRecord
 
 RECORDED = (
     "Each row is one mechanism, trained with n seeds: its mean test accuracy in percent. Difference to {baseline} in "
-    "percentage points. Intervals are 95 %: for this test set (what is expected over seeds on these images: {t}) and "
-    "for new images like these (seeds and images both vary)."
+    "percentage points. Intervals are 95 %: for this test set (what is expected over seeds on these images: Wilson's "
+    "by Student's t, for differences {t}) and for new images like these (seeds and images both vary)."
 )
 SCORED = (
     "Each row is one arm, trained with n seeds: its mean score. Difference to {baseline} in the unit of the scores, of "
-    "percentages in points. Intervals are 95 %, of what is expected over seeds ({t})."
+    "percentages in points. Intervals are 95 %, of what is expected over seeds (Student's t, for differences {t})."
 )
 TESTED = (
     "p: {test}; equivalence: p of two one-sided t tests for a margin of {margin}. Both are corrected by Holm's method "
@@ -39,11 +39,11 @@ WHY = (
 )
 _TESTS = {
     "independent": (
-        "Wilson's by Student's t, for differences Welch's",
+        "Welch's",
         "the larger one of the studentised permutation test and Welch's",
     ),
     "paired": (
-        "Wilson's by Student's t, for differences Student's over pairs",
+        "Student's over pairs",
         "sign-flip test of equal seeds as pairs",
     ),
 }
@@ -88,7 +88,7 @@ def caption(comparison: Comparison) -> str:
     t, test = _TESTS[comparison.plan.pairing]
     said, arms = (RECORDED, "mechanisms") if comparison.recorded else (SCORED, "arms")
     if comparison.plan.looks == "any":
-        t, test = "bets on signs for differences", "bets on the signs of differences at equal seeds"
+        t, test = "bets on signs", "bets on the signs of differences at equal seeds"
     return f"{said} {TESTED}".format(
         baseline=comparison.baseline, t=t, test=test, margin=margins(comparison), arms=arms, looks=_looks(comparison)
     )
