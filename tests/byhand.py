@@ -162,7 +162,7 @@ def over(pairs: list, pairing: str) -> tuple[tuple, tuple[float, float]]:
 
     Every regrouping within the data sets is counted, and variances are moderated as docs/statistics.md says.
     """
-    gaps, errors, freedoms = np.array([_told(*pair, pairing) for pair in pairs]).T
+    gaps, errors, freedoms = np.array([_told(one, two, pairing) for one, two in pairs]).T
     k, total = len(pairs), float((errors**2).sum())
     freedom = total**2 / float((errors**4 / freedoms).sum())
     half = stats.t.ppf(1 - 0.025 * FIRST, freedom) * math.sqrt(total) / k

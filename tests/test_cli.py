@@ -29,7 +29,7 @@ VERBS: tuple[str, ...] = (
     "data",
     "evaluate",
 )
-VERBS += ("predict", "reproduce", "sync", "ui", "choose")
+VERBS += ("predict", "reproduce", "sync", "ui", "choose", "power", "variance", "tune", "verdict")
 HEAVY = {"torch", "torchvision", "mlflow", "pandas", "scipy", "sklearn", "altair"}
 GIVEN: dict[str, Any] = {
     "dataset": "CIFAR100", "attention": "se(reduction=8)", "backbone": "resnet56", "site": "stage", "stages": (2, 3),
@@ -38,7 +38,7 @@ GIVEN: dict[str, Any] = {
     "schedule": "onecycle", "warmup": 2.0, "augment": "crop+flip", "label_smoothing": 0.1, "image_size": 48,
     "normalise": "0.5 0.5 0.5 / 0.2 0.2 0.2", "val_fraction": 0.2, "selection": "best-val", "train_fraction": 0.5,
     "train_limit": 300, "test_limit": 200, "precision": "bf16", "deterministic": False, "seed": 11,
-    "averaging": 0.25, "progressive": 0.5, "tta": "flip",
+    "averaging": 0.25, "progressive": 0.5, "tta": "flip", "evaluate": "val", "vary": "init",
 }  # fmt: skip
 """For each field a value that is not its default."""
 
@@ -272,11 +272,11 @@ def test_cuda_where_there_is_none_is_refused_before_anything_is_read(mistake, mo
 @pytest.mark.parametrize(
     ("line", "helps"),
     [
-        ("frobnicate", "Available subcommands: run, study, report"),
+        ("frobnicate", "Available subcommands: run, study, choose"),
         ("run --dataset digits --epoch 3", "--epochs INT"),
         ("run --dataset digits --epochs 1.5", "--epochs"),
         ("run", "--dataset"),
-        ("", "run, study, report"),
+        ("", "run, study, choose"),
         ("list mechanisms", "attention"),
     ],
 )
