@@ -125,7 +125,7 @@ def new_images(one: Arm, two: Arm | None = None, pairing: str = "independent") -
     if two is None or pairing == "paired":
         rows, others = shared(one, two) if two else ([*range(len(one.seeds))], [])
         right = one.right[rows] - (two.right[others] if two else 0)
-        mean, spread, apart, many = right.mean(), own_variance(right), stats.sem(right.mean(1)), len(rows) - 1
+        mean, spread, apart, many = right.mean(), own_variance(right), stats.sem(right.mean(1)), float(len(rows) - 1)
     else:
         rows, profiles = (
             min(one.seeds, two.seeds, key=len),
