@@ -25,20 +25,17 @@ class Mutation:
 
 
 RULE = "if p < ALPHA and not gap.low <= 0 <= gap.high:"
-WELCH = "error = np.sqrt(one.var(0, ddof=1) / len(one) + two.var(0, ddof=1) / len(two))"
-POOLED = "error = np.sqrt((len(one) * one.var(0) + len(two) * two.var(0)) / len(one) / len(two))"
-FREEDOM = "freedom = error**2 / sum(s**2 / (len(sample) - 1) for s, sample in zip(shares, (one, two), strict=True))"
 TOST = "stdtr(freedom, (abs(gap) - margin) / error)"
-PAIRS_P = 'sign_flip_p(one - two) if pairing == "paired" else permutation_p(one, two)'
-NEW = "new_images=_new_images(one, two, plan.pairing),"
-GAPS = "difference(one.values, two.values, plan.pairing)"
+SATTERTHWAITE = "(len(one) - 1) * sum(shares) ** 2 / sum(share**2 for share in shares)"
+BOTH = "max(permutation_p(one, two), t_p(one, two, unit=unit))"
+LEVEL = "level = nominal_level(self._information(), self.spending.parts, ALPHA, 2)"
 
 MISTAKES = [
     Mutation(
         "the difference has the other sign",
         "analysis/stats.py",
-        "gap = float(one.mean() - two.mean())",
-        "gap = float(two.mean() - one.mean())",
+        "float(one.mean() - two.mean())",
+        "float(two.mean() - one.mean())",
         "test_verdicts::better_and_worse",
     ),
     Mutation(
@@ -49,47 +46,32 @@ MISTAKES = [
         "test_verdicts::alone_may_be_undecided",
     ),
     Mutation(
-        "new images have the interval of this test set",
+        "a verdict's p is of the permutation test alone",
+        "analysis/course.py",
+        "return max(exact, self._over(",
+        "return min(exact, 1 + self._over(",
+        "test_verdicts::two_seeds_above_eight",
+    ),
+    Mutation(
+        "arms of unequal size have the degrees of freedom of both",
+        "analysis/stats.py",
+        "return gap, error, min(len(one), len(two)) - 1",
+        "return gap, error, len(one) + len(two) - 2",
+        "test_stats::arms_of_unequal_size",
+    ),
+    Mutation(
+        "new images forget that images vary",
         "analysis/verdicts.py",
         "crossed(bootstrap_variance(*drawn), ",
         "crossed(0.0, ",
         "test_verdicts::drawn_as_the_plan_says",
     ),
     Mutation(
-        "this test set has the interval of new images",
-        "analysis/verdicts.py",
-        "difference=gap,",
-        "difference=_new_images(one, two, plan.pairing),",
-        "test_verdicts::drawn_as_the_plan_says",
-    ),
-    Mutation("p is of the pooled t", "analysis/resampling.py", WELCH, POOLED, "test_resampling::scipys_with_welchs_t"),
-    Mutation(
-        "equivalence asks only whether the arm is not far below",
-        "analysis/stats.py",
-        TOST,
-        "stdtr(freedom, -(margin + gap) / error)",
-        "test_verdicts::better_and_worse",
-    ),
-    Mutation(
-        "pairs are analysed as independent",
-        "analysis/verdicts.py",
-        GAPS,
-        "difference(one.values, two.values)",
-        "test_verdicts::pairs_are_the_seeds",
-    ),
-    Mutation(
-        "regroupings that tie do not count",
-        "analysis/resampling.py",
-        "* (1 - TIE) - TIE",
-        "* (1 + TIE) + TIE",
-        "test_resampling::ties_between_regroupings",
-    ),
-    Mutation(
-        "a tie is no half win",
-        "analysis/stats.py",
-        "(below + 0.5 * (reached - below))",
-        "below",
-        "test_stats::share_of_pairs_won",
+        "an interval is of one look alone",
+        "analysis/course.py",
+        LEVEL,
+        "level = (ALPHA)",
+        "test_sequential::interval_of_an_early_look",
     ),
     Mutation(
         "the seeds of pairs are drawn one by one",
@@ -99,11 +81,60 @@ MISTAKES = [
         "test_verdicts::pairs_cancel",
     ),
     Mutation(
-        "two picked arms are a single comparison",
+        "p is of a t with the arms' spreads changed about",
+        "analysis/resampling.py",
+        "/ (k * (k - 1))",
+        "/ ((n + m - k) * (k - 1))",
+        "test_resampling::scipys_with_welchs_t",
+    ),
+    Mutation(
+        "equivalence asks only whether the arm is not far below",
+        "analysis/stats.py",
+        TOST,
+        "stdtr(freedom, (-gap - margin) / error)",
+        "test_verdicts::better_and_worse",
+    ),
+    Mutation(
+        "pairs are analysed with the seeds of both",
+        "analysis/verdicts.py",
+        'pairs = matched if plan.pairing == "paired" else [',
+        "pairs = [",
+        "test_verdicts::pairs_are_the_seeds",
+    ),
+    Mutation(
+        "regroupings that tie do not count",
+        "analysis/resampling.py",
+        "(1 - TIE) - TIE).mean()",
+        "(1 + TIE) + TIE).mean()",
+        "test_resampling::ties_between_regroupings",
+    ),
+    Mutation(
+        "a tie is no half win",
+        "analysis/stats.py",
+        "below + 0.5 * (reached - below)",
+        "below",
+        "test_stats::share_of_pairs_won",
+    ),
+    Mutation(
+        "a first look without a plan spends everything",
+        "analysis/sequential.py",
+        "FIRST = 0.8",
+        "FIRST = 1.0",
+        "test_sequential::open_looks_never_do",
+    ),
+    Mutation(
+        "two that were picked are a single comparison",
         "analysis/pairs.py",
-        "p_value=max(alone.p_value, p))",
-        "p_value=alone.p_value)",
-        "test_pairs::games_and_howells",
+        "pairs, any_time = math.comb(len(arms), 2)",
+        "pairs, any_time = 1",
+        "test_pairs::of_twenty_190",
+    ),
+    Mutation(
+        "an accuracy has Student's interval",
+        "analysis/accuracies.py",
+        "room = bound**2 / number",
+        "room = 0 * bound",
+        "test_accuracies::is_wilsons",
     ),
 ]
 
@@ -113,7 +144,7 @@ MORE = [
         "equivalence asks only whether the arm is not far above",
         "analysis/stats.py",
         TOST,
-        "stdtr(freedom, -(margin - gap) / error)",
+        "stdtr(freedom, (gap - margin) / error)",
         "test_verdicts::better_and_worse",
     ),
     Mutation(
@@ -147,68 +178,43 @@ MORE = [
     Mutation(
         "p is of the bare difference",
         "analysis/resampling.py",
-        WELCH,
-        "error = gap**0",
+        "gap / np.sqrt(np.maximum(error, FLAT**2))",
+        "gap",
         "test_resampling::scipys_with_welchs_t",
     ),
     Mutation(
         "the interval has the pooled degrees of freedom",
         "analysis/stats.py",
-        FREEDOM,
-        "freedom = len(one) + len(two) - 2",
+        SATTERTHWAITE,
+        "2 * len(one) - 2",
         "test_stats::scipys_interval",
     ),
     Mutation(
-        "pairs are regrouped", "analysis/stats.py", PAIRS_P, "permutation_p(one, two)", "test_stats::without_any_spread"
+        "a difference has the p of the permutation test alone",
+        "analysis/stats.py",
+        BOTH,
+        "permutation_p(one, two)",
+        "test_stats::larger_one",
     ),
     Mutation(
-        "signs that tie do not count",
-        "analysis/resampling.py",
-        "- TIE * np.abs(gaps).sum()",
-        "+ TIE * np.abs(gaps).sum()",
-        "test_resampling::all_go_one_way",
+        "pairs are regrouped",
+        "analysis/stats.py",
+        f'sign_flip_p(one - two) if pairing == "paired" else {BOTH}',
+        "permutation_p(one, two)",
+        "test_stats::without_any_spread",
     ),
     Mutation(
-        "the images of two arms are drawn apart",
+        "two seeds may be equivalent", "analysis/stats.py", "FEWEST = 3", "FEWEST = 2", "test_stats::never_equivalent"
+    ),
+    Mutation(
+        "values that tie have no spread", "analysis/stats.py", "unit**2 / 12", "0.0", "test_stats::spread_of_rounding"
+    ),
+    Mutation(
+        "each arm has test images of its own",
         "analysis/resampling.py",
-        " - 2 * together / len(images)",
+        "- 2 * together / len(images)",
         "",
-        "test_resampling::same_images",
-    ),
-    Mutation(
-        "an accuracy has the interval of as many independent answers",
-        "analysis/accuracies.py",
-        "apart / (error / 100) ** 2 if apart > 0 else answers",
-        "answers",
-        "test_accuracies::wilsons",
-    ),
-    Mutation(
-        "arms with little spread by chance count as sure",
-        "analysis/pairs.py",
-        "math.sqrt(12 * float(np.median(variances)))",
-        "0.0",
-        "test_pairs::below_the_middle",
-    ),
-    Mutation(
-        "an arm is out of the best set by a single t test",
-        "analysis/best.py",
-        "return dunnett_p(gap, error, freedom, rivals) < level",
-        "return alone < level",
-        "test_best::truly_best",
-    ),
-    Mutation(
-        "the luck of the largest is one standard error",
-        "analysis/best.py",
-        "return unit * float(quad(excess, 0, 10)[0])",
-        "return unit",
-        "test_best::order_statistics",
-    ),
-    Mutation(
-        "the chance in a calibration error cancels over bins",
-        "store/predictions.py",
-        "100 * float(_mean_size(chance).sum())",
-        "100 * float(_mean_size(chance.sum()))",
-        "test_predictions::calibrated_network",
+        "test_resampling::with_the_same_images",
     ),
     Mutation(
         "few seeds make the bootstrap too sure",
@@ -225,6 +231,20 @@ MORE = [
         "test_stats::satterthwaites",
     ),
     Mutation(
+        "every look spends everything",
+        "analysis/sequential.py",
+        "np.diff(self.spent, prepend=0.0)",
+        "np.ones(len(self.spent))",
+        "test_sequential::spends_everything",
+    ),
+    Mutation(
+        "a later look forgets which regroupings have crossed",
+        "analysis/sequential.py",
+        "left = left[left[:, look] <= bound]",
+        "left = left[:]",
+        "test_sequential::every_regrouping",
+    ),
+    Mutation(
         "the spread is taken as known",
         "analysis/power.py",
         "spread * _quantiles_of_truth(freedom)",
@@ -234,15 +254,15 @@ MORE = [
     Mutation(
         "further seeds forget equivalence",
         "analysis/power.py",
-        "min(_assurance(",
-        "max(_assurance(",
+        "return float(np.mean(found)) >= POWER",
+        "return True",
         "test_power::eighty_percent",
     ),
     Mutation(
         "power is one-sided",
         "analysis/power.py",
-        "1 - ALPHA / family / 2",
-        "1 - ALPHA / family",
+        "stdtrit(freedom, 1 - level / 2)",
+        "stdtrit(freedom, 1 - level)",
         "test_power::found_as_often_as_stated",
     ),
     Mutation(

@@ -76,6 +76,14 @@ def test_two_seeds_above_eight_are_not_better_where_they_lie_far_apart():
     assert found.verdict.kind == "undecided"
 
 
+def test_a_small_p_alone_is_not_better_where_the_interval_holds_zero():
+    """All eight pairs go one way, by very different amounts: of the flips of their signs two in 256 lie as far out."""
+    found = against(ONE + np.array([0.1] * 7 + [9.0]), ONE, Plan(pairing="paired"))
+    assert found.verdict.p_value == pytest.approx(2 / 256)
+    assert found.difference.low < 0 < found.difference.high
+    assert found.verdict.kind == "undecided"
+
+
 @pytest.mark.parametrize(("n", "pairing"), [(3, "independent"), (5, "paired")])
 def test_an_interval_without_zero_alone_is_not_better_where_p_cannot_be_small(n, pairing):
     found = against(ONE[:n] + 3 + JITTER[:n], ONE[:n], Plan(pairing=pairing))
