@@ -230,13 +230,16 @@ def _reading(one: Sample, two: Sample, plan: Plan, progress: Progress, place: in
     spared = two.by("drop")
     pair = _paired(one, spared) if plan.pairing == "paired" else (one, spared)
     without = _course(*pair, plan, progress, place).reading()
-    p, same = (max(known) for known in zip(_both(found), _both(without), strict=True))
-    return replace(found, p_value=p, equivalence_p=same)
+    return replace(
+        found,
+        p_value=_larger(found.p_value, without.p_value),
+        equivalence_p=_larger(found.equivalence_p, without.equivalence_p),
+    )
 
 
-def _both(reading: Reading) -> tuple[float, float]:
-    """Its p values, 1 where there is none."""
-    return tuple(1.0 if math.isnan(p) else p for p in (reading.p_value, reading.equivalence_p))  # type: ignore[return-value]
+def _larger(p: float, other: float) -> float:
+    """The larger of two p values, 1 where one is not known."""
+    return 1.0 if math.isnan(p) or math.isnan(other) else max(p, other)
 
 
 def verdict_on(
