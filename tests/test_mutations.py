@@ -235,14 +235,14 @@ MORE = [
         "analysis/sequential.py",
         "np.diff(self.spent, prepend=0.0)",
         "np.ones(len(self.spent))",
-        "test_sequential::spends_everything",
+        "test_sequential::interval_of_an_early_look",
     ),
     Mutation(
         "a later look forgets which regroupings have crossed",
         "analysis/sequential.py",
         "left = left[left[:, look] <= bound]",
         "left = left[:]",
-        "test_sequential::every_regrouping",
+        "test_sequential::smallest_level_that_crosses",
     ),
     Mutation(
         "the spread is taken as known",
@@ -254,7 +254,7 @@ MORE = [
     Mutation(
         "further seeds forget equivalence",
         "analysis/power.py",
-        "return float(np.mean(found)) >= POWER",
+        "return float(np.mean(_equivalent(self.margin, errors, freedom, same))) >= POWER",
         "return True",
         "test_power::eighty_percent",
     ),

@@ -87,6 +87,7 @@ def permutation_p_over(
         sizes: how many of each the looks have seen, growing.
         parts: what each look may spend, as a part of the whole.
     """
+    one, two = (values[:size] for values, size in zip((one, two), sizes[-1], strict=True))
     if len(sizes) == 1:  # the usual test, with a smaller share of the error
         alone = sign_flip_p(np.subtract(one, two)) if pairing == "paired" else permutation_p(one, two)
         return min(1.0, alone / float(parts[0]))
