@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Generic
 
 from attnbench.analysis.plan import Plan
-from attnbench.analysis.power import able
+from attnbench.analysis.power import able, open_looks
 from attnbench.analysis.sample import Sample
 from attnbench.analysis.sequential import Spending
 from attnbench.analysis.verdicts import Contrast, Progress, Waiting, contrasts
@@ -84,8 +84,10 @@ class History(Generic[K]):
         """The looks of the plan; without any those that people had, and one at all that is planned."""
         planned = self.planned or {arm: sample.seeds for arm, sample in samples.items()}
         if plan.looks is None:
-            looks = _without_repeats([*self._earlier(samples, baseline), Look(planned)])
-            return Agenda(looks, Spending.open([max(map(len, look.seeds.values())) for look in looks]))
+            every = _without_repeats([*self._earlier(samples, baseline), Look(planned)])
+            seeds = [max(map(len, look.seeds.values())) for look in every]
+            kept = open_looks(seeds, len(planned) - 1, plan.pairing)
+            return Agenda([every[place] for place in kept], Spending.open([seeds[place] for place in kept]))
         if plan.looks == "any":
             spending, sizes = None, tuple(range(2, max(map(len, planned.values())) + 1))
         else:

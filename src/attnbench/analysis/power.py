@@ -1,5 +1,6 @@
 """What a design can say, before training and after: the smallest p, detectable differences, and how many more seeds."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from attnbench.analysis.resampling import FLIPS_UP_TO, RESAMPLES, Pairing, exact
+from attnbench.analysis.resampling import FLIPS_UP_TO, RESAMPLES, Pairing, counted, exact
 from attnbench.analysis.sequential import Spending
 from attnbench.analysis.stats import ALPHA, FEWEST
 
@@ -40,12 +41,37 @@ def seeds_to_decide(family: int = 1, pairing: Pairing = "independent", level: fl
     return next((n for n in range(2, MOST_SEEDS) if can_decide(n, n, family, pairing, level)), MOST_SEEDS)
 
 
+def smallest_p_over(seeds: Sequence[int], pairing: Pairing = "independent") -> float:
+    """The smallest p that the last of some looks can reach, whose runs are regrouped within what each look added."""
+    blocks = [(late - early, late - early) for early, late in itertools.pairwise([0, *seeds])]
+    if len(blocks) == 1 or pairing == "paired":
+        return smallest_p(seeds[-1], seeds[-1], pairing)
+    return 2 / math.prod(math.comb(2 * n, n) for n, _ in blocks) if counted(blocks) else 1 / (RESAMPLES + 1)
+
+
 def fewest_seeds(spending: Spending | None, family: int = 1, pairing: Pairing = "independent") -> int | None:
-    """Where no outcome could be *better* or *worse* at the last of some looks: the fewest seeds at which one could."""
+    """Where no outcome could be *better* or *worse* at the last of some looks: the fewest seeds at which one could.
+
+    A look that cannot decide leaves its part of the error to the next.
+    """
     if spending is None:
         return None
-    n, level = spending.seeds[-1], ALPHA * float(spending.parts[-1])
-    return None if can_decide(n, n, family, pairing, level) else seeds_to_decide(family, pairing, level)
+    (*before, now), level = spending.seeds, ALPHA * float(spending.parts[-1])
+
+    def decides(seeds: int) -> bool:
+        return smallest_p_over([*before, seeds], pairing) * family < level
+
+    return None if decides(now) else next(filter(decides, range(now + 1, MOST_SEEDS)), MOST_SEEDS)
+
+
+def open_looks(seeds: Sequence[int], family: int, pairing: Pairing) -> list[int]:
+    """Which looks that nobody planned can decide, and the last one whether it can or not: their places."""
+    kept: list[int] = []
+    for place, n in enumerate(seeds):
+        looks = Spending.open([*(seeds[each] for each in kept), n])
+        if place == len(seeds) - 1 or fewest_seeds(looks, max(family, 1), pairing) is None:
+            kept.append(place)
+    return kept
 
 
 def able(looks: Sequence[int], family: int, pairing: Pairing) -> Spending:

@@ -73,7 +73,7 @@ class Verdict:
     """The answer about one arm and another; both p values hold over all looks, and are Holm's over the family.
 
     *better* or *worse*: p below 0.05, and an interval without 0; else *equivalent*: p of the two one-sided tests
-    below 0.05; else *undecided*.
+    below 0.05, at a look at which there could have been a difference; else *undecided*.
     """
 
     kind: Kind
@@ -255,14 +255,14 @@ def verdict_on(
     """The rule, with both p values corrected over the family, and what it would take where it decides nothing."""
     p, same = adjusted
     kind: Kind = "undecided"
+    needed = fewest_seeds(spending, family, plan.pairing)
     if p < ALPHA and not gap.low <= 0 <= gap.high:
         kind = "better" if (gap.mean > 0) == one.measure.higher_is_better else "worse"
-    elif same < ALPHA:
+    elif same < ALPHA and needed is None:
         kind = "equivalent"
     found = Verdict(kind, p, same, family, plan.margin, spending, alone)
     if kind != "undecided":
         return found
-    needed = fewest_seeds(spending, family, plan.pairing)
     return replace(found, needed=needed, further=_further(one, two, plan, spending, family))
 
 

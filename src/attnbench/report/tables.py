@@ -29,7 +29,7 @@ SCORED = (
 TESTED = (
     "p: {test}; equivalence: p of two one-sided t tests for a margin of {margin}. Both are corrected by Holm's method "
     "over the {arms} that a data set compares with {baseline}, and hold over all looks: {looks}. Intervals of "
-    "differences hold over all looks too, each for its comparison alone."
+    "differences on this test set hold over all looks too, each for its comparison alone."
 )
 WORDS = ("attention", "arm", "this test set", "new images", "95 % interval", "verdict")
 """Heads of the columns that hold words or intervals, which stand to the left; numbers stand to the right."""
