@@ -40,7 +40,7 @@ def test_every_arm_of_a_study_is_compared_with_the_plain_network(where):
     assert [arm.name for arm in cell.arms] == ["none", *(label(name, where) for name in sorted(ARMS[1:]))]
     assert [arm.contrast is None for arm in cell.arms] == [True, False, False, False, False]
     assert [design.family for design in designs(study(where))] == [4]
-    assert found.warnings == ()
+    assert [text for text in found.warnings if "still rise" not in text] == []
 
 
 @PLACED
@@ -108,7 +108,7 @@ def test_a_cell_without_its_baseline_says_so():
             (Path("runs") / spec.id / "record.json").unlink()
     found = compare(plan, Store("runs"))
     assert [cell.baseline is None for cell in found.cells] == [False, True]
-    (warning,) = found.warnings
+    (warning,) = [text for text in found.warnings if "still rise" not in text]
     assert "epochs 4: of the done runs, 'none' is not among the arms 'se'; without its baseline" in warning
     assert warning.split(";")[0] in markdown(found).replace("\\", "")
     with pytest.raises(StoreProblem, match="'none' is not among the arms 'se'"):

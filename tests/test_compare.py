@@ -345,3 +345,26 @@ def test_there_is_an_interval_for_new_images_only_where_every_run_has_prediction
     assert {arm.name for arm in found.cells[0].arms if arm.contrast and not arm.contrast.new_images} == {"se"}
     rows = [line.split(" | ") for line in markdown(found).splitlines() if line.startswith("| se | 8 |")]
     assert [[row[place] for place in (4, 7)] for row in rows] == [["-", "-"]]
+
+
+# Training that was not at its end
+
+
+def curved(arm: str, seed: int, last: float, **more: float):
+    """A run whose training accuracy rises by so much in its last epoch."""
+    points = [{"epoch": 1, "train_accuracy": 80.0, **more}, {"epoch": 2, "train_accuracy": 80.0 + last, **more}]
+    return dataclasses.replace(record(arm, seed, 90.0 + seed), curves=points)
+
+
+@pytest.mark.parametrize(("last", "margin", "warned"), [(2.0, 1.0, True), (2.0, 3.0, False), (0.5, 1.0, False)])
+def test_curves_that_rise_by_more_than_the_margin_in_the_last_epoch_are_warned_of(last, margin, warned):
+    runs = [curved(arm, seed, gain) for arm, gain in (("none", 0.0), ("se", last)) for seed in range(4)]
+    said = [text for text in compare(runs, plan=Plan(margin=margin)).warnings if "still rise" in text]
+    assert len(said) == warned
+    for text in said:
+        assert "1 of 2 arms; the training accuracy of se by 2 points in the last epoch" in text
+
+
+def test_validation_says_it_rather_than_training_where_it_was_measured():
+    runs = [curved(arm, seed, 5.0, val_accuracy=70.0) for arm in ("none", "se") for seed in range(4)]
+    assert not [text for text in compare(runs).warnings if "still rise" in text]

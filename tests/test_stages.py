@@ -107,7 +107,7 @@ def test_a_line_says_what_each_look_decided_and_what_goes_on(monkeypatch):
         "look at 10 seeds an arm: nothing is decided; cbam and eca go on",
         "look at 12 seeds an arm: cbam is decided; eca stays open",
     ]
-    sentences = [line.split(": ")[1].split(" (")[0] for line in said if line.startswith(" ")]
+    sentences = [line.split(": ")[1].split(" on these ")[0] for line in said if line.startswith(" ")]
     assert sentences == ["se is better than none", "cbam is better than none", "eca against none is undecided"]
 
 
