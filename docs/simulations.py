@@ -19,6 +19,8 @@ FAMILY = "1"
 def pictures() -> dict[str, str]:
     """How often a difference is decided, and at how many seeds, for each plan of looks: file -> SVG."""
     rows = [row for row in _rows("Decided") if row["family"] == FAMILY]
+    if not rows:  # the simulation has not been run yet
+        return {}
     order = list(dict.fromkeys(row["looks"] for row in rows))
     found = {}
     for file, (column, up) in PICTURES.items():
