@@ -114,6 +114,7 @@ def test_a_choice_that_is_done_is_told_again_without_training(chosen, attnbench,
     assert {file: file.stat().st_mtime_ns for file in (home / "runs").glob("*/record.json")} == before
 
 
+@pytest.mark.slow
 def test_killed_at_every_stage_it_goes_on_to_the_same_answer(chosen, tmp_path, data_dir):
     home, told = chosen
     runs = tmp_path / "runs"

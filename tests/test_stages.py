@@ -164,6 +164,7 @@ def test_without_looks_the_flag_is_one_clear_line(attnbench: Callable[..., Outco
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_killed_at_every_stage_the_same_command_comes_to_the_same_verdicts(data_dir: Path):
     file = write()
     command = [sys.executable, "-m", "attnbench", "study", str(file), "--until-decided", "--tracker=none"]

@@ -278,6 +278,7 @@ def test_what_cannot_be_an_arms_own_is_refused(keys, said):
 # From the command line
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_after_sigkill_and_finds_what_it_would_have_found(attnbench, data_dir):
     Path("search.yaml").write_text(yaml.safe_dump({**FILE, "trials": 2}))
     flags = ["--tracker", "none", "--data-dir", str(data_dir)]
