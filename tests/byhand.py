@@ -255,7 +255,11 @@ def verdict(shown: Shown, cell: dict[str, Arm], name: str) -> tuple[str, bool]:
     (apart, alike), (mean, low, high) = families(shown, cell)[name], gap(shown, cell, name)
     if apart < 0.05 and (low > 0 or high < 0):
         return "better" if mean > 0 else "worse", alike < 0.05
-    return "equivalent" if alike < 0.05 else "undecided", alike < 0.05
+    pair = shown.pair(cell[name], cell["none"])
+    n, others = max(map(len, pair)), len(cell) - 1
+    smallest = 2 / 2**n if shown.pairing == "paired" else 2 / math.comb(2 * n, n)
+    could_differ = smallest * others < 0.05 * FIRST
+    return "equivalent" if alike < 0.05 and could_differ else "undecided", alike < 0.05
 
 
 def shows(said: str, *expected: float, places: int = 2) -> None:

@@ -141,7 +141,9 @@ def test_a_lower_score_is_the_better_one_where_it_is_said():
 
 
 def test_a_free_unit_stands_in_sentence_table_and_margin():
-    found = attnbench.verdict(rows({"none": [10.0, 11.0, 12.0], "se": [10.5, 11.0, 11.5]}, unit="dB"), margin=30)
+    found = attnbench.verdict(
+        rows({"none": [10.0, 11.0, 11.0, 12.0], "se": [10.5, 11.0, 11.0, 11.5]}, unit="dB"), margin=30
+    )
     (said,) = verdicts(found)
     assert "none are equivalent within 30 dB (+0.0 dB, 95 % interval [" in said
     assert "a margin of 30 dB" in markdown(found)
