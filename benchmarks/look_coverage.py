@@ -38,6 +38,9 @@ MOST = 20
 """Seeds an arm beyond which no simulated study goes."""
 IMAGES = 200
 """Test images where scores tie."""
+ALIKE, APART = "better or worse, all alike", "equivalent, all the margin apart"
+"""What a false claim is in the two kinds of studies."""
+NO_FALSE_CLAIMS: Limits = dict.fromkeys((ALIKE, APART), (0.0, 100 * ALPHA))
 
 
 def _where_it_matters(
@@ -79,6 +82,11 @@ def scores(world: World, arms: int, runs: int, rng: np.random.Generator) -> np.n
     return 75 + spread * rng.standard_normal(shape)
 
 
+def measured(world: World) -> tuple[int, float]:
+    """Test images of a world, 0 where scores are no shares of any, and a margin of two standard deviations."""
+    return (IMAGES, 2 * 0.7) if world == "tied" else (0, MARGIN)
+
+
 def named(values: Sequence[np.ndarray] | np.ndarray, images: int) -> dict[str, Sample]:
     """Arms by their names, the baseline first."""
     names = ["none", *(f"arm{place}" for place in range(1, len(values)))]
@@ -91,13 +99,12 @@ def cell(
     values: Sequence[np.ndarray] | np.ndarray,
     plan: Plan,
     seen: Sequence[int] = (),
-    planned: int | None = None,
     images: int = 0,
 ) -> Cell:
     """What attnbench makes of a study's scores; the seeds of looks before are `seen`."""
     samples = named(values, images)
     earlier = [{arm: tuple(range(n)) for arm in samples} for n in seen]
-    seeds = {arm: tuple(range(planned or len(sample.seeds))) for arm, sample in samples.items()}
+    seeds = {arm: tuple(range(len(sample.seeds))) for arm, sample in samples.items()}
     return cell_of("simulated", samples, plan, history=History(seeds, earlier))
 
 
@@ -132,19 +139,18 @@ class Looks:
     looks: str
 
     def study(self, rng: np.random.Generator) -> Outcome:
-        plan, images = PLANS[self.looks], IMAGES if self.world == "tied" else 0
+        plan, (images, margin) = PLANS[self.looks], measured(self.world)
         alike = scores(self.world, self.arms + 1, MOST, rng)
-        margin = 2 * float(SD if self.world != "tied" else 0.7)
         apart = scores(self.world, self.arms + 1, MOST, rng)
         apart[1:] -= margin
         return {
-            "better or worse, all alike": claims(cell(alike, Plan(margin=TINY, looks=plan), images=images)),
-            "equivalent, all the margin apart": same(cell(apart, Plan(margin=margin, looks=plan), images=images)),
+            ALIKE: claims(cell(alike, Plan(margin=TINY, looks=plan), images=images)),
+            APART: same(cell(apart, Plan(margin=margin, looks=plan), images=images)),
             "each look as if the only one": naive(alike, EVERY if plan == "any" else plan),
         }
 
     def limits(self) -> Limits:
-        return {name: (0.0, 100 * ALPHA) for name in ("better or worse, all alike", "equivalent, all the margin apart")}
+        return NO_FALSE_CLAIMS
 
 
 @dataclass(frozen=True)
@@ -157,17 +163,17 @@ class Once:
 
     def study(self, rng: np.random.Generator) -> Outcome:
         base, own = map(int, self.seeds.split(" + "))
-        images, margin = IMAGES if self.world == "tied" else 0, 2 * float(SD if self.world != "tied" else 0.7)
+        images, margin = measured(self.world)
 
         def drawn(shift: float) -> Cell:
             values = scores(self.world, self.arms + 1, max(base, own), rng)
             arms = [values[0, :base], *(one[:own] - shift for one in values[1:])]
             return cell_of("simulated", named(arms, images), Plan(margin=margin))
 
-        return {"better or worse, all alike": claims(drawn(0)), "equivalent, all the margin apart": same(drawn(margin))}
+        return {ALIKE: claims(drawn(0)), APART: same(drawn(margin))}
 
     def limits(self) -> Limits:
-        return {name: (0.0, 100 * ALPHA) for name in ("better or worse, all alike", "equivalent, all the margin apart")}
+        return NO_FALSE_CLAIMS
 
 
 @dataclass(frozen=True)
@@ -183,8 +189,8 @@ class Added:
         apart[1:] -= MARGIN
         fixed, added = self._followed(alike)
         return {
-            "better or worse, all alike": claims(added),
-            "equivalent, all the margin apart": same(self._followed(apart)[1]),
+            ALIKE: claims(added),
+            APART: same(self._followed(apart)[1]),
             "each look as if the only one": naive(alike, fixed),
             "mean looks": float(len(fixed)),
         }
@@ -202,7 +208,7 @@ class Added:
             n = min(n + max(more), MOST)
 
     def limits(self) -> Limits:
-        return {name: (0.0, 100 * ALPHA) for name in ("better or worse, all alike", "equivalent, all the margin apart")}
+        return NO_FALSE_CLAIMS
 
 
 @dataclass(frozen=True)

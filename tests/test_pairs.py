@@ -114,7 +114,10 @@ def sample(name: str, values) -> Sample:
     return Sample(name, tuple(range(len(values))), np.asarray(values, float))
 
 
-def chosen(plan: Plan = Plan(margin=2.0), spending: Spending | None = None) -> Contrast:  # noqa: B008, a frozen value
+TWO = Plan(margin=2.0)
+
+
+def chosen(plan: Plan = TWO, spending: Spending | None = None) -> Contrast:
     samples = [sample(name, values) for name, values in zip("abcd", ARMS, strict=True)]
     return picked(samples[2], samples[0], samples, plan, spending)
 

@@ -110,7 +110,8 @@ class Frame:
 
 
 def test_a_file_a_frame_columns_and_rows_are_the_same_scores():
-    pandas = pytest.importorskip("pandas")
+    import pandas
+
     columns = {name: [row[name] for row in rows()] for name in ("arm", "seed", "score")}
     semicolons = Path("semicolons.csv")
     semicolons.write_bytes("\ufeffArm; seed ;SCORE\r\n\r\n".encode())

@@ -35,12 +35,12 @@ class Spending:
 
     @classmethod
     def plan(cls, seeds: Sequence[int]) -> "Spending":
-        """Spending declared beforehand; the last one spends what is left."""
+        """Looks declared beforehand; the last one spends what is left."""
         return cls(tuple(seeds), tuple((n / seeds[-1]) ** SHAPE for n in seeds))
 
     @classmethod
     def open(cls, seeds: Sequence[int]) -> "Spending":
-        """Spending as they came: the first spends four fifths, each later one half of what is left."""
+        """Looks as they came: the first spends four fifths, each later one half of what is left."""
         return cls(tuple(seeds), tuple(1 - (1 - FIRST) / 2**k for k in range(len(seeds))), planned=False)
 
     @property

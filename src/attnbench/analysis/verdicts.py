@@ -184,7 +184,7 @@ def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan, progress: Progr
     matched = [_paired(arm, other) for arm in arms]
     pairs = matched if plan.pairing == "paired" else [(arm, other) for arm in arms]
     courses = [_course(one, two, plan, progress, place) for place, (one, two) in enumerate(pairs)]
-    readings = [_reading(*pair, plan, progress, place) for place, pair in enumerate(pairs)]
+    readings = [_reading(*pair, plan, progress, place, courses[place]) for place, pair in enumerate(pairs)]
     settled = progress.settled
     family = len(arms) + len(settled)
     adjusted = holm([*(reading.p_value for reading in readings), *(p for p, _ in settled)])
@@ -222,9 +222,9 @@ def _course(one: Sample, two: Sample, plan: Plan, progress: Progress, place: int
     )
 
 
-def _reading(one: Sample, two: Sample, plan: Plan, progress: Progress, place: int) -> Reading:
+def _reading(one: Sample, two: Sample, plan: Plan, progress: Progress, place: int, course: Course) -> Reading:
     """Both p values; where failed runs of the baseline make an arm look better, also without them: the larger ones."""
-    found = _course(one, two, plan, progress, place).reading()
+    found = course.reading()
     if not two.failed or one.merits.mean() <= two.merits.mean():
         return found
     spared = two.by("drop")

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
 
@@ -88,8 +88,8 @@ def _records(store: Store, runs: Sequence[RunSpec]) -> list[RunRecord]:
     return [record for spec in runs if (record := store.record(spec.id)) is not None]
 
 
-def _over(spec: RunSpec, vary: str, seeds: int) -> list[RunSpec]:
-    return [dataclasses.replace(spec, vary=vary, seed=seed) for seed in range(seeds)]  # type: ignore[arg-type]
+def _over(spec: RunSpec, vary: Source | Literal["all"], seeds: int) -> list[RunSpec]:
+    return [dataclasses.replace(spec, vary=vary, seed=seed) for seed in range(seeds)]
 
 
 def _draws(spec: RunSpec, data_dir: str) -> bool:
