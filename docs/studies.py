@@ -6,7 +6,13 @@ from pathlib import Path
 
 from attnbench.analysis.comparison import Comparison, compare
 from attnbench.analysis.plan import Plan
+from attnbench.cli.choosing import answered
+from attnbench.execution.choosing import confirmation_looks, recalled, screened
+from attnbench.report.advice import Choice
+from attnbench.report.choosing import markdown
 from attnbench.report.tables import body, tables
+from attnbench.spec.contest import Contest
+from attnbench.spec.run import Runtime
 from attnbench.spec.study import Study
 from attnbench.store.runs import Store
 
@@ -38,3 +44,20 @@ def report(name: str) -> str:
 def table(name: str) -> str:
     """A study's tables alone."""
     return earlier(name) + tables(comparison(name))
+
+
+@functools.cache
+def chosen(name: str) -> Choice:
+    """What the choice studies/NAME.yaml came to, whose runs are all in results/NAME."""
+    contest, store = Contest.load(ROOT / "studies" / f"{name}.yaml"), Store(RESULTS / name)
+    before = recalled(contest, store)
+    assert before is not None, f"results/{name}/studies does not say what was known before the first run"
+    rounds = screened(contest, before.arms, Runtime(store=str(store.path), data_dir=str(RESULTS)))
+    looks = confirmation_looks(contest, before, rounds, store)
+    return answered(contest, before, rounds, contest.confirmation(rounds[-1].kept, looks), store)
+
+
+def choice(name: str) -> str:
+    """What to take, and what was confirmed."""
+    said, alike, _, confirmed = markdown(chosen(name)).split("\n## Screening")[0].split("\n", 1)[1].split("\n\n", 3)
+    return f"{said.strip()}\n\n{alike.strip()}\n\n{confirmed.strip()}\n"

@@ -12,9 +12,11 @@ from attnbench.cli.flags import RuntimeFlags
 if TYPE_CHECKING:
     from attnbench.analysis.choosing import Round
     from attnbench.execution.choosing import Before
+    from attnbench.report.advice import Choice
     from attnbench.spec.contest import Contest
     from attnbench.spec.run import Runtime
     from attnbench.spec.study import Study
+    from attnbench.store.runs import Store
 
 
 def choose(
@@ -96,25 +98,13 @@ def _answer(
     contest: "Contest", before: "Before", rounds: "Sequence[Round]", study: "Study", runtime: "Runtime", folder: Path
 ) -> int:
     """Write and print the answer, and the confirmation as an ordinary report beside it."""
-    from attnbench.analysis.comparison import compare
-    from attnbench.execution.choosing import spent
     from attnbench.report import write as write_report
-    from attnbench.report.advice import Choice, advice, alike
+    from attnbench.report.advice import advice, alike
     from attnbench.report.choosing import write
     from attnbench.store.runs import Store
 
-    store = Store(runtime.store)
-    comparison = compare(study, store)
-    choice = Choice(
-        contest,
-        before.outline(contest),
-        before.out,
-        before.ratios,
-        rounds,
-        comparison,
-        spent(contest, study, rounds, store),
-    )
-    write_report(comparison, folder / "confirmation")
+    choice = answered(contest, before, rounds, study, Store(runtime.store))
+    write_report(choice.comparison, folder / "confirmation")
     files = [*write(choice, folder), study.save(folder / "confirmation.yaml")]
     print(advice(choice))
     print(alike(choice))
@@ -122,3 +112,15 @@ def _answer(
         f"written: {files[0]} and {len(files) - 1} files beside it; the confirmation: {folder}/confirmation/index.html"
     )
     return 0
+
+
+def answered(
+    contest: "Contest", before: "Before", rounds: "Sequence[Round]", study: "Study", store: "Store"
+) -> "Choice":
+    """What a choice came to whose runs are all in the store."""
+    from attnbench.analysis.comparison import compare
+    from attnbench.execution.choosing import spent
+    from attnbench.report.advice import Choice
+
+    outline, cost = before.outline(contest), spent(contest, study, rounds, store)
+    return Choice(contest, outline, before.out, before.ratios, rounds, compare(study, store), cost)

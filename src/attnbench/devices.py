@@ -1,0 +1,77 @@
+"""What differs between a CPU and a CUDA device: the one file that calls `torch.cuda`."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.backends import cudnn
+
+SHARE = 0.5
+"""Of a device's free memory, what the images of one split may take."""
+
+
+def available() -> bool:
+    """Whether torch sees a CUDA device here."""
+    return torch.cuda.is_available()
+
+
+def name(device: torch.device) -> str:
+    """`cpu`, or the name of the card."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def room(device: torch.device) -> int:
+    """Bytes that the images of a split may take on a device; 0 on a CPU, which reads them from the disk's cache."""
+    return int(SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
+
+
+def send(values: np.ndarray, device: torch.device) -> Tensor:
+    """An array on a device; a CUDA device copies from pinned memory while the CPU goes on."""
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was asked to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def generators() -> list[int]:
+    """The CUDA devices whose random generators are in use: the current one, as soon as CUDA is."""
+    return [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+
+
+def memory(device: torch.device) -> int:
+    """Bytes of tensors on a CUDA device."""
+    return torch.cuda.memory_allocated(device)
+
+
+@contextlib.contextmanager
+def peak(device: torch.device) -> Iterator[list[int]]:
+    """Afterwards the list holds the most bytes that tensors took on a CUDA device, beyond what was there before."""
+    found: list[int] = []
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    yield found
+    found.append(torch.cuda.max_memory_allocated(device) - before)
+
+
+@contextlib.contextmanager
+def held_to(device: torch.device, deterministic: bool) -> Iterator[None]:
+    """Convolutions as precise as their numbers (no TF32), deterministic algorithms if asked for; memory goes back."""
+    if device.type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic products need, before the first
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(deterministic)
+    try:
+        with cudnn.flags(enabled=True, benchmark=not deterministic, deterministic=deterministic, allow_tf32=False):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.cuda.empty_cache()
