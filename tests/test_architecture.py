@@ -12,7 +12,8 @@ from conftest import ROOT
 SOURCE = ROOT / "src" / "attnbench"
 
 LAYERS = [
-    {"errors", "files", "console", "seeding", "maps"},
+    {"devices", "errors", "files", "console"},
+    {"seeding", "maps"},
     {"catalogue"},
     {"mechanisms", "backbones", "spec"},
     {"data", "networks", "store"},

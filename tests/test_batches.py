@@ -2,7 +2,8 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
+from torch import Tensor
 
 from attnbench import RunSpec
-from attnbench.data.batches import Batches, augmented, shrunk, turned, uniform
+from attnbench.data.augment import augmented, drawn, shrunk, turned, uniform
+from attnbench.data.batches import Batches
+from attnbench.data.placed import AHEAD, Placed, ahead
 from attnbench.data.splits import constants, load_splits
 from attnbench.seeding import stream
 
@@ -38,10 +42,10 @@ def shown(images: np.ndarray, names: list[str], indices: np.ndarray | None = Non
 def batches(data_dir: Path) -> Callable[..., Batches]:
     """Batches of the digits' training images under the given fields."""
 
-    def make(**fields: object) -> Batches:
+    def make(room: int = 0, **fields: object) -> Batches:
         spec = RunSpec(**{"dataset": "digits", "batch_size": 100, "augment": "crop+flip+cutout", **fields})
         split = load_splits(spec, data_dir).train
-        return Batches(split, spec, constants(spec, split), CPU)
+        return Batches(split, spec, constants(spec, split), CPU, room)
 
     return make
 
@@ -286,3 +290,74 @@ def test_the_dropped_batch_is_another_image_in_each_epoch(batches):
     dropped = [set(each(made.plain(64))) - set(each(made.epoch(epoch))) for epoch in range(4)]
     assert all(len(images) == 1 for images in dropped)
     assert len(set.union(*dropped)) > 1
+
+
+LOTS = 1 << 30
+"""Bytes in which every split here has room."""
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"augment": "none"},
+        {"augment": "crop+flip+dihedral+cutout"},
+        {"augment": "crop", "progressive": 0.9, "image_size": 16, "epochs": 4},
+    ],
+)
+def test_batches_made_by_the_device_are_those_of_the_cpu(batches, fields):
+    here, there = batches(**fields), batches(LOTS, **fields)
+    assert same(here, there)
+    assert same(here, there, first=3)
+    for one, two in zip(here.plain(100, 5), there.plain(100, 5), strict=True):
+        assert one[0].equal(two[0])
+        assert one[1].equal(two[1])
+
+
+@PATIENT
+@given(st.integers(4, 40), KINDS, st.data())
+def test_a_device_augments_and_shrinks_as_numpy_does(size, names, data):
+    side = data.draw(st.integers(2, size))
+    images, order, numbers = noise(9, size), np.arange(9)[::-1].copy(), np.arange(9) * 5 + 2
+    want = augmented(images[order], numbers, 7, 3, names, FILL)
+    want = want if side == size else shrunk(want, side)
+    placed = Placed(images, order, FILL, CPU)
+    found = list(placed.batches(order, drawn(numbers, 7, 3, names, size), side, [4, 4, 1]))
+    assert np.array_equal(torch.cat([made for made, _ in found]).numpy(), want)
+    assert torch.cat([labels for _, labels in found]).tolist() == list(range(9))
+
+
+def test_images_that_do_not_fit_stay_where_they_are(batches):
+    there = batches(LOTS)
+    taken = there.split.source.images[there.split.indices].nbytes
+    assert batches(taken)._placed is not None
+    assert batches(taken - 1)._placed is None
+
+
+def test_batches_made_ahead_are_the_same_and_end_when_nobody_takes_more():
+    made = [(torch.full((2, 3), n, dtype=torch.uint8), torch.tensor([n, n])) for n in range(10)]
+    found = list(ahead(iter(made), CPU))
+    assert all(a.equal(c) and b.equal(d) for (a, b), (c, d) in zip(found, made, strict=True))
+    taken, threads = [], threading.active_count()
+
+    def counted() -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in made:
+            taken.append(batch)
+            yield batch
+
+    batches = ahead(counted(), CPU)
+    next(batches)
+    batches.close()
+    assert len(taken) <= 1 + AHEAD
+    assert threading.active_count() == threads
+
+
+def test_what_goes_wrong_while_batches_are_made_ahead_is_told():
+    def broken() -> Iterator[tuple[Tensor, Tensor]]:
+        yield torch.zeros(1), torch.zeros(1)
+        raise OSError("the disk is gone")
+
+    batches = ahead(broken(), CPU)
+    next(batches)
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(batches)

@@ -16,7 +16,8 @@ def seeded(seed: int, *names: object) -> Iterator[None]:
     """Draw from the stream called `names` inside, and leave torch's generators as they were."""
     import torch
 
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
+    from attnbench.devices import generators
+
+    with torch.random.fork_rng(devices=generators()):
         torch.manual_seed(stream(seed, *names))
         yield

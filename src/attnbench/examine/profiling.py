@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from attnbench import devices
 from attnbench.errors import AttnbenchError, StoreProblem
 from attnbench.examine.bench import BenchSettings
 from attnbench.files import replacing
@@ -220,9 +221,9 @@ def _finished(run: Callable[[], None], device: str) -> Callable[[], None]:
 
     def once() -> None:
         run()
-        torch.cuda.synchronize()
+        devices.wait(torch.device(device))
 
-    return once if device.startswith("cuda") else run
+    return once
 
 
 def _median_interval(values: list[float]) -> tuple[float, float]:

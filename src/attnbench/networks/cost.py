@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from attnbench import devices
 from attnbench.catalogue.formula import Size
 from attnbench.mechanisms import build_attention
 
@@ -58,13 +59,12 @@ def peak_memory(loss: Callable[[], Tensor]) -> int:
     """Bytes that one forward and backward pass allocates at most beyond what was there before."""
     value = loss()
     value.backward()  # gradients exist from here on
-    if value.is_cuda:
-        del value
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        loss().backward()
-        return torch.cuda.max_memory_allocated() - before
+    device = value.device
     del value
+    if device.type == "cuda":
+        with devices.peak(device) as found:
+            loss().backward()
+        return found[0]
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read when the profiler first starts
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         loss().backward()

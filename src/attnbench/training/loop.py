@@ -1,6 +1,7 @@
 """The training loop: a generator that hands back at every moment at which a run can stop and go on."""
 
 import contextlib
+import itertools
 import signal
 import threading
 import time
@@ -174,7 +175,7 @@ def predict(model: nn.Module, batches: Batches) -> Predicted:
                 if size == 1 or not out_of_memory(problem):
                     raise
                 size //= 2
-    found, labels = torch.cat(logits), torch.from_numpy(batches.split.labels)
+    found, labels = torch.cat(logits).cpu(), torch.from_numpy(batches.split.labels)
     if not found.isfinite().all():
         raise Diverged(f"the weights give logits that are not finite on {len(found)} {batches.split.name} images")
     return Predicted(found, labels, size)
@@ -187,7 +188,7 @@ def out_of_memory(problem: RuntimeError) -> bool:
 
 def _logits(model: nn.Module, images: Tensor, flip: bool) -> Tensor:
     logits: Tensor = model(images)
-    return ((logits + model(images.flip(3))) / 2 if flip else logits).float().cpu()
+    return ((logits + model(images.flip(3))) / 2 if flip else logits).float()
 
 
 @contextlib.contextmanager
@@ -223,11 +224,24 @@ def _step(
     state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)
     if state.average is not None and state.epoch * steps + step >= (1 - spec.averaging) * spec.epochs * steps:
-        state.average.update_parameters(state.model)
+        _take_in(state.average, state.model)
     state.losses[step] = loss.detach()
     state.correct += (logits.detach().argmax(1) == labels).sum()
     if images.device.type == "cpu" and not loss.isfinite():
         _check_losses(spec, state, steps)
+
+
+def _take_in(average: AveragedModel, model: nn.Module) -> None:
+    """`average.update_parameters(model)`, which on CUDA would wait for the device at every step."""
+    taken = int(average.n_averaged)  # stays on the CPU
+    with torch.no_grad():
+        for kept, value in zip(_values(average.module), _values(model), strict=True):
+            kept.copy_(kept + (value - kept) / (taken + 1) if taken else value)
+    average.n_averaged += 1
+
+
+def _values(model: nn.Module) -> Iterator[Tensor]:
+    return itertools.chain(model.parameters(), model.buffers())
 
 
 def autocast(spec: RunSpec, device: torch.device) -> torch.amp.autocast_mode.autocast:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from attnbench import devices
 from attnbench.errors import BadSpec
 from attnbench.spec.portable import WORDS
 from attnbench.spec.run import RunSpec, Runtime
@@ -25,8 +26,8 @@ def choose_device(runtime: Runtime) -> torch.device:
         hold_to_portable()
         return torch.device("cpu")
     if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        return torch.device("cuda" if devices.available() else "cpu")
+    if wanted.startswith("cuda") and not devices.available():
         raise BadSpec({"device": f"{wanted!r}: torch sees no CUDA device here; 'cpu' works"})
     return torch.device(wanted)
 
@@ -34,30 +35,24 @@ def choose_device(runtime: Runtime) -> torch.device:
 @contextlib.contextmanager
 def numerics(spec: RunSpec, runtime: Runtime, device: torch.device) -> Iterator[dict[str, Any]]:
     """Set what can change bits, and say what it was set to; memory goes back to the GPU afterwards."""
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    before = torch.get_num_threads()
     threads = runtime.threads or os.cpu_count() or 1
     torch.set_num_threads(threads)
     keep_pages()
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.benchmark = False
-        torch.use_deterministic_algorithms(spec.deterministic)
     try:
-        yield {
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-            **instructions(),
-            "portable": instructions() == PORTABLE and device.type == "cpu" and not runtime.compile,
-            "threads": threads,
-            "compile": runtime.compile,
-            "layout": "channels_last",
-            "precision": spec.precision if device.type == "cuda" else "fp32",
-            "torch": str(torch.__version__),  # a plain str: checkpoints load with weights_only
-        }
+        with devices.held_to(device, spec.deterministic):
+            yield {
+                "device": devices.name(device),
+                **instructions(),
+                "portable": instructions() == PORTABLE and device.type == "cpu" and not runtime.compile,
+                "threads": threads,
+                "compile": runtime.compile,
+                "layout": "channels_last",
+                "precision": spec.precision if device.type == "cuda" else "fp32",
+                "torch": str(torch.__version__),  # a plain str: checkpoints load with weights_only
+            }
     finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+        torch.set_num_threads(before)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -241,8 +241,8 @@ def _marked(store: Store, spec: RunSpec, recipe: str) -> Iterator[None]:
     try:
         yield
     except (Exception, KeyboardInterrupt) as problem:
-        if isinstance(problem, AttnbenchError | KeyboardInterrupt) and not isinstance(problem, Diverged):
-            raise
+        if isinstance(problem, AttnbenchError | KeyboardInterrupt | ImportError) and not isinstance(problem, Diverged):
+            raise  # nothing that the run did: an installation that breaks under it neither
         reason = str(problem) if isinstance(problem, Diverged) else f"{type(problem).__name__}: {problem}"
         problem.add_note(f"run {spec.id} ({spec.dataset} {spec.backbone} {spec.attention} seed {spec.seed})")
         record = dataclasses.replace(_unfinished(spec, recipe), error=reason)
