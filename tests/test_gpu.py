@@ -1,4 +1,4 @@
-"""What runs on a CUDA device: every mechanism and backbone, runs that repeat and resume to the bit, no waiting, no leaks.
+"""On a CUDA device: each mechanism and backbone, runs that repeat and resume to the bit, no waiting, no leaks.
 
 The bodies take a device; those that are cheap run on the CPU too, so that they are known to be right.
 """
