@@ -3,13 +3,15 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 JOBS ?= 2
+OUT ?= gpu-report
+DATA ?=
 BIN := .venv/bin
 READY := .venv/.ready
 QUICK := studies/quick.yaml
 # What tests do that no annotation follows: RunSpec(**fields), net.layer1[0].bn2(x).
 LOOSE := $(addprefix --disable-error-code ,arg-type union-attr operator index)
 
-.PHONY: setup demo test test-slow lint format docs bench bench-quick clean
+.PHONY: setup demo test test-slow lint format docs bench bench-quick gpu clean
 
 setup: $(READY)
 
@@ -53,6 +55,10 @@ bench: $(READY)
 
 bench-quick: $(READY)
 	$(BIN)/python benchmarks/speed.py --quick
+
+# On a machine with a CUDA device: no .venv, nothing installed or fetched, whatever Python has torch.
+gpu:
+	PYTHONPATH=src $(PYTHON) benchmarks/gpu.py --out $(OUT) $(if $(DATA),--data $(DATA))
 
 clean:
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -59,8 +59,9 @@ TEXTBOOK: dict[str, type[nn.Module] | None] = {"none": None, "se": TextbookSE, "
 def textbook(backbone: str, attention: str, classes: int = 10, side: int = 32) -> nn.Module:
     """The plain backbone with the textbook module behind the last batch norm of every block."""
     model, kind = network(backbone, "none", classes, 0, 3, side), TEXTBOOK[attention]
+    last = ".bn3" if any(path.endswith(".bn3") for path, _ in model.named_modules()) else ".bn2"
     for path, module in list(model.named_modules()) if kind else []:
-        if kind and path.endswith(".bn2") and path.startswith("layer"):
+        if kind and path.endswith(last) and path.startswith("layer"):
             model.set_submodule(path, nn.Sequential(module, kind(module.num_features)))
     return model
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import os
 import threading
@@ -213,6 +214,9 @@ def mirrored(store: Store, runs: Iterable[str], enabled: bool = True) -> Iterato
 
     Nothing that happens to MLflow reaches the block: what did not arrive is counted and said once at the end.
     """
+    if enabled and importlib.util.find_spec("mlflow") is None:
+        say("MLflow is not installed: runs are kept in the store alone; `attnbench sync` sends them once it is")
+        enabled = False
     if not enabled:
         yield
         return

@@ -1,0 +1,321 @@
+"""G1 to G7: what is measured on a CUDA device, a function each; each gives its figures as it finds them.
+
+A figure is a `Row`; what failed inside a function is a `Failed`, and the function goes on.
+"""
+
+import contextlib
+import importlib.util
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from baselines import Step
+from gpu_steps import Bench, clock, our_epoch, plain_epoch, textbook_net, timm_epoch
+from paired import Paired, Row, spread
+
+from attnbench.catalogue.registry import DATASETS
+from attnbench.data.batches import Batches
+from attnbench.data.cache import there
+from attnbench.spec.run import RunSpec, Runtime
+from attnbench.spec.study import Study
+
+NET18 = 'resnet18(stem="cifar")'
+SMALL, LARGE = Bench(NET18, 128), Bench(NET18, 512, steps=8)
+NET50 = Bench('torchvision(name="resnet50")', 128, side=224, steps=3)
+NET20 = Bench("resnet20", 128, steps=40)
+WIDE = "speednet(widths=(64, 256, 256))"
+COSTS = {"se": 1.05, "eca": 1.05, "cbam": 1.15}
+STUDIES = Path(__file__).parent.parent / "studies"
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Something that could not be measured, and why."""
+
+    what: str
+    trace: str
+
+
+class Said(NamedTuple):
+    """Something that was not measured, and why that is no failure."""
+
+    what: str
+
+
+Found = Row | Failed | Said
+
+
+def measured(
+    things: Mapping[str, Callable[[], Step]], seconds: float, device: str = "cuda"
+) -> Iterator[Failed | Paired]:
+    """Build and try each thing, then take those that work in turn, as often as the time allows (3 to 15 rounds)."""
+    built: dict[str, Step] = {}
+    began, once = time.perf_counter(), 0.0
+    for name, build in things.items():
+        try:
+            step = build()
+            step()
+            since = clock(device)
+            step()
+            once += clock(device) - since
+            built[name] = step
+        except Exception:
+            yield Failed(name, traceback.format_exc())
+    left = seconds - (time.perf_counter() - began)
+    if built:
+        rounds = max(3, min(15, int(left / max(once, 1e-9)) - 1))
+        yield Paired(built, rounds, lambda: clock(device))
+
+
+def throughput(goal: str, bench: Bench, name: str, taken: list[float]) -> Row:
+    """Images a second."""
+    return Row(goal, f"{bench.title}: {name}, images/s", None, True, *spread([bench.images / s for s in taken]), False)
+
+
+def steps(bench: Bench, seconds: float, compiled: bool = False) -> Iterator[Found]:
+    """G1 and G3: our step beside a plain loop's and timm's, and mechanisms beside none, eager or compiled."""
+    how = "compiled " if compiled else ""
+    things: dict[str, Callable[[], Step]] = {}
+    for attention in ("none", "se", "cbam"):
+        things[f"{how}ours {attention}"] = partial(our_epoch, bench, attention, compiled=compiled)
+        things[f"{how}plain {attention}"] = partial(_plain, bench, attention, compiled)
+    things[f"{how}ours eca"] = partial(our_epoch, bench, "eca", compiled=compiled)
+    if not compiled:
+        things["ours none, deterministic"] = partial(our_epoch, bench, deterministic=True)
+        things["timm none"] = partial(timm_epoch, bench)
+        if importlib.util.find_spec("timm") is None:
+            del things["timm none"]
+            yield Said(f"{bench.title}: timm's step (timm is not installed)")
+    for found in measured(things, seconds, bench.device):
+        if isinstance(found, Failed):
+            yield found
+            continue
+        for name, taken in found.seconds.items():
+            yield throughput("G1", bench, name, taken)
+        for goal, what, wanted, more, one, other in _ratios(bench, how):
+            if {one, other} <= set(found.seconds):
+                yield Row(goal, what, wanted, more, *found.ratio(one, other))
+
+
+def _plain(bench: Bench, attention: str, compiled: bool) -> Step:
+    return plain_epoch(bench, textbook_net(bench, attention), compiled)
+
+
+def _ratios(bench: Bench, how: str) -> Iterator[tuple[str, str, float | None, bool, str, str]]:
+    """Which seconds are divided by which."""
+    for attention in ("none", "se", "cbam"):
+        what = f"{bench.title}, {how}{attention}: plain loop / ours"
+        yield "G1", what, 1.0, True, f"{how}plain {attention}", f"{how}ours {attention}"
+    yield "G1", f"{bench.title}: timm's step / ours", 1.0, True, "timm none", "ours none"
+    what = f"{bench.title}: deterministic / free"
+    yield "G1", what, None, False, "ours none, deterministic", "ours none"
+    for attention, most in COSTS.items():
+        what = f"{bench.title}, {how}{attention} / none"
+        yield "G3", what, most, False, f"{how}ours {attention}", f"{how}ours none"
+
+
+def loops(benches: tuple[Bench, ...], seconds: float) -> Iterator[Found]:
+    """G2: our loop over a real split, with its data path, beside bare steps on a ready batch."""
+    for bench in benches:
+        things: dict[str, Callable[[], Step]] = {
+            "bare": partial(_plain, bench, "none", False),
+            "ready": partial(our_epoch, bench),
+            "loop": partial(our_epoch, bench, kind=Batches),
+            "crop+flip": partial(our_epoch, bench, kind=Batches, augment="crop+flip"),
+        }
+        for found in measured(things, seconds / len(benches), bench.device):
+            if isinstance(found, Failed):
+                yield found
+                continue
+            for name, other in (("loop", "bare"), ("crop+flip", "bare"), ("ready", "bare"), ("crop+flip", "ready")):
+                if {name, other} <= set(found.seconds):
+                    wanted = 1.03 if other == "bare" and name != "ready" else None
+                    what = f"{bench.title}: our {name} / {other} steps"
+                    yield Row("G2", what, wanted, False, *found.ratio(name, other))
+            yield from (throughput("G2", bench, name, taken) for name, taken in found.seconds.items())
+
+
+def side_by_side(seconds: float, images: int = 10_000, epochs: int = 2, device: str = "cuda") -> Iterator[Found]:
+    """G6: runs an hour of a ResNet-20 study with 1, 4 and 8 runs side by side, each in a process of its own."""
+    for jobs, runs in ((8, 8), (1, 2), (4, 4)):
+        with tempfile.TemporaryDirectory() as folder:
+            base = {
+                "dataset": f"gpu_steps:pixels(count={images}, side=32)",
+                "backbone": "resnet20",
+                "batch_size": 128,
+                "epochs": epochs,
+                "precision": "bf16",
+            }
+            plan = {"name": "side", "recipe": "standard", "base": base, "grid": {"attention": ["none"]}, "seeds": runs}
+            (Path(folder) / "side.yaml").write_text(json.dumps(plan))
+            command = [sys.executable, "-m", "attnbench", "study", "side.yaml", f"--jobs={jobs}", "--tracker=none"]
+            command += [f"--store={folder}/runs", f"--data-dir={Runtime().data_dir}", f"--device={device}"]
+            began = time.time()
+            try:
+                subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=seconds)
+            except subprocess.SubprocessError as problem:
+                yield Failed(f"study with {jobs} jobs", f"{problem.stdout}\n{problem.stderr}\n{problem}")  # type: ignore[attr-defined]
+                continue
+            took = time.time() - began
+            records = [json.loads(file.read_text()) for file in Path(folder).glob("runs/*/record.json")]
+            journals = [file.read_text().splitlines() for file in Path(folder).glob("runs/*/journal.jsonl")]
+            waited = min(json.loads(lines[0])["time"] for lines in journals) - began
+        what = f"ResNet-20, {images:,} images, {epochs} epochs, {jobs} side by side"
+        yield _once("G6", f"{what}: runs/hour, start and preparation of the study included", 3600 * runs / took)
+        yield _once("G6", f"{what}: seconds until the first run begins", waited, more=False)
+        for lap in ("prepare", "train", "test"):
+            found = [record["timings"].get(lap, 0.0) for record in records]
+            yield Row("G6", f"{what}: seconds to {lap}", None, False, *spread(found), False)
+
+
+def _once(goal: str, what: str, value: float, wanted: float | None = None, more: bool = True) -> Row:
+    """A figure that was taken once."""
+    return Row(goal, what, wanted, more, value, value, value, 1, False)
+
+
+def compiling(benches: tuple[Bench, ...], seconds: float) -> Iterator[Found]:
+    """G7: how long torch.compile takes, and after how many steps of training that has paid."""
+    for bench in benches:
+        try:
+            eager = our_epoch(bench)
+            eager()
+            began = clock(bench.device)
+            compiled = our_epoch(bench, compiled=True)
+            compiled()
+            took = clock(bench.device) - began
+        except Exception:
+            yield Failed(f"{bench.title}: compiling", traceback.format_exc())
+            continue
+        for found in measured({"eager": lambda e=eager: e, "compiled": lambda c=compiled: c}, 6, bench.device):  # type: ignore[misc]
+            if isinstance(found, Failed):
+                yield found
+                continue
+            pairs = zip(found.seconds["eager"], found.seconds["compiled"], strict=True)
+            saved = spread([1000 * (one - other) / bench.steps for one, other in pairs])
+            yield _once("G7", f"{bench.title}: seconds to compile", took, more=False)
+            yield Row("G7", f"{bench.title}: seconds saved per 1,000 steps", None, True, *saved, False)
+            yield Row("G7", f"{bench.title}: eager / compiled", None, True, *found.ratio("eager", "compiled"))
+            steps = 1000 * took / saved.value if saved.value > 0 else float("inf")
+            yield _once("G7", f"{bench.title}: steps until compiling has paid", steps, more=False)
+
+
+def to_94(seconds: float) -> Iterator[Found]:
+    """G4: seconds to 94 % on CIFAR-10 with speednet; without its images, how many a second it trains on."""
+    yield from airbench()
+    began = time.perf_counter()
+    if there(DATASETS.resolve("CIFAR10"), Runtime().data_dir):
+        for backbone, epochs in itertools.product((WIDE, "speednet"), (10, 20, 40)):
+            if time.perf_counter() - began > seconds / 2:
+                break
+            fields = {"dataset": "CIFAR10", "backbone": backbone, "epochs": epochs, "batch_size": 512, "lr": 0.4}
+            spec = from_study("fast-cifar10.yaml", **fields, averaging=0.2)
+            yield from trained("G4", spec, 94.0)
+    else:
+        yield Said("G4: seconds to 94 % on CIFAR-10 (its images are not in DATA)")
+    for backbone in ("speednet", WIDE):
+        bench = Bench(backbone, 512, steps=40)
+        things: dict[str, Callable[[], Step]] = {
+            "ready": partial(our_epoch, bench),
+            "crop+flip": partial(our_epoch, bench, kind=Batches, augment="crop+flip"),
+        }
+        for found in measured(things, 5):
+            if isinstance(found, Failed):
+                yield found
+            else:
+                yield from (throughput("G4", bench, name, taken) for name, taken in found.seconds.items())
+
+
+def from_study(file: str, **fields: Any) -> RunSpec:
+    """The first run of a study of the repository, on a GPU and with other fields."""
+    return RunSpec.of({**Study.load(STUDIES / file).runs()[0].fields, "precision": "bf16", **fields})
+
+
+def trained(goal: str, spec: RunSpec, wanted: float) -> Iterator[Found]:
+    """Train one run to its end: its accuracy, and the seconds of its training if that is reached."""
+    from attnbench.training.run import run
+
+    what = f"{spec.dataset}, {spec.backbone}, {spec.epochs} epochs"
+    with tempfile.TemporaryDirectory() as folder:
+        record = run(spec, Runtime(store=folder, tracker="none", device="cuda"))
+    yield _once(goal, f"{what}: accuracy in percent", record.accuracy, wanted)
+    yield _once(goal, f"{what}: seconds of training", record.train_seconds, more=False)
+    yield _once(goal, f"{what}: seconds of the whole run", record.wall_seconds, more=False)
+
+
+def airbench() -> Iterator[Found]:
+    """airbench's own 94 %, where it is installed; it looks for its images in ./cifar10."""
+    if importlib.util.find_spec("airbench") is None:
+        yield Said("G4: airbench (not installed)")
+        return
+    try:
+        airbench: Any = importlib.import_module("airbench")
+        with contextlib.suppress(AttributeError):
+            airbench.warmup94()
+        began = clock()
+        airbench.train94()
+        yield _once("G4", "airbench.train94(): seconds", clock() - began, more=False)
+    except Exception:
+        yield Failed("airbench", traceback.format_exc())
+
+
+def eurosat(seconds: float) -> Iterator[Found]:
+    """G5: seconds to 97.6 % on EuroSAT, where its images are."""
+    if not there(DATASETS.resolve("EuroSAT"), Runtime().data_dir):
+        yield Said("G5: seconds to 97.6 % on EuroSAT (its images are not in DATA)")
+        return
+    for epochs in (8, 16):
+        fields = {"backbone": "speednet(widths=(64, 256, 256), stride=2)", "epochs": epochs, "batch_size": 256}
+        yield from trained("G5", from_study("fast-eurosat.yaml", **fields, lr=0.3), 97.6)
+
+
+PARTS: dict[str, tuple[float, Callable[[float], Iterator[Found]]]] = {
+    "steps": (45, partial(steps, SMALL)),
+    "steps-resnet50": (45, partial(steps, NET50)),
+    "loops": (40, partial(loops, (SMALL, NET20, LARGE))),
+    "study": (70, side_by_side),
+    "cifar10": (60, to_94),
+    "compiling": (90, partial(compiling, (SMALL, NET50, NET20))),
+    "steps-512": (25, partial(steps, LARGE)),
+    "compiled": (90, partial(steps, SMALL, compiled=True)),
+    "eurosat": (60, eurosat),
+    "compiled-resnet50": (150, partial(steps, NET50, compiled=True)),
+}
+"""Name -> seconds that it may take, and what measures it; the most important first."""
+
+
+def main() -> None:
+    """Measure one part, given its name and its seconds, and write each figure to a file the moment it is found."""
+    name, seconds, file = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
+    with file.open("a") as out:
+        try:
+            for found in PARTS[name][1](0.8 * seconds):
+                print(json.dumps(as_json(name, found)), file=out, flush=True)
+        except Exception:
+            print(json.dumps(as_json(name, Failed(name, traceback.format_exc()))), file=out, flush=True)
+        if torch.cuda.is_available():
+            peak = torch.cuda.max_memory_reserved() / 2**30
+            print(json.dumps({"part": name, "kind": "peak", "what": f"{peak:.1f} GiB reserved at most"}), file=out)
+
+
+def as_json(part: str, found: Found) -> dict[str, Any]:
+    """One line of the file."""
+    kind = type(found).__name__.lower()
+    values = found._asdict() if isinstance(found, Said) else vars(found)
+    outcome = {"outcome": found.outcome} if isinstance(found, Row) else {}
+    return {"part": part, "kind": kind, **values, **outcome}
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    main()
