@@ -30,12 +30,12 @@ SECONDS = {
     "steps": 45,
     "steps-resnet50": 45,
     "loops": 40,
-    "study": 70,
-    "cifar10": 60,
+    "study": 80,
+    "cifar10": 110,
     "compiling": 90,
     "steps-512": 25,
-    "compiled": 90,
-    "eurosat": 60,
+    "compiled": 120,
+    "eurosat": 90,
     "compiled-resnet50": 150,
 }
 """Parts of gpu_figures.py, the most important first, and the seconds that each may take."""
