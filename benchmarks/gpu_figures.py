@@ -161,32 +161,36 @@ def side_by_side(seconds: float, images: int = 5_000, epochs: int = 4, device: s
     """G6: runs an hour of a ResNet-20 study with 1, 4 and 8 runs side by side, each in a process of its own."""
     data = Path(Runtime().data_dir)
     pictures(data / "noise" / "train", images)
-    pictures(data / "noise" / "test", images // 10)
-    base = {"dataset": 'imagefolder(path="noise/train", test="noise/test")', "backbone": "resnet20"}
-    load_splits(RunSpec(dataset=base["dataset"], image_size=32), data)  # so that no study decodes them
+    pictures(data / "noise" / "test", 200)
+    base = {"dataset": 'imagefolder(path="noise/train", test="noise/test")', "image_size": 32}
+    load_splits(RunSpec.of(base), data)  # so that no study decodes them
+    base |= {"backbone": "resnet20", "batch_size": 128, "epochs": epochs, "precision": "bf16"}
     for jobs, runs in ((8, 8), (1, 2), (4, 4)):
+        what = f"ResNet-20, {images:,} images, {epochs} epochs, {jobs} side by side"
+        plan = {"name": "side", "recipe": "standard", "base": base, "grid": {"attention": ["none"]}, "seeds": runs}
+        command = [sys.executable, "-m", "attnbench", "study", "side.yaml", f"--jobs={jobs}", "--tracker=none"]
+        command += ["--store=runs", f"--data-dir={data}", f"--device={device}"]
         with tempfile.TemporaryDirectory() as folder:
-            given = {**base, "image_size": 32, "batch_size": 128, "epochs": epochs, "precision": "bf16"}
-            plan = {"name": "side", "recipe": "standard", "base": given, "grid": {"attention": ["none"]}, "seeds": runs}
             (Path(folder) / "side.yaml").write_text(json.dumps(plan))
-            command = [sys.executable, "-m", "attnbench", "study", "side.yaml", f"--jobs={jobs}", "--tracker=none"]
-            command += [f"--store={folder}/runs", f"--data-dir={data}", f"--device={device}"]
             began = time.time()
             try:
-                subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=seconds)
+                subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=seconds)
             except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as problem:
-                yield Failed(f"study with {jobs} jobs", f"{problem.stdout}\n{problem.stderr}\n{problem}")
+                said = b"".join(part for part in (problem.stdout, problem.stderr) if part).decode()
+                yield Failed(what, f"{said}\n{problem}")
                 continue
-            took = time.time() - began
-            records = [json.loads(file.read_text()) for file in Path(folder).glob("runs/*/record.json")]
-            journals = [file.read_text().splitlines() for file in Path(folder).glob("runs/*/journal.jsonl")]
-            waited = min(json.loads(lines[0])["time"] for lines in journals) - began
-        what = f"ResNet-20, {images:,} images, {epochs} epochs, {jobs} side by side"
-        yield _once("G6", f"{what}: runs/hour, start and preparation of the study included", 3600 * runs / took)
-        yield _once("G6", f"{what}: seconds until the first run begins", waited, more=False)
-        for lap in ("prepare", "train", "test"):
-            found = [record["timings"].get(lap, 0.0) for record in records]
-            yield Row("G6", f"{what}: seconds to {lap}", None, False, *spread(found), False)
+            yield _once("G6", f"{what}: runs/hour with start and preparation", 3600 * runs / (time.time() - began))
+            yield from _parts_of_runs(what, Path(folder) / "runs", began)
+
+
+def _parts_of_runs(what: str, store: Path, began: float) -> Iterator[Row]:
+    """When the first run began, and what each phase of the runs took."""
+    journals = [file.read_text().splitlines() for file in store.glob("*/journal.jsonl")]
+    waited = min(json.loads(lines[0])["time"] for lines in journals) - began
+    yield _once("G6", f"{what}: seconds until the first run begins", waited, more=False)
+    timings = [json.loads(file.read_text())["timings"] for file in store.glob("*/record.json")]
+    for lap in ("prepare", "train", "test"):
+        yield Row("G6", f"{what}: seconds to {lap}", None, False, *spread([each[lap] for each in timings]), False)
 
 
 def pictures(folder: Path, count: int) -> None:

@@ -154,7 +154,7 @@ def our_epoch(
 
 def ready(bench: Bench) -> tuple[Tensor, Tensor]:
     """Images B C H W in channels-last memory and labels B, on the device."""
-    return batches(bench.spec(), torch.device(bench.device), Ready).one  # type: ignore[attr-defined,no-any-return]
+    return batches(bench.spec(), torch.device(bench.device), Ready).one  # type: ignore[attr-defined]
 
 
 def plain_epoch(bench: Bench, model: nn.Module, compiled: bool = False) -> Step:

@@ -115,7 +115,7 @@ def subject(name: str) -> tuple[nn.Module, Tensor]:
 
 def computed(module: nn.Module, x: Tensor, device: torch.device, half: bool = False) -> dict[str, Tensor]:
     """The output and every gradient of one step in training, on the CPU; drop-out sleeps."""
-    module = copy.deepcopy(module).to(device, memory_format=torch.channels_last).train()
+    module = copy.deepcopy(module).to(device).to(memory_format=torch.channels_last).train()
     for part in module.modules():
         if "Dropout" in type(part).__name__:
             part.eval()
