@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -30,12 +30,12 @@ SECONDS = {
     "steps": 45,
     "steps-resnet50": 45,
     "loops": 40,
-    "study": 70,
-    "cifar10": 60,
+    "study": 80,
+    "cifar10": 110,
     "compiling": 90,
     "steps-512": 25,
-    "compiled": 90,
-    "eurosat": 60,
+    "compiled": 120,
+    "eurosat": 90,
     "compiled-resnet50": 150,
 }
 """Parts of gpu_figures.py, the most important first, and the seconds that each may take."""
@@ -77,13 +77,19 @@ def main() -> None:
             if asked.test_minutes:
                 found["tests"] = tested(out, env, 60 * asked.test_minutes)
                 print(found["tests"], flush=True)
-            found["skipped"] = measured(out, env, 60 * asked.minutes, asked.only)
-    found["seconds"] = time.monotonic() - began
-    lines = (out / "figures.jsonl").read_text().splitlines() if (out / "figures.jsonl").exists() else []
-    found["figures"] = [json.loads(line) for line in lines]
+            for skipped in measured(out, env, 60 * asked.minutes, asked.only):
+                found["skipped"] += skipped
+                write(out, {**found, "seconds": time.monotonic() - began})  # in case that somebody ends all this
+    write(out, {**found, "seconds": time.monotonic() - began})
+    print((out / "report.md").read_text())
+
+
+def write(out: Path, found: dict[str, Any]) -> None:
+    """Write what has been found up to now, as JSON and as Markdown."""
+    file = out / "figures.jsonl"
+    found["figures"] = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     (out / "report.json").write_text(json.dumps(found, indent=1) + "\n")
     (out / "report.md").write_text(report(found))
-    print((out / "report.md").read_text())
 
 
 def parser() -> argparse.ArgumentParser:
@@ -167,21 +173,20 @@ def tested(out: Path, env: Mapping[str, str], seconds: float) -> str:
     return f"tests: {end} after {done.seconds:.0f} s: {' '.join(last).strip('= ')}"
 
 
-def measured(out: Path, env: Mapping[str, str], seconds: float, parts: Sequence[str]) -> list[str]:
-    """Measure the parts in their order while there is time; returns what was not measured, and why."""
-    late, skipped = time.monotonic() + seconds, []
+def measured(out: Path, env: Mapping[str, str], seconds: float, parts: Sequence[str]) -> Iterator[list[str]]:
+    """Measure the parts in their order while there is time; after each, says whether it was not measured, and why."""
+    late = time.monotonic() + seconds
     for name in parts:
         left = late - time.monotonic()
         if left < FEWEST:
-            skipped.append(f"{name}: no time was left")
+            yield [f"{name}: no time was left"]
             continue
         most = min(SECONDS[name], left)
         command = [sys.executable, "benchmarks/gpu_figures.py", name, f"{most:.0f}", str(out / "figures.jsonl")]
         done = ended(command, env, out / f"{name}.txt", most)
-        if done.code != 0:
-            skipped.append(f"{name}: {'its time was over' if done.code is None else f'exit code {done.code}'}")
         print(f"{name}: {done.seconds:.0f} s", flush=True)
-    return skipped
+        why = "its time was over" if done.code is None else f"exit code {done.code}"
+        yield [f"{name}: {why}, its figures up to then are kept"] if done.code != 0 else []
 
 
 def report(found: Mapping[str, Any]) -> str:

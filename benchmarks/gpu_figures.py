@@ -19,14 +19,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from baselines import Step
 from gpu_steps import Bench, clock, our_epoch, plain_epoch, textbook_net, timm_epoch
 from paired import Paired, Row, spread
+from PIL import Image
 
 from attnbench.catalogue.registry import DATASETS
 from attnbench.data.batches import Batches
 from attnbench.data.cache import there
+from attnbench.data.splits import load_splits
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.spec.study import Study
 
@@ -58,11 +61,17 @@ Found = Row | Failed | Said
 
 def measured(
     things: Mapping[str, Callable[[], Step]], seconds: float, device: str = "cuda"
-) -> Iterator[Failed | Paired]:
-    """Build and try each thing, then take those that work in turn, as often as the time allows (3 to 15 rounds)."""
+) -> Iterator[Failed | Said | Paired]:
+    """Build and try each thing, then take those that work in turn, as often as the time allows (3 to 11 rounds).
+
+    What is not built when half of the time is over is left out.
+    """
     built: dict[str, Step] = {}
     began, once = time.perf_counter(), 0.0
     for name, build in things.items():
+        if built and time.perf_counter() - began > seconds / 2:
+            yield Said(f"{name} (no time was left)")
+            continue
         try:
             step = build()
             step()
@@ -72,9 +81,9 @@ def measured(
             built[name] = step
         except Exception:
             yield Failed(name, traceback.format_exc())
-    left = seconds - (time.perf_counter() - began)
     if built:
-        rounds = max(3, min(15, int(left / max(once, 1e-9)) - 1))
+        left = seconds - (time.perf_counter() - began)
+        rounds = max(3, min(11, int(left / max(once, 1e-9)) - 1))
         yield Paired(built, rounds, lambda: clock(device))
 
 
@@ -87,10 +96,12 @@ def steps(bench: Bench, seconds: float, compiled: bool = False) -> Iterator[Foun
     """G1 and G3: our step beside a plain loop's and timm's, and mechanisms beside none, eager or compiled."""
     how = "compiled " if compiled else ""
     things: dict[str, Callable[[], Step]] = {}
-    for attention in ("none", "se", "cbam"):
+    things[f"{how}ours none"] = partial(our_epoch, bench, compiled=compiled)
+    things[f"{how}plain none"] = partial(_plain, bench, "none", compiled)
+    for attention in COSTS:
         things[f"{how}ours {attention}"] = partial(our_epoch, bench, attention, compiled=compiled)
+    for attention in ("se", "cbam"):
         things[f"{how}plain {attention}"] = partial(_plain, bench, attention, compiled)
-    things[f"{how}ours eca"] = partial(our_epoch, bench, "eca", compiled=compiled)
     if not compiled:
         things["ours none, deterministic"] = partial(our_epoch, bench, deterministic=True)
         things["timm none"] = partial(timm_epoch, bench)
@@ -98,7 +109,7 @@ def steps(bench: Bench, seconds: float, compiled: bool = False) -> Iterator[Foun
             del things["timm none"]
             yield Said(f"{bench.title}: timm's step (timm is not installed)")
     for found in measured(things, seconds, bench.device):
-        if isinstance(found, Failed):
+        if isinstance(found, Failed | Said):
             yield found
             continue
         for name, taken in found.seconds.items():
@@ -135,7 +146,7 @@ def loops(benches: tuple[Bench, ...], seconds: float) -> Iterator[Found]:
             "crop+flip": partial(our_epoch, bench, kind=Batches, augment="crop+flip"),
         }
         for found in measured(things, seconds / len(benches), bench.device):
-            if isinstance(found, Failed):
+            if isinstance(found, Failed | Said):
                 yield found
                 continue
             for name, other in (("loop", "bare"), ("crop+flip", "bare"), ("ready", "bare"), ("crop+flip", "ready")):
@@ -146,37 +157,49 @@ def loops(benches: tuple[Bench, ...], seconds: float) -> Iterator[Found]:
             yield from (throughput("G2", bench, name, taken) for name, taken in found.seconds.items())
 
 
-def side_by_side(seconds: float, images: int = 10_000, epochs: int = 2, device: str = "cuda") -> Iterator[Found]:
+def side_by_side(seconds: float, images: int = 5_000, epochs: int = 4, device: str = "cuda") -> Iterator[Found]:
     """G6: runs an hour of a ResNet-20 study with 1, 4 and 8 runs side by side, each in a process of its own."""
+    data = Path(Runtime().data_dir)
+    pictures(data / "noise" / "train", images)
+    pictures(data / "noise" / "test", 200)
+    base = {"dataset": 'imagefolder(path="noise/train", test="noise/test")', "image_size": 32}
+    load_splits(RunSpec.of(base), data)  # so that no study decodes them
+    base |= {"backbone": "resnet20", "batch_size": 128, "epochs": epochs, "precision": "bf16"}
     for jobs, runs in ((8, 8), (1, 2), (4, 4)):
+        what = f"ResNet-20, {images:,} images, {epochs} epochs, {jobs} side by side"
+        plan = {"name": "side", "recipe": "standard", "base": base, "grid": {"attention": ["none"]}, "seeds": runs}
+        command = [sys.executable, "-m", "attnbench", "study", "side.yaml", f"--jobs={jobs}", "--tracker=none"]
+        command += ["--store=runs", f"--data-dir={data}", f"--device={device}"]
         with tempfile.TemporaryDirectory() as folder:
-            base = {
-                "dataset": f"gpu_steps:pixels(count={images}, side=32)",
-                "backbone": "resnet20",
-                "batch_size": 128,
-                "epochs": epochs,
-                "precision": "bf16",
-            }
-            plan = {"name": "side", "recipe": "standard", "base": base, "grid": {"attention": ["none"]}, "seeds": runs}
             (Path(folder) / "side.yaml").write_text(json.dumps(plan))
-            command = [sys.executable, "-m", "attnbench", "study", "side.yaml", f"--jobs={jobs}", "--tracker=none"]
-            command += [f"--store={folder}/runs", f"--data-dir={Runtime().data_dir}", f"--device={device}"]
             began = time.time()
             try:
-                subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=seconds)
-            except subprocess.SubprocessError as problem:
-                yield Failed(f"study with {jobs} jobs", f"{problem.stdout}\n{problem.stderr}\n{problem}")  # type: ignore[attr-defined]
+                subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=seconds)
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as problem:
+                said = b"".join(part for part in (problem.stdout, problem.stderr) if part).decode()
+                yield Failed(what, f"{said}\n{problem}")
                 continue
-            took = time.time() - began
-            records = [json.loads(file.read_text()) for file in Path(folder).glob("runs/*/record.json")]
-            journals = [file.read_text().splitlines() for file in Path(folder).glob("runs/*/journal.jsonl")]
-            waited = min(json.loads(lines[0])["time"] for lines in journals) - began
-        what = f"ResNet-20, {images:,} images, {epochs} epochs, {jobs} side by side"
-        yield _once("G6", f"{what}: runs/hour, start and preparation of the study included", 3600 * runs / took)
-        yield _once("G6", f"{what}: seconds until the first run begins", waited, more=False)
-        for lap in ("prepare", "train", "test"):
-            found = [record["timings"].get(lap, 0.0) for record in records]
-            yield Row("G6", f"{what}: seconds to {lap}", None, False, *spread(found), False)
+            yield _once("G6", f"{what}: runs/hour with start and preparation", 3600 * runs / (time.time() - began))
+            yield from _parts_of_runs(what, Path(folder) / "runs", began)
+
+
+def _parts_of_runs(what: str, store: Path, began: float) -> Iterator[Row]:
+    """When the first run began, and what each phase of the runs took."""
+    journals = [file.read_text().splitlines() for file in store.glob("*/journal.jsonl")]
+    waited = min(json.loads(lines[0])["time"] for lines in journals) - began
+    yield _once("G6", f"{what}: seconds until the first run begins", waited, more=False)
+    timings = [json.loads(file.read_text())["timings"] for file in store.glob("*/record.json")]
+    for lap in ("prepare", "train", "test"):
+        yield Row("G6", f"{what}: seconds to {lap}", None, False, *spread([each[lap] for each in timings]), False)
+
+
+def pictures(folder: Path, count: int) -> None:
+    """Write PNG files of noise, 32 px a side, in ten class folders."""
+    draws = np.random.default_rng(count)
+    for number in range(count):
+        place = folder / str(number % 10) / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draws.integers(0, 256, (32, 32, 3), np.uint8)).save(place)
 
 
 def _once(goal: str, what: str, value: float, wanted: float | None = None, more: bool = True) -> Row:
@@ -198,7 +221,7 @@ def compiling(benches: tuple[Bench, ...], seconds: float) -> Iterator[Found]:
             yield Failed(f"{bench.title}: compiling", traceback.format_exc())
             continue
         for found in measured({"eager": lambda e=eager: e, "compiled": lambda c=compiled: c}, 6, bench.device):  # type: ignore[misc]
-            if isinstance(found, Failed):
+            if isinstance(found, Failed | Said):
                 yield found
                 continue
             pairs = zip(found.seconds["eager"], found.seconds["compiled"], strict=True)
@@ -230,7 +253,7 @@ def to_94(seconds: float) -> Iterator[Found]:
             "crop+flip": partial(our_epoch, bench, kind=Batches, augment="crop+flip"),
         }
         for found in measured(things, 5):
-            if isinstance(found, Failed):
+            if isinstance(found, Failed | Said):
                 yield found
             else:
                 yield from (throughput("G4", bench, name, taken) for name, taken in found.seconds.items())
@@ -283,12 +306,12 @@ PARTS: dict[str, tuple[float, Callable[[float], Iterator[Found]]]] = {
     "steps": (45, partial(steps, SMALL)),
     "steps-resnet50": (45, partial(steps, NET50)),
     "loops": (40, partial(loops, (SMALL, NET20, LARGE))),
-    "study": (70, side_by_side),
-    "cifar10": (60, to_94),
+    "study": (80, side_by_side),
+    "cifar10": (110, to_94),
     "compiling": (90, partial(compiling, (SMALL, NET50, NET20))),
     "steps-512": (25, partial(steps, LARGE)),
-    "compiled": (90, partial(steps, SMALL, compiled=True)),
-    "eurosat": (60, eurosat),
+    "compiled": (120, partial(steps, SMALL, compiled=True)),
+    "eurosat": (90, eurosat),
     "compiled-resnet50": (150, partial(steps, NET50, compiled=True)),
 }
 """Name -> seconds that it may take, and what measures it; the most important first."""
@@ -299,7 +322,7 @@ def main() -> None:
     name, seconds, file = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
     with file.open("a") as out:
         try:
-            for found in PARTS[name][1](0.8 * seconds):
+            for found in PARTS[name][1](0.65 * seconds):  # the rest is to start and to be over a little late
                 print(json.dumps(as_json(name, found)), file=out, flush=True)
         except Exception:
             print(json.dumps(as_json(name, Failed(name, traceback.format_exc()))), file=out, flush=True)

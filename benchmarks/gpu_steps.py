@@ -14,14 +14,14 @@ from baselines import Step, textbook
 from torch import Tensor, nn
 
 from attnbench.data.batches import Batches
-from attnbench.data.splits import constants, load_splits
+from attnbench.data.splits import Split, constants, load_splits
 from attnbench.networks.network import fresh_network
 from attnbench.spec.recipes import preset
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.training.loop import State, training
 from attnbench.training.numerics import numerics
 
-CLASSES, TESTED = 10, 512
+CLASSES, TESTED = 10, 64
 
 
 def pixels(root: Path, split: str, count: int = 2560, side: int = 32) -> tuple[np.ndarray, np.ndarray]:
@@ -128,8 +128,13 @@ def clock(device: str = "cuda") -> float:
 
 def batches(spec: RunSpec, device: torch.device, kind: type[Batches]) -> Batches:
     """The training batches of a run, from the data folder that the environment names."""
-    splits = load_splits(spec, Runtime().data_dir)
-    return kind(splits.train, spec, constants(spec, splits.train), device)
+    train = _train(spec.dataset)
+    return kind(train, spec, constants(spec, train), device)
+
+
+@functools.cache
+def _train(dataset: str) -> Split:
+    return load_splits(RunSpec(dataset=dataset), Runtime().data_dir).train
 
 
 def our_epoch(
@@ -149,7 +154,7 @@ def our_epoch(
 
 def ready(bench: Bench) -> tuple[Tensor, Tensor]:
     """Images B C H W in channels-last memory and labels B, on the device."""
-    return batches(bench.spec(), torch.device(bench.device), Ready).one  # type: ignore[attr-defined,no-any-return]
+    return batches(bench.spec(), torch.device(bench.device), Ready).one  # type: ignore[attr-defined]
 
 
 def plain_epoch(bench: Bench, model: nn.Module, compiled: bool = False) -> Step:

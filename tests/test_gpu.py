@@ -84,16 +84,21 @@ EVERY = pytest.mark.parametrize(
 
 @pytest.fixture
 def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
-    """The device by its name; float32 is float32 on it, and settings are put back afterwards."""
+    """The device by its name; settings are put back afterwards."""
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("torch sees no CUDA device here")
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.allow_tf32, matmul.allow_tf32, torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
-    cudnn.allow_tf32 = matmul.allow_tf32 = False
+    before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     yield torch.device(request.param)
-    cudnn.allow_tf32, matmul.allow_tf32 = before[:2]
-    torch.use_deterministic_algorithms(before[2])
-    torch.set_num_threads(before[3])
+    torch.use_deterministic_algorithms(before[0])
+    torch.set_num_threads(before[1])
+
+
+@contextlib.contextmanager
+def exact() -> Iterator[None]:
+    """float32 is float32, and not TF32; torch's defaults come back afterwards."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = True
 
 
 def subject(name: str) -> tuple[nn.Module, Tensor]:
@@ -110,7 +115,7 @@ def subject(name: str) -> tuple[nn.Module, Tensor]:
 
 def computed(module: nn.Module, x: Tensor, device: torch.device, half: bool = False) -> dict[str, Tensor]:
     """The output and every gradient of one step in training, on the CPU; drop-out sleeps."""
-    module = copy.deepcopy(module).to(device, memory_format=torch.channels_last).train()
+    module = copy.deepcopy(module).to(device).to(memory_format=torch.channels_last).train()
     for part in module.modules():
         if "Dropout" in type(part).__name__:
             part.eval()
@@ -132,7 +137,8 @@ def distance(one: Tensor, other: Tensor) -> float:
 @EVERY
 def test_computes_on_a_device_what_it_computes_on_a_cpu(name, device):
     module, x = subject(name)
-    there, here = computed(module, x, device), computed(module, x, torch.device("cpu"))
+    with exact():
+        there, here = computed(module, x, device), computed(module, x, torch.device("cpu"))
     largest = max(float(value.norm()) for what, value in here.items() if what.startswith("gradient"))
     far = {what: distance(there[what], value) for what, value in here.items() if float(value.norm()) > 1e-4 * largest}
     assert {what: value for what, value in far.items() if not value < CLOSE} == {}
@@ -244,6 +250,7 @@ class Unwaiting(Batches):
 
 
 @GPU
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.parametrize("averaging", [0.0, 0.9])
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_no_step_waits_for_the_device(precision, averaging, device, data_dir):
