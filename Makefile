@@ -59,7 +59,7 @@ bench-quick: $(READY)
 
 # On a machine with a CUDA device: no .venv, nothing installed or fetched, whatever Python has torch.
 gpu:
-	PYTHONPATH=src $(PYTHON) benchmarks/gpu.py --out $(OUT) $(if $(DATA),--data $(DATA)) $(ARGS)
+	PYTHONPATH=src:$$PYTHONPATH $(PYTHON) benchmarks/gpu.py --out $(OUT) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 clean:
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,8 +1,8 @@
 """Fill verdicts and tables of README.md and docs/ from records, cards and tests; `--check` only compares.
 
 They stand between a mark and `<!-- end -->`: `<!-- report NAME -->` is the study studies/NAME.yaml with its records in
-results/NAME, `<!-- table NAME -->` the same without its verdicts, `<!-- choice NAME -->` what `attnbench choose` answers;
-the other marks are functions of catalogue.py and of performance.py.
+results/NAME, `<!-- table NAME -->` the same without its verdicts, `<!-- choice NAME -->` what a choice
+answers; the other marks are functions of catalogue.py and of performance.py.
 """
 
 import re

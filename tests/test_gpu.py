@@ -47,6 +47,8 @@ TINY = {
 }
 CLOSE = 1e-3
 """How far a CUDA device may be from a CPU in float32: the norm of the difference over the norm."""
+SAME = 1e-8
+"""The same in float64, where no rounding looks like a mistake: in float32 a backbone's gradients differ by 1 %."""
 NAMES = [entry.name for entry in ATTENTION if entry.builtin]
 QUICK = ("se", "cbam", "nl")
 """Mechanisms whose tests run on the CPU too."""
@@ -63,7 +65,7 @@ BACKBONES = {
     "resnext": "resnext29",
     "torchvision": 'torchvision(name="resnet18")',
 }
-SUBJECTS = [*NAMES, *BACKBONES]
+SUBJECTS = [*NAMES, "ge(extent=4)", *BACKBONES]
 
 
 def on(name: str, *values: object) -> Any:
@@ -136,12 +138,19 @@ def distance(one: Tensor, other: Tensor) -> float:
 
 @EVERY
 def test_computes_on_a_device_what_it_computes_on_a_cpu(name, device):
+    module, x = (value.double() for value in subject(name))
+    there, here = computed(module, x, device), computed(module, x, torch.device("cpu"))
+    largest = max(float(value.norm()) for what, value in here.items() if what.startswith("gradient"))
+    far = {what: distance(there[what], value) for what, value in here.items() if float(value.norm()) > 1e-9 * largest}
+    assert {what: value for what, value in far.items() if not value < SAME} == {}
+
+
+@EVERY
+def test_gives_in_float32_what_a_cpu_gives(name, device):
     module, x = subject(name)
     with exact():
-        there, here = computed(module, x, device), computed(module, x, torch.device("cpu"))
-    largest = max(float(value.norm()) for what, value in here.items() if what.startswith("gradient"))
-    far = {what: distance(there[what], value) for what, value in here.items() if float(value.norm()) > 1e-4 * largest}
-    assert {what: value for what, value in far.items() if not value < CLOSE} == {}
+        there, here = (computed(module, x, place)["output"] for place in (device, torch.device("cpu")))
+    assert distance(there, here) < CLOSE
 
 
 @EVERY

@@ -259,3 +259,14 @@ def _top(x: Tensor, axes: tuple[int, ...]) -> Tensor:
 def _by_pixel(x: Tensor) -> bool:
     """Whether a CPU holds the channels of a pixel side by side."""
     return x.device.type == "cpu" and x.permute(0, 2, 3, 1).is_contiguous()
+
+
+def avg_pool(x: Tensor, kernel: int, stride: int, padding: int, count_padding: bool = True) -> Tensor:
+    """`avg_pool2d` with padding, B C H W; on CUDA over NCHW, since there the gradient of channels-last maps is wrong.
+
+    Torch issue 188344: silently, with padding only, up to torch 2.12.
+    """
+    if x.device.type != "cuda":
+        return F.avg_pool2d(x, kernel, stride, padding, count_include_pad=count_padding)
+    found = F.avg_pool2d(x.contiguous(), kernel, stride, padding, count_include_pad=count_padding)
+    return found.contiguous(memory_format=torch.channels_last)

@@ -1,6 +1,7 @@
 """Images for a device with memory of its own: all of them there at once, or batches made ahead by another thread."""
 
 import functools
+import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ from attnbench.data.augment import Draws
 
 AHEAD = 3
 """Batches that wait for a device."""
+TOGETHER = 1 << 21
+"""Pixels of the batches that are made together."""
 
 
 def ahead(batches: Iterator[tuple[Tensor, Tensor]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
@@ -54,15 +57,18 @@ class Placed:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of the images at `order` (int64 N), with the draws of each: uint8 B side side C, and int64 B.
 
-        Everything that an epoch needs is sent before its first batch: between two steps nothing waits.
+        Everything that an epoch needs is sent before its first batch: between two steps nothing waits. Batches of small
+        images are made together, since starting a kernel takes longer than what it does to one of them.
         """
         parts = [None if part is None else devices.send(part, self.device) for part in vars(draws).values()]
-        places, start = devices.send(order, self.device), 0
-        for size in sizes:
-            now = slice(start, start + size)
+        places, ends = devices.send(order, self.device), list(itertools.accumulate(sizes))
+        together = max(1, TOGETHER // (max(sizes, default=1) * self.images[0, :, :, 0].numel()))
+        for group in range(0, len(sizes), together):
+            taken = list(sizes[group : group + together])
+            now = slice(ends[group] - taken[0], ends[group + len(taken) - 1])
             images = self._augmented(places[now], *(None if part is None else part[now] for part in parts))
-            yield (images if side == images.shape[1] else self._shrunk(images, side)), self.labels[places[now]]
-            start += size
+            images = images if side == images.shape[1] else self._shrunk(images, side)
+            yield from zip(images.split(taken), self.labels[places[now]].split(taken), strict=True)
 
     def _augmented(
         self,

@@ -1,8 +1,8 @@
 """Context anchor attention: averages, long depthwise strips and 1x1 convolutions give each position's gate."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnbench.maps import avg_pool
 from attnbench.mechanisms import Paper, attention
 
 PAPER = Paper(
@@ -35,7 +35,7 @@ class ContextAnchor(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """The gate, B C H W, in (0, 1)."""
-        local = self.before(F.avg_pool2d(x, 7, 1, 3))
+        local = self.before(avg_pool(x, 7, 1, 3))
         return self.behind(self.vertical(self.horizontal(local))).sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnbench.maps import mean
+from attnbench.maps import avg_pool, mean
 from attnbench.mechanisms import Paper, Size, attention, reduced
 from attnbench.mechanisms.fca import windows
 
@@ -75,7 +75,7 @@ class _Average(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.extent == 0:
             return mean(x, (2, 3), keepdim=True)
-        return F.avg_pool2d(x, 2 * self.extent - 1, self.extent, self.extent - 1, count_include_pad=False)
+        return avg_pool(x, 2 * self.extent - 1, self.extent, self.extent - 1, count_padding=False)
 
 
 class _WholeMap(nn.Module):
