@@ -45,6 +45,28 @@ def where() -> str:
     return "\n".join(lines) + "\n"
 
 
+def gpu(name: str) -> str:
+    """What `make gpu` found on a card: results/gpu/NAME.json."""
+    found = json.loads((ROOT / "results" / "gpu" / f"{name}.json").read_text())
+    device = found["device"]
+    lines = [
+        f"{device['name']}, {found['date']}, torch {device['torch']}, Python {found['python']}: {found['tests']}.",
+        "",
+    ]
+    lines += ["| goal | what | wanted | median | quartiles | |", "|:--|:--|--:|--:|:--|:--|"]
+    for row in (each for each in found["figures"] if each["kind"] == "row"):
+        wanted = "" if row["wanted"] is None else f"{'>=' if row['more'] else '<='} {row['wanted']:g}"
+        middle, low, high = (f"{row[key]:,.{0 if row['value'] >= 100 else 2}f}" for key in ("value", "low", "high"))
+        quartiles = f"{low} to {high}" if row["rounds"] > 1 else ""
+        lines.append(f"| {row['goal']} | {row['what']} | {wanted} | {middle} | {quartiles} | {row['outcome']} |")
+    failed = {
+        f"{each['what']}: {each['trace'].strip().splitlines()[-1]}"
+        for each in found["figures"]
+        if each["kind"] == "failed"
+    }
+    return "\n".join([*lines, "", *(f"* failed: {what}" for what in sorted(failed))]) + "\n"
+
+
 def search(name: str) -> str:
     """What was tried on validation images, in the order in which it was."""
     lines = ["| tried | CPU seconds | validation | training |", "|:--|--:|--:|--:|"]

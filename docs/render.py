@@ -28,7 +28,7 @@ PARTS = {
     "table": studies,
     "choice": studies,
     **dict.fromkeys(("cards", "notes", "promises", "totals", "witnesses", "profile"), catalogue),
-    **dict.fromkeys(("speed", "where", "search", "target", "verdict"), performance),
+    **dict.fromkeys(("speed", "where", "gpu", "search", "target", "verdict"), performance),
     "tree": rooms,
 }
 """What stands between marks -> the module whose function of that name makes it."""

@@ -304,6 +304,19 @@ def test_whichever_file_finds_no_room_the_run_goes_on_later(data_dir, undisturbe
     checked(undisturbed)
 
 
+def test_an_installation_that_breaks_under_a_run_is_no_result_of_it(data_dir, undisturbed, monkeypatch):
+    def gone(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'numpy.ctypeslib'")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("attnbench.training.run._save", gone)
+        with pytest.raises(ModuleNotFoundError):
+            run(data_dir)
+    assert Store("runs").records() == []
+    run(data_dir)
+    checked(undisturbed)
+
+
 def test_a_store_that_cannot_be_made_is_said_in_one_line(command):
     Path("file").write_text("not a folder")
     refused = subprocess.run([*command[:-1], "--store=file/runs"], capture_output=True, text=True, timeout=HANG)

@@ -40,9 +40,10 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def generators() -> list[int]:
-    """The CUDA devices whose random generators are in use: the current one, as soon as CUDA is."""
-    return [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+def generators() -> list[torch.Generator]:
+    """torch's own random generators: the CPU's and, as soon as CUDA is in use, the current device's."""
+    cuda = [torch.cuda.default_generators[torch.cuda.current_device()]] if torch.cuda.is_initialized() else []
+    return [torch.default_generator, *cuda]
 
 
 def memory(device: torch.device) -> int:

@@ -14,10 +14,13 @@ def stream(seed: int, *names: object) -> int:
 @contextmanager
 def seeded(seed: int, *names: object) -> Iterator[None]:
     """Draw from the stream called `names` inside, and leave torch's generators as they were."""
-    import torch
-
     from attnbench.devices import generators
 
-    with torch.random.fork_rng(devices=generators()):
-        torch.manual_seed(stream(seed, *names))
+    before = [(generator, generator.get_state()) for generator in generators()]
+    try:
+        for generator, _ in before:
+            generator.manual_seed(stream(seed, *names))
         yield
+    finally:
+        for generator, state in before:
+            generator.set_state(state)

@@ -118,7 +118,7 @@ def training(
     Raises:
         Diverged: a loss is not finite.
     """
-    forward = model or state.model
+    forward = state.model if model is None else model  # not `or`, which asks a compiled network for its length
     due = time.monotonic() + 60 * minutes
     while state.epoch < spec.epochs:
         state.model.train()
