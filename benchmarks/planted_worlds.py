@@ -168,9 +168,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--write", action="store_true", help="put the table into docs/statistics.md")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     asked = parser.parse_args()
-    text, broken = table(QUICK if asked.quick else FULL, asked.workers)
+    text, broken = table(QUICK if asked.quick else FULL, asked.jobs)
     print(text)
     if asked.write:
         page = PAGE.read_text(encoding="utf-8")

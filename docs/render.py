@@ -9,6 +9,7 @@ import re
 import sys
 
 import catalogue
+import findings
 import performance
 import rooms
 import simulations
@@ -47,14 +48,14 @@ def _made(what: str, name: str | None) -> str:
 
 def main() -> None:
     """Render, or check."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    made = {findings.TARGET: findings.text(), **{page: rendered(page.read_text()) for page in pages}}
     stale = []
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
-        before = page.read_text()
-        after = rendered(before)
-        if before != after:
-            stale.append(str(page.relative_to(ROOT)))
+    for target, after in made.items():
+        if not target.exists() or target.read_text() != after:
+            stale.append(str(target.relative_to(ROOT)))
             if "--check" not in sys.argv:
-                page.write_text(after)
+                target.write_text(after)
     if "--check" not in sys.argv:
         for name in PAGES:
             (ROOT / "docs" / "reports" / f"{name}.html").write_text(html(comparison(name)))

@@ -8,7 +8,7 @@ import tyro
 
 from attnbench.catalogue.foreign import told
 from attnbench.cli.catalogue import data, list_, show
-from attnbench.cli.choosing import choose
+from attnbench.cli.choosing import advise, choose
 from attnbench.cli.examining import check, profile, same
 from attnbench.cli.flags import run_flags
 from attnbench.cli.planning import power, tune, variance
@@ -20,6 +20,7 @@ from attnbench.errors import AttnbenchError
 VERBS: dict[str, Callable[..., int]] = {
     "study": study,
     "choose": choose,
+    "advise": advise,
     "power": power,
     "variance": variance,
     "tune": tune,

@@ -1,4 +1,4 @@
-"""The verb that seeks the best of many: choose."""
+"""The verbs that seek a mechanism: choose, by training; advise, by what was trained already."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -124,3 +124,44 @@ def answered(
 
     outline, cost = before.outline(contest), spent(contest, study, rounds, store)
     return Choice(contest, outline, before.out, before.ratios, rounds, compare(study, store), cost)
+
+
+def advise(
+    like: str | None = None,
+    parameters: float | None = None,
+    latency: float | None = None,
+    train_images: int | None = None,
+    out: Path | None = None,
+) -> int:
+    """Say in a sentence which mechanism to take by the committed studies, or that none tells, and how to find out.
+
+    Args:
+        like: A data set of the catalogue that is like yours (default: any).
+        parameters: At most so many times the plain network's parameters: 1.05.
+        latency: At most so many times the plain network's latency: 1.10.
+        train_images: How many training images you have.
+        out: Where to write the study file that would tell (default: it is printed).
+    """
+    from attnbench.analysis.findings import advised, known
+    from attnbench.catalogue.registry import DATASETS
+    from attnbench.errors import AttnbenchError
+    from attnbench.report.counsel import sentence, strength, study_file
+
+    given = {"parameters": parameters, "latency": latency}
+    limits = {name: most for name, most in given.items() if most is not None}
+    if wrong := [f"--{name} {most:g}" for name, most in limits.items() if not most > 0]:
+        raise AttnbenchError(f"{wrong[0]}: a ratio to the plain network is above 0; 1.05 allows 5 % more")
+    if train_images is not None and train_images < 1:
+        raise AttnbenchError(f"--train-images {train_images}: at least 1")
+    name = DATASETS.resolve(like).entry.name if like else None
+    found = advised(known(), name, limits, train_images)
+    print(sentence(found, name, limits, train_images))
+    print(strength(found))
+    if not found.better:
+        text = study_file(name, limits)
+        if out is None:
+            print(f"\nA study that would tell (attnbench choose FILE):\n\n{text}", end="")
+        else:
+            out.write_text(text)
+            print(f"written: {out}; attnbench choose {out} --dry-run says what it takes")
+    return 0

@@ -87,7 +87,7 @@ def _seconds(spec: RunSpec, data_dir: str, device: torch.device, measured: dict[
     Args:
         measured: what an image takes in the networks that were measured already.
     """
-    found = _images(spec, data_dir)
+    found = images(spec, data_dir)
     if found is None:
         return None
     train, test, image, classes = found
@@ -101,7 +101,7 @@ def _seconds(spec: RunSpec, data_dir: str, device: torch.device, measured: dict[
     return per_image * (train * epochs + test * (1 + (spec.tta == "flip")) / 3)
 
 
-def _images(spec: RunSpec, data_dir: str) -> tuple[float, float, tuple[int, int], int] | None:
+def images(spec: RunSpec, data_dir: str) -> tuple[float, float, tuple[int, int], int] | None:
     """Numbers of training and of scored images, channels and size of an image, classes: of the data, or by the card."""
     card, size = spec.resolved.dataset.card, spec.resolved.image_size
     if there(spec.resolved.dataset, data_dir):

@@ -1,0 +1,56 @@
+"""What the package carries of the studies: src/attnbench/catalogue/findings.json, for `attnbench advise`."""
+
+import json
+from collections.abc import Iterator, Mapping
+
+from attnbench.analysis.cells import Cell
+from attnbench.analysis.costs import costs
+from attnbench.analysis.findings import FILE, Finding, Regime, as_line
+from attnbench.execution.worker import images
+from attnbench.spec.run import RunSpec
+from studies import RESULTS, ROOT, chosen, comparison
+
+TARGET = ROOT / "src" / "attnbench" / "catalogue" / FILE
+CHOICES = ("choose-eurosat",)
+STUDIES = ("reference-cifar10", "reference-cifar100", "reference-eurosat", "reference-flowers102")
+"""Those that are there are evidence; controls and short checks of the machinery are none."""
+
+
+def text() -> str:
+    """The file, one finding a line."""
+    found = [json.dumps(as_line(each), sort_keys=True) for each in _findings()]
+    return "[\n" + ",\n".join(found) + "\n]\n"
+
+
+def _findings() -> Iterator[Finding]:
+    for name in CHOICES:
+        choice = chosen(name)
+        latencies = {choice.cell.arm(arm).name: choice.ratios[arm].get("latency") for arm in choice.confirmed}
+        yield from _of(name, choice.cell, latencies)
+    for name in STUDIES:
+        if (RESULTS / name).is_dir():
+            for cell in comparison(name).cells:
+                yield from _of(name, cell, {})
+
+
+def _of(study: str, cell: Cell, latencies: Mapping[str, float | None]) -> Iterator[Finding]:
+    record = cell.arms[0].records[0]
+    spec, by_arm = RunSpec.of(record.spec), {cost.arm: cost for cost in costs(cell)}
+    counted = images(spec, "")
+    assert counted is not None
+    regime = Regime(
+        study, record.spec["dataset"], record.spec["backbone"], record.recipe, spec.epochs, round(counted[0]),
+        record.input["image_size"], cell.arms[0].name, cell.plan.margin,
+    )  # fmt: skip
+    for arm in cell.arms:
+        if arm.contrast is not None and arm.candidate:
+            gain, cost = arm.contrast.difference, by_arm[arm.name]
+            yield Finding(
+                regime, arm.name, len(arm.seeds), len(cell.arms[0].seeds), round(gain.mean, 4), round(gain.low, 4),
+                round(gain.high, 4), arm.contrast.verdict.kind, round(cost.parameters_ratio, 4),
+                round(cost.seconds_ratio.mean, 3), _rounded(latencies.get(arm.name)),
+            )  # fmt: skip
+
+
+def _rounded(ratio: float | None) -> float | None:
+    return None if ratio is None else round(ratio, 3)

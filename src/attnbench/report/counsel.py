@@ -1,0 +1,84 @@
+"""The answer of `attnbench advise` in words: a sentence with its strength, or the plain word that nothing is known."""
+
+from collections.abc import Mapping, Sequence
+
+from attnbench.analysis.findings import Advised, Finding, Regime
+from attnbench.report.text import signed
+
+
+def sentence(found: Advised, like: str | None, limits: Mapping[str, float], train_images: int | None) -> str:
+    """What to take, or why nothing can be advised."""
+    if found.regime is None:
+        where = f" on {like}" if like else ""
+        near = f" with about {train_images:,} training images" if train_images else ""
+        return f"Nothing is known: no committed study compared mechanisms{where}{near}."
+    beyond = f" within {_limits(limits)}" if limits else ""
+    baseline, where = found.regime.baseline, _words(found.regime)
+    if not found.fitting:
+        return f"{baseline}: of the mechanisms that were tried on {where}, none is{beyond}."
+    if not found.better:
+        told = _list([f"{each.attention} ({each.verdict}): {_gain(each, baseline)}" for each in found.fitting])
+        return f"{baseline}: no mechanism{beyond} was shown to be better on {where}: {told}."
+    first, *others = found.better
+    also = f"; {_list([f'{each.attention} {signed(each.gain)}' for each in others])} better too" if others else ""
+    return f"{first.attention}: {_gain(first, baseline)}{beyond} on {where}, at {_costs(first)}{also}."
+
+
+def strength(found: Advised) -> str:
+    """How far the evidence reaches."""
+    if found.regime is None:
+        return "The study below would tell."
+    if not found.better:
+        return (
+            "Strength: that nothing was shown is no proof that nothing helps, unless a mechanism is called equivalent."
+        )
+    told = [
+        f"{each.verdict} on {each.regime.dataset}, {each.regime.backbone}: {_gain(each, each.regime.baseline)}"
+        for each in found.elsewhere
+    ]
+    if not told:
+        return "Strength: one regime; other networks, longer training and other images were not tried."
+    return f"Strength: {1 + len(told)} regimes; besides this one it was {_list(told)}."
+
+
+def _words(regime: Regime) -> str:
+    return (
+        f"{regime.dataset} ({regime.train_images:,} training images of {regime.image_size} px, {regime.backbone}, "
+        f"recipe {regime.recipe}, {regime.epochs} epochs; study {regime.study})"
+    )
+
+
+def _gain(finding: Finding, baseline: str) -> str:
+    ends, seeds = (
+        f"[{signed(finding.low)}, {signed(finding.high)}]",
+        f"{finding.seeds} + {finding.baseline_seeds} seeds",
+    )
+    return f"{signed(finding.gain)} points over {baseline} (95 % interval {ends}, {seeds})"
+
+
+def _costs(finding: Finding) -> str:
+    latency = "" if finding.latency is None else f", x{finding.latency:.2f} latency"
+    return f"x{finding.parameters:.2f} parameters, x{finding.training:.2f} training time{latency}"
+
+
+def _limits(limits: Mapping[str, float]) -> str:
+    return _list([f"{name} x{most:g}" for name, most in limits.items()])
+
+
+def _list(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+def study_file(like: str | None, limits: Mapping[str, float]) -> str:
+    """A file for `attnbench choose` that answers the same question by training."""
+    asked = f"\nlimits: {{{', '.join(f'{name}: {most:g}' for name, most in limits.items())}}}" if limits else ""
+    dataset = like or "'imagefolder(path=\"my-images\")'"
+    return f"""name: advise
+recipe: fast
+base: {{dataset: {dataset}, backbone: speednet(stride=2), epochs: 10}}
+grid: {{attention: all}}
+budget: {{cpu_hours: 4}}{asked}
+confirm: 3
+margin: 0.5
+baseline: none
+"""
