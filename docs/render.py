@@ -11,6 +11,7 @@ import sys
 import catalogue
 import findings
 import performance
+import reference
 import rooms
 import simulations
 
@@ -28,6 +29,7 @@ PARTS = {
     "report": studies,
     "table": studies,
     "choice": studies,
+    "reference": reference,
     **dict.fromkeys(("cards", "notes", "promises", "totals", "witnesses", "profile"), catalogue),
     **dict.fromkeys(("speed", "where", "gpu", "search", "target", "verdict"), performance),
     "tree": rooms,
