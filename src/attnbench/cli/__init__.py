@@ -14,6 +14,7 @@ from attnbench.cli.flags import run_flags
 from attnbench.cli.planning import power, tune, variance
 from attnbench.cli.reading import compare, evaluate, predict, report, reproduce, sync, ui
 from attnbench.cli.scoring import verdict
+from attnbench.cli.storing import store_
 from attnbench.cli.training import run_verb, study
 from attnbench.errors import AttnbenchError
 
@@ -36,6 +37,7 @@ VERBS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "predict": predict,
     "reproduce": reproduce,
+    "store": store_,
     "sync": sync,
     "ui": ui,
 }
