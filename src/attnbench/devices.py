@@ -46,11 +46,6 @@ def generators() -> list[torch.Generator]:
     return [torch.default_generator, *cuda]
 
 
-def memory(device: torch.device) -> int:
-    """Bytes of tensors on a CUDA device."""
-    return torch.cuda.memory_allocated(device)
-
-
 @contextlib.contextmanager
 def peak(device: torch.device) -> Iterator[list[int]]:
     """Afterwards the list holds the most bytes that tensors took on a CUDA device, beyond what was there before."""
