@@ -28,11 +28,11 @@ ROOT = Path(__file__).resolve().parent.parent
 OPTIONAL = ("pytest", "xdist", "pytest_timeout", "timm", "airbench", "mlflow", "altair", "sklearn", "optuna", "triton")
 SECONDS = {
     "steps": 45,
-    "steps-resnet50": 45,
+    "compiling": 90,
     "loops": 40,
     "study": 80,
     "cifar10": 110,
-    "compiling": 90,
+    "steps-resnet50": 45,
     "steps-512": 25,
     "compiled": 120,
     "eurosat": 90,

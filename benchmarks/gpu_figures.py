@@ -306,11 +306,11 @@ def eurosat(seconds: float) -> Iterator[Found]:
 
 PARTS: dict[str, tuple[float, Callable[[float], Iterator[Found]]]] = {
     "steps": (45, partial(steps, SMALL)),
-    "steps-resnet50": (45, partial(steps, NET50)),
+    "compiling": (90, partial(compiling, (NET20, SMALL, NET50))),
     "loops": (40, partial(loops, (SMALL, NET20, LARGE))),
     "study": (80, side_by_side),
     "cifar10": (110, to_94),
-    "compiling": (90, partial(compiling, (NET20, SMALL, NET50))),
+    "steps-resnet50": (45, partial(steps, NET50)),
     "steps-512": (25, partial(steps, LARGE)),
     "compiled": (120, partial(steps, SMALL, compiled="default")),
     "eurosat": (90, eurosat),
