@@ -9,6 +9,7 @@ import re
 import sys
 
 import catalogue
+import claims
 import findings
 import performance
 import reference
@@ -33,6 +34,7 @@ PARTS = {
     **dict.fromkeys(("cards", "notes", "promises", "totals", "witnesses", "profile"), catalogue),
     **dict.fromkeys(("speed", "where", "gpu", "search", "target", "verdict"), performance),
     "tree": rooms,
+    "claims": claims,
 }
 """What stands between marks -> the module whose function of that name makes it."""
 BLOCK = re.compile(rf"(<!-- ({'|'.join(PARTS)})(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
