@@ -20,6 +20,7 @@ from annotated_types import Ge, Gt, Lt
 from attnbench import __version__
 from attnbench.errors import BadBundle, StoreProblem
 from attnbench.files import replacing
+from attnbench.spec.study import slug
 from attnbench.spec.validation import violations
 from attnbench.store.archives import archive
 from attnbench.store.runs import RunRecord, Store
@@ -137,22 +138,16 @@ def write(
     Raises:
         StoreProblem: it cannot be written, or holds more than a bundle may.
     """
-    store, lines = journal.store, journal.lines()
-    files: dict[str, Path | bytes] = {STUDY: study} if study is not None else {}
-    if lines:
-        files[f"studies/{journal.name}.jsonl"] = "".join(json.dumps(line) + "\n" for line in lines).encode()
-    for record in records:
-        files[f"{record.id}/record.json"] = store.folder(record.id) / "record.json"
-        if record.done and record.predictions is not None:
-            files[f"{record.id}/predictions.npz"] = record.predictions.file
+    store = journal.store
     try:
+        files = _files(journal, records, study)
         runs = {record.id: list(_times(store, record.id)) for record in records}
-        happened = [*(time for times in runs.values() for time in times if time), *(line["time"] for line in lines)]
+        happened = [time for times in runs.values() for time in times if time is not None]
         data, numerics = known_of(records)
         manifest = Manifest(
             format=1,
             attnbench=__version__,
-            time=max(happened, default=None),
+            time=max([*happened, *(line["time"] for line in journal.lines())], default=None),
             data=data,
             numerics=numerics,
             runs=runs,
@@ -160,7 +155,7 @@ def write(
             **about,
         )
         stated = manifest.to_bytes()
-        file = out or Path(f"{about['name']}-{digest_of(stated)}.zip")
+        file = out or Path(f"{slug(about['name'])}-{digest_of(stated)}.zip")
         with replacing(file, "wb") as target:
             _pack(target, {MANIFEST: stated, **files})
     except (OSError, zipfile.LargeZipFile) as problem:
@@ -195,6 +190,18 @@ def unpacked(file: Path, folder: Path) -> Bundle:
     if named and named[1] != digest_of(stated):
         wrong.append(f"the file's name says that its content is {named[1]}; it is {digest_of(stated)}")
     return Bundle(manifest, digest_of(stated), folder, tuple(wrong))
+
+
+def _files(journal: StudyJournal, records: Sequence[RunRecord], study: bytes | None) -> dict[str, Path | bytes]:
+    """The members of a bundle, as bytes or as files, but for the manifest."""
+    files: dict[str, Path | bytes] = {} if study is None else {STUDY: study}
+    if lines := journal.lines():
+        files[f"studies/{journal.name}.jsonl"] = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    for record in records:
+        files[f"{record.id}/record.json"] = journal.store.folder(record.id) / "record.json"
+        if record.done and record.predictions is not None:
+            files[f"{record.id}/predictions.npz"] = record.predictions.file
+    return files
 
 
 def _times(store: Store, run: str) -> tuple[float | None, float | None]:
