@@ -70,7 +70,11 @@ def run(
     record = dataclasses.replace(
         _record(spec, rng, names or tuple(f"class {place}" for place in range(classes))),
         **({"status": "failed", "error": error} if error else {"status": "done"}),
-        **{spec.evaluate: {} if error else {"accuracy": 100 * float(right.mean()), "loss": 0.5, "images": images}},
+        **{
+            spec.evaluate: {}
+            if error
+            else {"accuracy": 100 * int(right.sum()) / images, "loss": _loss(logits, labels), "images": images}
+        },
     )
     folder = store / record.id
     folder.mkdir(parents=True, exist_ok=True)
@@ -245,6 +249,12 @@ def _logits(labels: np.ndarray, right: np.ndarray, classes: int, rng: np.random.
     near = np.flatnonzero(right & (labels > 0))[:5]
     made[near, 0] = np.nextafter(made[near, labels[near]], np.float32(-np.inf))
     return made
+
+
+def _loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean cross entropy."""
+    apart = logits.astype(float) - logits[np.arange(len(labels)), labels, None]
+    return float(np.log(np.exp(apart).sum(1)).mean())
 
 
 def _swap(made: np.ndarray, rows: np.ndarray, one: np.ndarray, two: np.ndarray) -> None:

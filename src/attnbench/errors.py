@@ -11,6 +11,7 @@ AttnbenchError
 ├── BadScores         scores from elsewhere that cannot be: every mistake of them at once, with its row
 ├── DataProblem       data that are missing, corrupt, or not what they should be
 ├── StoreProblem      a folder of runs that cannot be read or written, or a run that is not there
+├── BadBundle         a file that is no bundle of runs: one line for each reason
 └── Diverged          a loss that is not finite (exit code 1: nothing was asked wrongly)
 """
 
@@ -69,6 +70,13 @@ class DataProblem(AttnbenchError):
 
 class StoreProblem(AttnbenchError):
     """For a folder of runs that cannot be used as asked."""
+
+
+class BadBundle(AttnbenchError):
+    """For a file that is no bundle of runs, or one that cannot be unpacked safely: one line for each reason."""
+
+    def __init__(self, reasons: Iterable[str]) -> None:
+        super().__init__("\n".join(reasons))
 
 
 class Diverged(AttnbenchError):

@@ -88,7 +88,10 @@ def compare(
     journal, declared = StudyJournal(home, study.slug), Plan.of(study)
     found = {spec.id: record for spec in study.runs() if (record := home.record(spec.id)) is not None}
     records = _tested(study.name, found.values())
-    cells = recorded_cells(records, declared, study.cells(), [look.seen for look in journal.looks()])
+    planned = {
+        cell: {arm: [spec.seed for spec in specs] for arm, specs in own.items()} for cell, own in study.cells().items()
+    }
+    cells = recorded_cells(records, declared, planned, [look.seen for look in journal.looks()])
     compared = _comparison(study.name, declared, cells, [*found.values()])
     missing = sum(spec.id not in found for spec in needed(study, compared.decided))
     return replace(compared, missing=missing, changes=tuple(journal.changes(study)))

@@ -12,7 +12,6 @@ from attnbench.analysis.plan import Plan
 from attnbench.analysis.sample import Sample
 from attnbench.catalogue.places import built_in_sentence
 from attnbench.spec.arm import ArmKey, cell_key, labels, shared, text_of
-from attnbench.spec.run import RunSpec
 from attnbench.store.runs import RunRecord
 from attnbench.store.studies import Seen
 
@@ -20,8 +19,8 @@ LIMITS = ("train_fraction", "train_limit", "test_limit")
 """Fields by which a run falls short of the whole data set."""
 
 
-Planned = Mapping[str, Mapping[ArmKey, Sequence[RunSpec]]]
-"""The runs of a study by cell and arm, in the order of the seeds."""
+Planned = Mapping[str, Mapping[ArmKey, Sequence[int]]]
+"""The seeds that a study asks for, by cell and arm, in order."""
 
 
 def recorded_cells(
@@ -31,7 +30,7 @@ def recorded_cells(
 
     Args:
         records: of runs that are done, and of runs that failed, which count where others of their cell are done.
-        planned: the runs that a study asks for; nothing where the records are all there is.
+        planned: the seeds that a study asks for; nothing where the records are all there is.
         seen: what was seen of the cells at earlier looks.
     """
     groups: dict[str, list[RunRecord]] = defaultdict(list)
@@ -64,7 +63,7 @@ def seen_now(cells: Sequence[Cell]) -> Seen:
             beside = {seed for arm in told for seed in arm.seeds} if cell.waiting else set(cell.baseline.seeds)
             seeds = {text_of(arm.key): arm.seeds for arm in told}
             base = {text_of(cell.baseline.key): tuple(seed for seed in cell.baseline.seeds if seed in beside)}
-            found[_key(cell.baseline.records[0], cell.plan)] = base | seeds
+            found[cell_seen(cell.baseline.records[0], cell.plan)] = base | seeds
     return found
 
 
@@ -87,9 +86,9 @@ def _cell(name: str, records: Sequence[RunRecord], plan: Plan, planned: Planned,
         for key, found in members.items()
         if done[key] or key != baseline  # nothing is compared with a baseline of which every run failed
     }
-    asked, cell = planned.get(planned_key(first, plan), {}), _key(first, plan)
+    asked, cell = planned.get(planned_key(first, plan), {}), cell_seen(first, plan)
     history = History(
-        {key: tuple(spec.seed for spec in specs) for key, specs in asked.items()},
+        {key: tuple(seeds) for key, seeds in asked.items()},
         [{key: arms[key.text] for key in members if key.text in arms} for at in seen if (arms := at.get(cell))],
     )
     epochs = f"{first.spec['epochs']} epochs"
@@ -126,8 +125,8 @@ def planned_key(record: RunRecord, plan: Plan) -> str:
     return cell_key(shared(record.canonical, plan.tuned))
 
 
-def _key(record: RunRecord, plan: Plan) -> str:
-    """The cell of a run with the images that it saw."""
+def cell_seen(record: RunRecord, plan: Plan) -> str:
+    """The cell of a run with the images that it saw: runs of different studies can be told beside each other in it."""
     return cell_key(_cell_form(record, plan))
 
 

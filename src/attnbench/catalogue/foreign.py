@@ -6,6 +6,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,11 +16,35 @@ from attnbench.errors import AttnbenchError, BadReference, ForeignError
 _OURS = str(Path(__file__).parent.parent)
 _PYTHON = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 _named: set[str] = set()
+_refused: ContextVar[list[str] | None] = ContextVar("refused", default=None)
 
 
 def named(source: Path) -> None:
     """Count a file as the user's wherever it lies: a reference names something in it."""
     _named.add(str(source))
+
+
+@contextlib.contextmanager
+def barred() -> Iterator[list[str]]:
+    """Read what strangers wrote: inside, nobody's code is looked for or imported; yields what was refused."""
+    refused: list[str] = []
+    token = _refused.set(refused)
+    try:
+        yield refused
+    finally:
+        _refused.reset(token)
+
+
+def admit(path: str) -> None:
+    """Let a reference to somebody's code through.
+
+    Raises:
+        BadReference: it is named inside `barred()`.
+    """
+    refused = _refused.get()
+    if refused is not None:
+        refused.append(path)
+        raise BadReference(f"{path!r} is somebody's own code, which is neither looked for nor imported here")
 
 
 @contextlib.contextmanager

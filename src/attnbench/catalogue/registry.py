@@ -121,6 +121,7 @@ class Registry(Generic[Card]):
 
     def _foreign(self, path: str, card: Card | None = None) -> Entry[Card]:
         """Somebody's own object, read from its source; with the card in its decorator, if it has one."""
+        foreign.admit(path)
         module, _, attribute = path.partition(":")
         found: Any = None
         with foreign.running(f"{path} cannot be imported"):

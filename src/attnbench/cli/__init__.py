@@ -14,6 +14,7 @@ from attnbench.cli.flags import run_flags
 from attnbench.cli.planning import power, tune, variance
 from attnbench.cli.reading import compare, evaluate, predict, report, reproduce, sync, ui
 from attnbench.cli.scoring import verdict
+from attnbench.cli.sharing import leaderboard, submit, verify
 from attnbench.cli.storing import store_
 from attnbench.cli.training import run_verb, study
 from attnbench.errors import AttnbenchError
@@ -28,6 +29,9 @@ VERBS: dict[str, Callable[..., int]] = {
     "report": report,
     "compare": compare,
     "verdict": verdict,
+    "submit": submit,
+    "verify": verify,
+    "leaderboard": leaderboard,
     "list": list_,
     "show": show,
     "check": check,

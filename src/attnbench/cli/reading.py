@@ -34,7 +34,7 @@ def report(
     from attnbench.report import agreement, markdown, write
     from attnbench.store.runs import Store
 
-    comparison, journal = _compared(source, store)
+    comparison, journal = comparison_of(source, store)
     if compare_with is not None and not compare_with.is_dir():
         raise StoreProblem(f"--compare-with {compare_with}: no such folder")
     folder = out or Path("reports") / (source.resolve().name if source.is_dir() else journal.name)
@@ -65,7 +65,7 @@ def compare(
     from attnbench.analysis.recorded import seen_now
     from attnbench.report.pairs import holds, pair
 
-    comparison, journal = _compared(study, store)
+    comparison, journal = comparison_of(study, store)
     pairs = [pair(cell, arm, other) for cell in comparison.cells]
     print("\n\n".join(str(each) for each in pairs))
     journal.keep_look(seen_now(comparison.cells))
@@ -92,7 +92,7 @@ def evaluate(
     from attnbench.examine.evaluate import evaluate as tested
     from attnbench.store.runs import Store
 
-    runtime = _runtime(store=store, data_dir=data_dir, device=device)
+    runtime = runtime_of(store=store, data_dir=data_dir, device=device)
     found = tested(run, gate, runtime)
     record = Store(runtime.store).holding(run).find(run)
     gap = found["accuracy"] - record.accuracy
@@ -122,7 +122,7 @@ def predict(
 
     if not images or top < 1:
         raise AttnbenchError("attnbench predict RUN IMAGE... needs an image file, and --top at least 1")
-    names, logits = predict_files(run, images, _runtime(store=store, device=device))
+    names, logits = predict_files(run, images, runtime_of(store=store, device=device))
     for file, shares in zip(images, logits.double().softmax(1), strict=True):
         best = shares.topk(min(top, len(names)))
         said = [f"{names[int(c)]} {100 * float(p):.2f} %" for p, c in zip(best.values, best.indices, strict=True)]
@@ -140,7 +140,7 @@ def reproduce(run: Positional[str], store: StoreFlag = None, data_dir: DataFlag 
     """
     from attnbench.examine.reproduce import reproduce as again
 
-    result = again(run, _runtime(store=store, data_dir=data_dir))
+    result = again(run, runtime_of(store=store, data_dir=data_dir))
     print(result)
     return int(result.verdict == "different")
 
@@ -192,13 +192,13 @@ def _check_port(port: int) -> None:
             ) from None
 
 
-def _runtime(**given: str | None) -> Runtime:
+def runtime_of(**given: str | None) -> Runtime:
     """What was given, and the defaults for the rest."""
     fields: dict[str, Any] = {name: value for name, value in given.items() if value}
     return Runtime(tracker="none", **fields)
 
 
-def _compared(source: Path, store: str | None) -> tuple["Comparison", "StudyJournal"]:
+def comparison_of(source: Path, store: str | None) -> tuple["Comparison", "StudyJournal"]:
     """The comparison of a study file or of a folder of runs, and the journal that its looks are kept in."""
     from attnbench.analysis.comparison import compare as compared
     from attnbench.spec.study import Study

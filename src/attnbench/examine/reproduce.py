@@ -135,6 +135,10 @@ def _changes(stored: RunRecord, again: RunRecord) -> list[str]:
         for name, value in again.numerics.items()
         if stored.numerics.get(name) != value
     ]
+    if stored.id != again.id:
+        changes.append(
+            f"run: its name was {stored.id}, is {again.id}: a card, or code of your own, is another one here"
+        )
     for name in ("data_fingerprint", "split_fingerprint"):
         if getattr(stored, name) != getattr(again, name):
             changes.append(f"data: {name} was {getattr(stored, name)}, is {getattr(again, name)}")

@@ -7,7 +7,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     const way = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
     heads.forEach((other) => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", way === 1 ? "ascending" : "descending");
-    const key = (row) => row.cells[column].dataset.sort;
+    const key = (row) => row.cells[column].dataset.sort ?? row.cells[column].textContent;
     const empty = (value) => value === "" || value === "nan" || value === "None";
     const rows = [...table.tBodies[0].rows].sort((one, two) => {
       const [a, b] = [key(one), key(two)];

@@ -62,7 +62,7 @@ def rendered(template: str, drawn: Sequence[Figure], /, **shown: object) -> str:
         specs={figure.name: _spoken(figure) for figure in drawn},
         style=(HERE / "page.css").read_text(),
         script=(HERE / "page.js").read_text(),
-        vega=vl_convert.javascript_bundle(),  # type: ignore[call-arg]
+        vega=vl_convert.javascript_bundle() if drawn else "",  # type: ignore[call-arg]
     )
 
 

@@ -93,6 +93,12 @@ def arm_row(arm: Arm) -> list[str]:
     return [entry.text for entry in entries(arm)]
 
 
+def verdict_rows(comparison: Comparison) -> list[list[str]]:
+    """The table of all arms as texts, its heads first: to be compared with another one, in an order of its own."""
+    rows = [[cell.name, *arm_row(arm)] for cell in comparison.cells for arm in cell.arms]
+    return [["cell", *columns(comparison)], *sorted(rows)]
+
+
 def _spans(arm: Arm, here: Estimate | Difference, new: Estimate | None, plus: bool = False) -> list[Entry]:
     """The intervals for this test set and, where there may be predictions, for new images."""
     places = arm.sample.measure.decimals

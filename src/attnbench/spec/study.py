@@ -114,4 +114,9 @@ class Study:
     @property
     def slug(self) -> str:
         """The name as the name of a folder."""
-        return re.sub(r"[^\w.-]+", "-", self.name).strip("-.") or "study"
+        return slug(self.name)
+
+
+def slug(name: str) -> str:
+    """A name as the name of a file."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "study"

@@ -1,17 +1,30 @@
 """What a run said of each test image, and how good that is beyond accuracy: calibration and the classes one by one."""
 
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tokenize import TokenError
+from typing import Any
 
 import numpy as np
 
 from attnbench.errors import StoreProblem
 from attnbench.files import replacing
+from attnbench.store.archives import archive
 
 BINS = 15
+ARRAYS: "dict[str, np.dtype[Any]]" = {
+    "logits": np.dtype(np.float16),
+    "labels": np.dtype(np.int64),
+    "predicted": np.dtype(np.int64),
+}
+"""The arrays of a file, with their types."""
+MOST_BYTES = 1 << 30
+"""Of the arrays of a file that a stranger made."""
+_DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
 LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -25,6 +38,46 @@ def write(file: Path, logits: np.ndarray, labels: np.ndarray) -> None:
     with replacing(file, "wb") as target:
         kept = np.clip(logits, -LARGEST, LARGEST).astype(np.float16)
         np.savez_compressed(target, logits=kept, labels=labels, predicted=logits.argmax(1))
+
+
+def read(file: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file that a stranger may have made: `logits` N x K, `labels` and `predicted` N.
+
+    Sizes and types are looked at before anything is unpacked, and nothing is ever unpickled.
+
+    Raises:
+        ValueError: it holds anything else than these arrays; one reason.
+    """
+    try:
+        with file.open("rb") as source, archive(source, len(ARRAYS), MOST_BYTES) as found:
+            if sorted(found.namelist()) != sorted(f"{name}.npy" for name in ARRAYS):
+                raise ValueError(f"holds {', '.join(found.namelist()) or 'nothing'}, not {', '.join(ARRAYS)}")
+            arrays = {name: _strictly(found, f"{name}.npy", kind) for name, kind in ARRAYS.items()}
+    except (*_DAMAGED, NotImplementedError, SyntaxError, TokenError, MemoryError, RecursionError) as problem:
+        raise ValueError(f"cannot be read ({problem})") from None
+    logits, labels, predicted = arrays.values()
+    if logits.ndim != 2 or labels.shape != predicted.shape or labels.shape != logits.shape[:1] or not logits.size:
+        raise ValueError(f"logits {logits.shape}, labels {labels.shape} and classes {predicted.shape} do not fit")
+    if not np.isfinite(logits).all():
+        raise ValueError("logits are not finite")
+    for name in ("labels", "predicted"):
+        if arrays[name].min() < 0 or arrays[name].max() >= logits.shape[1]:
+            raise ValueError(f"{name} are not all among the {logits.shape[1]} classes of the logits")
+    return arrays
+
+
+def _strictly(found: zipfile.ZipFile, name: str, kind: "np.dtype[Any]") -> np.ndarray:
+    """One array, if its header says what it should, and as many bytes follow as it says."""
+    with found.open(name) as member:
+        if np.lib.format.read_magic(member) != (1, 0):
+            raise ValueError(f"{name} is of another format than 1.0")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
+        if dtype != kind:
+            raise ValueError(f"{name} holds {dtype}, not {kind}")
+        if math.prod(shape) * kind.itemsize != found.getinfo(name).file_size - member.tell():
+            raise ValueError(f"{name} has another size than its header says")
+        array: np.ndarray = np.frombuffer(member.read(), kind).reshape(shape, order="F" if fortran else "C")
+    return array
 
 
 class Predictions:
@@ -55,9 +108,12 @@ class Predictions:
 
     def _array(self, name: str) -> np.ndarray:
         try:
-            with self.file.open("rb") as source, np.load(source) as arrays:  # numpy leaves a damaged file open
+            with (
+                self.file.open("rb") as source,
+                np.load(source, allow_pickle=False) as arrays,
+            ):  # numpy leaves a damaged file open
                 found: np.ndarray = arrays[name]
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as problem:
+        except (*_DAMAGED, ValueError, KeyError) as problem:
             raise StoreProblem(
                 f"{self.file} cannot be read ({problem}); delete the run's folder to train it again"
             ) from None

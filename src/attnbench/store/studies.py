@@ -42,7 +42,7 @@ class StudyJournal:
         """`name`: the study's slug; without a study, runs are looked at as `records`."""
         self.name = name
         self.file = store.path / "studies" / f"{name}.jsonl"
-        self._store = store
+        self.store = store
 
     def keep_plan(self, study: Study) -> None:
         """Write the study's plan, if it is not the one written last.
@@ -56,7 +56,7 @@ class StudyJournal:
             if not plans or plans[-1]["hash"] != digest(plan):
                 runs = [spec.id for spec in study.runs()]
                 known = [*runs, *(run for each in plans for run in each["first"])]  # runs are begun in their order
-                begun = any((self._store.folder(run) / "journal.jsonl").is_file() for run in known)
+                begun = any((self.store.folder(run) / "journal.jsonl").is_file() for run in known)
                 self._add("plan", hash=digest(plan), begun=begun, first=runs[:1], **plan)
 
     def keep_look(self, seen: Seen) -> None:
@@ -92,6 +92,18 @@ class StudyJournal:
         first = [plan for plan in plans if not plan["begun"]] or plans[:1]
         return differences(first[-1], plan_of(study))
 
+    def undeclared(self, plan: Mapping[str, Any]) -> str:
+        """Why a plan is not the one that was declared before the first run; empty where it is."""
+        plans = self._events("plan")
+        before = [each for each in plans if not each["begun"]]
+        if not before:
+            return "runs had begun when the plan was written" if plans else "no plan was written before the runs"
+        return "; ".join(differences(before[-1], plan))
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Its plans and looks, in order."""
+        return [line for line in whole_lines(self.file) if line["event"] in ("plan", "look")]
+
     def _events(self, kind: str) -> list[dict[str, Any]]:
         return [line for line in whole_lines(self.file) if line["event"] == kind]
 
@@ -103,7 +115,7 @@ class StudyJournal:
         """The journal, to be read and added to by one process at a time."""
         from filelock import FileLock
 
-        locks = self._store.path / ".locks"
+        locks = self.store.path / ".locks"
         try:
             for folder in (locks, self.file.parent):
                 folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,38 @@
+"""What an examination found: sentences, each of something that holds, that does not, or that cannot be told."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of an examination."""
+
+    word: Literal["ok", "note", "FAILED"]
+    text: str
+
+    def __str__(self) -> str:
+        """As it is printed: what strangers wrote reaches no terminal as anything but text."""
+        return "".join(letter if letter.isprintable() else "?" for letter in f"{self.word:7} {self.text}")
+
+
+def ok(text: str) -> Finding:
+    """Something that holds."""
+    return Finding("ok", text)
+
+
+def note(text: str) -> Finding:
+    """Something that cannot be told, or that a reader must know."""
+    return Finding("note", text)
+
+
+def failed(text: str) -> Finding:
+    """Something that is not as it is said to be."""
+    return Finding("FAILED", text)
+
+
+def settled(text: str, problems: Iterable[str]) -> Iterator[Finding]:
+    """That something holds; or else each problem by itself."""
+    found = [failed(problem) for problem in problems]
+    yield from found or [ok(text)]
