@@ -27,6 +27,7 @@ from simulated_studies import World, analysed, first, study
 from attnbench.analysis.cells import Cell
 from attnbench.analysis.power import POWER, can_decide, detectable
 from attnbench.analysis.resampling import Pairing
+from attnbench.analysis.sequential import Spending
 from attnbench.analysis.stats import ALPHA
 from attnbench.analysis.verdicts import Contrast
 from attnbench.seeding import stream
@@ -134,7 +135,8 @@ class Errors:
 @functools.cache
 def planned(seeds: int, family: int) -> tuple[float, float]:
     """The difference that a plan calls detectable, in standard deviations between seeds and in points."""
-    size, gap = detectable(seeds, seeds, family), 0.0
+    level = ALPHA * float(Spending.open([seeds]).parts[-1])  # of a first look
+    size, gap = detectable(seeds, seeds, family, level=level), 0.0
     for _ in range(20):  # the better arm's spread is a little smaller
         gap = size * float(np.hypot(USUAL.run_spread(LEVEL), USUAL.run_spread(LEVEL + gap))) / np.sqrt(2)
     return size, gap

@@ -91,15 +91,16 @@ def detectable(
 ) -> float:
     """The smallest true difference found *better* with the given probability, in standard deviations between seeds.
 
-    Student's t test with the first step of Holm's correction (Cohen 1988); infinite where the design cannot decide.
+    Student's t test with the first step of Holm's correction (Cohen 1988), and no more than what the permutation test
+    finds where only the most extreme regrouping is rare enough; infinite where the design cannot decide.
     For pairs the standard deviation is that of the pairs' differences.
     """
     from scipy.optimize import brentq
 
     if not can_decide(n, m, family, pairing, level):
         return math.inf
-    error, freedom = _unit_error(n, m, pairing), _freedom(n, m, pairing)
-    size: float = brentq(lambda d: _found(d / error, freedom, level / family) - power, 0.0, 1e4 * error)
+    most = 1e4 * _unit_error(n, m, pairing)
+    size: float = brentq(lambda d: float(_power(d, n, m, pairing, level / family)) - power, 0.0, most)
     return size
 
 
@@ -109,7 +110,7 @@ def probability(
     """How often a true difference of so many standard deviations is found; 0 where the design cannot decide."""
     if not can_decide(n, m, family, pairing, level):
         return 0.0
-    return float(_found(size / _unit_error(n, m, pairing), _freedom(n, m, pairing), level / family))
+    return float(_power(size, n, m, pairing, level / family))
 
 
 def equivalence_spread(
@@ -178,9 +179,8 @@ class _Later:
 
     def decides(self, seeds: int) -> bool:
         """Whether it finds equivalence where there is no difference, and a difference of the margin."""
-        sizes = self.margin / np.maximum(self.spreads * _unit_error(seeds, seeds, self.pairing), 1e-12)
-        freedom, (differs, _) = _freedom(seeds, seeds, self.pairing), self.levels(seeds)
-        return self.same(seeds) and float(np.mean(_found(sizes, freedom, differs))) >= POWER
+        sizes, (differs, _) = self.margin / np.maximum(self.spreads, 1e-12), self.levels(seeds)
+        return self.same(seeds) and float(np.mean(_power(sizes, seeds, seeds, self.pairing, differs))) >= POWER
 
 
 def _first(holds: Callable[[int], bool], few: int, many: int) -> int:
@@ -196,6 +196,34 @@ def _quantiles_of_truth(freedom: float) -> np.ndarray:
     from scipy.stats import chi2
 
     found: np.ndarray = np.sqrt(freedom / chi2.ppf((np.arange(40) + 0.5) / 40, freedom))
+    return found
+
+
+def _power(size: float | np.ndarray, n: int, m: int, pairing: Pairing, level: float) -> np.ndarray:
+    """Probability that a difference of `size` standard deviations is found at a level, by both tests.
+
+    The t test's, or that the arms lie wholly apart where no other regrouping is as rare as the level asks.
+    """
+    found = _found(size / _unit_error(n, m, pairing), _freedom(n, m, pairing), level)
+    if pairing == "paired" or level >= 2 * smallest_p(n, m):
+        return found
+    both: np.ndarray = np.minimum(found, _apart(size, n, m))
+    return both
+
+
+def _apart(size: float | np.ndarray, n: int, m: int) -> np.ndarray:
+    """Probability that every run of the better arm is above every run of the other: N and M normal values."""
+    from scipy.special import ndtr
+
+    return np.asarray((ndtr(np.asarray(size, float)[..., None] - _largest(m)) ** n).mean(-1))
+
+
+@lru_cache(maxsize=256)
+def _largest(m: int) -> np.ndarray:
+    """The largest of M standard normal values at 400 equally likely places."""
+    from scipy.special import ndtri
+
+    found: np.ndarray = ndtri(((np.arange(400) + 0.5) / 400) ** (1 / m))
     return found
 
 
