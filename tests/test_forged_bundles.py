@@ -25,6 +25,7 @@ from attnbench.cli.sharing import submit, verify
 from attnbench.errors import AttnbenchError, BadBundle
 from attnbench.examine.findings import failed
 from attnbench.examine.verify import verify as examined
+from attnbench.report.tables import plain
 from attnbench.store.archives import archive
 from attnbench.store.bundle import MANIFEST
 
@@ -400,6 +401,13 @@ def test_a_manifest_that_is_no_mapping_is_refused(content):
 
 def test_nothing_that_strangers_wrote_reaches_a_terminal_as_a_command():
     assert str(failed("a\x1b[2Jb\nc\u202ed")) == "FAILED  a?[2Jb?c?d"
+    assert plain("a\x1b[2Jb") == "a?\\[2Jb"
+
+
+def test_a_manifest_cannot_speak_to_a_terminal_either(content):
+    said = refusal(forged(content, MANIFEST, lambda stated: stated["runs"].update({"\x1b[2J": 1})))
+    assert "\x1b" not in said
+    assert "?[2J" in said
 
 
 # Whatever else

@@ -17,9 +17,9 @@ from attnbench.files import whole_lines
 from attnbench.spec.study import Study
 from attnbench.spec.validation import violations
 from attnbench.spec.yaml import load
-from attnbench.store.bundle import STUDY, Bundle, LookLine, PlanLine
+from attnbench.store.bundle import STUDY, Bundle
 from attnbench.store.runs import RunRecord, Store
-from attnbench.store.studies import StudyJournal, differences, digest, plan_of
+from attnbench.store.studies import LookLine, PlanLine, StudyJournal, differences, digest, plan_of
 
 PLAIN = ("margin", "pairing", "baseline", "looks", "failures")
 """Parts of a plan that stand in the study's file as they are."""

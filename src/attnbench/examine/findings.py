@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from attnbench.console import printable
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -14,7 +16,7 @@ class Finding:
 
     def __str__(self) -> str:
         """As it is printed: what strangers wrote reaches no terminal as anything but text."""
-        return "".join(letter if letter.isprintable() else "?" for letter in f"{self.word:7} {self.text}")
+        return printable(f"{self.word:7} {self.text}")
 
 
 def ok(text: str) -> Finding:

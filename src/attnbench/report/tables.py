@@ -9,7 +9,7 @@ from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.stats import Difference, Estimate
 from attnbench.analysis.verdicts import Contrast
-from attnbench.console import listed
+from attnbench.console import listed, printable
 from attnbench.report.across import Section, csv_rows, sections
 from attnbench.report.best import best_sentence
 from attnbench.report.evidence import QUALITY, Quality, decomposition
@@ -252,4 +252,4 @@ def plain(text: str) -> str:
     """Text that cannot break out of a Markdown table or become HTML."""
     for special in "\\|[]":
         text = text.replace(special, f"\\{special}")
-    return " ".join(text.replace("<", "&lt;").splitlines())
+    return printable(" ".join(text.replace("<", "&lt;").splitlines()))

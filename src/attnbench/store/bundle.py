@@ -13,21 +13,20 @@ import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal
-
-from annotated_types import Ge, Gt, Lt
+from typing import IO, Any, Literal
 
 from attnbench import __version__
+from attnbench.console import printable
 from attnbench.errors import BadBundle, StoreProblem
 from attnbench.files import replacing
 from attnbench.spec.study import slug
 from attnbench.spec.validation import violations
 from attnbench.store.archives import archive
 from attnbench.store.runs import RunRecord, Store
-from attnbench.store.studies import StudyJournal
+from attnbench.store.studies import PlanParts, StudyJournal
 
 MANIFEST, STUDY = "manifest.json", "study.yaml"
-NAMES = re.compile(r"study\.yaml|studies/[\w-][\w.-]{0,99}\.jsonl|[0-9a-f]{12}/(record\.json|predictions\.npz)")
+NAMES = re.compile(r"study\.yaml|studies/\w[\w.-]{0,249}\.jsonl|[0-9a-f]{12}/(record\.json|predictions\.npz)")
 """What members are called, besides the manifest. A bundle that is unpacked is a store, with its study beside it."""
 MOST_MEMBERS, MOST_TEXT = 60_000, 64 << 20
 """Members, and bytes of one that is a text."""
@@ -63,39 +62,6 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """The manifest as it lies in the bundle; the hash of these bytes names all that the bundle holds."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True, indent=1).encode()
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanParts:
-    """What a plan is."""
-
-    margin: Annotated[float, Gt(0), Lt(float("inf"))]
-    pairing: Literal["independent", "paired"]
-    baseline: str
-    looks: list[Annotated[int, Ge(2)]] | Literal["any"] | None
-    failures: Literal["worst", "drop"]
-    seeds: list[Annotated[int, Ge(0)]]
-    cells: dict[str, list[str]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanLine(PlanParts):
-    """A line of a study's journal."""
-
-    event: Literal["plan"]
-    time: float
-    hash: str
-    begun: bool
-    first: list[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LookLine:
-    """A line of a study's journal."""
-
-    event: Literal["look"]
-    time: float
-    seen: dict[str, dict[str, list[int]]]
 
 
 @dataclass(frozen=True)
@@ -138,23 +104,9 @@ def write(
     Raises:
         StoreProblem: it cannot be written, or holds more than a bundle may.
     """
-    store = journal.store
     try:
         files = _files(journal, records, study)
-        runs = {record.id: list(_times(store, record.id)) for record in records}
-        happened = [time for times in runs.values() for time in times if time is not None]
-        data, numerics = known_of(records)
-        manifest = Manifest(
-            format=1,
-            attnbench=__version__,
-            time=max([*happened, *(line["time"] for line in journal.lines())], default=None),
-            data=data,
-            numerics=numerics,
-            runs=runs,
-            files={name: hashlib.sha256(_bytes(files[name])).hexdigest() for name in sorted(files)},
-            **about,
-        )
-        stated = manifest.to_bytes()
+        stated = _described(journal, records, files, about).to_bytes()
         file = out or Path(f"{slug(about['name'])}-{digest_of(stated)}.zip")
         with replacing(file, "wb") as target:
             _pack(target, {MANIFEST: stated, **files})
@@ -185,7 +137,7 @@ def unpacked(file: Path, folder: Path) -> Bundle:
     except OSError as problem:
         raise BadBundle([f"{file}: {problem.strerror or problem}"]) from None
     except ValueError as problem:
-        raise BadBundle(f"{file}: {reason}" for reason in str(problem).splitlines()) from None
+        raise BadBundle(f"{file}: {printable(reason)}" for reason in str(problem).splitlines()) from None
     named = re.search(r"-([0-9a-f]{12})\.zip$", file.name)
     if named and named[1] != digest_of(stated):
         wrong.append(f"the file's name says that its content is {named[1]}; it is {digest_of(stated)}")
@@ -202,6 +154,25 @@ def _files(journal: StudyJournal, records: Sequence[RunRecord], study: bytes | N
         if record.done and record.predictions is not None:
             files[f"{record.id}/predictions.npz"] = record.predictions.file
     return files
+
+
+def _described(
+    journal: StudyJournal, records: Sequence[RunRecord], files: Mapping[str, Path | bytes], about: Mapping[str, Any]
+) -> Manifest:
+    """What a bundle of these files says of itself."""
+    runs = {record.id: list(_times(journal.store, record.id)) for record in records}
+    happened = [time for times in runs.values() for time in times if time is not None]
+    data, numerics = known_of(records)
+    return Manifest(
+        format=1,
+        attnbench=__version__,
+        time=max([*happened, *(line["time"] for line in journal.lines())], default=None),
+        data=data,
+        numerics=numerics,
+        runs=runs,
+        files={name: hashlib.sha256(_bytes(files[name])).hexdigest() for name in sorted(files)},
+        **about,
+    )
 
 
 def _times(store: Store, run: str) -> tuple[float | None, float | None]:

@@ -6,7 +6,9 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Lt
 
 from attnbench.console import listed, say
 from attnbench.errors import StoreProblem
@@ -29,6 +31,39 @@ class Look:
     """Seconds since 1970."""
     seen: Seen
     """Of the cells whose data were others than at the look before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanParts:
+    """The parts of a plan as JSON has them, by which one that strangers wrote is checked."""
+
+    margin: Annotated[float, Gt(0), Lt(float("inf"))]
+    pairing: Literal["independent", "paired"]
+    baseline: str
+    looks: list[Annotated[int, Ge(2)]] | Literal["any"] | None
+    failures: Literal["worst", "drop"]
+    seeds: list[Annotated[int, Ge(0)]]
+    cells: dict[str, list[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanLine(PlanParts):
+    """A journal's line of a plan, which strangers may have written."""
+
+    event: Literal["plan"]
+    time: float
+    hash: str
+    begun: bool
+    first: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookLine:
+    """A journal's line of a look, which strangers may have written."""
+
+    event: Literal["look"]
+    time: float
+    seen: dict[str, dict[str, list[int]]]
 
 
 class StudyJournal:
