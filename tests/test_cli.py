@@ -30,7 +30,7 @@ VERBS: tuple[str, ...] = (
     "evaluate",
 )
 VERBS += ("predict", "reproduce", "sync", "ui", "choose", "power", "variance", "tune", "verdict")
-VERBS += ("submit", "verify", "leaderboard")
+VERBS += ("submit", "verify", "leaderboard", "advise", "store")
 HEAVY = {"torch", "torchvision", "mlflow", "pandas", "scipy", "sklearn", "altair"}
 GIVEN: dict[str, Any] = {
     "dataset": "CIFAR100", "attention": "se(reduction=8)", "backbone": "resnet56", "site": "stage", "stages": (2, 3),
