@@ -10,10 +10,12 @@ from scipy import stats as oracle
 
 from attnbench.analysis.power import (
     MOST_SEEDS,
+    POWER,
     can_decide,
     detectable,
     equivalence_spread,
     further_seeds,
+    probability,
     seeds_to_decide,
     smallest_p,
 )
@@ -217,3 +219,13 @@ def test_that_many_more_seeds_decide_in_eighty_percent_of_studies(spread, freedo
     decided = [share_decided(n, 1.0, 1.0, family, pairing, true) for n in (seeds, seeds * 4 // 5)]
     assert min(decided[0]) > 0.8 - within(0.8)
     assert min(decided[1]) < 0.8 - within(0.8)
+
+
+def test_where_only_the_most_extreme_regrouping_is_rare_enough_the_arms_must_lie_apart():
+    """4 + 4 seeds: of 70 regroupings one and its mirror image reach p = 0.029; the next would give 0.057."""
+    rng, size = np.random.default_rng(0), 2.5
+    one, two = rng.normal(size, 1, (20_000, 4)), rng.normal(0, 1, (20_000, 4))
+    apart = float(np.mean(one.min(1) > two.max(1)))
+    assert probability(size, 4, 4) == pytest.approx(apart, abs=0.012)
+    assert probability(size, 4, 4) < probability(size, 4, 4, level=0.06)
+    assert probability(detectable(4, 4), 4, 4) == pytest.approx(POWER, abs=1e-6)
