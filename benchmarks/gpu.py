@@ -144,7 +144,13 @@ def ended(command: Sequence[str], env: Mapping[str, str], log: Path, seconds: fl
     began = time.monotonic()
     with log.open("w") as file:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=dict(env), stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=dict(env),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_heeding,
         )
         try:
             code: int | None = process.wait(seconds)
@@ -158,6 +164,11 @@ def ended(command: Sequence[str], env: Mapping[str, str], log: Path, seconds: fl
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
     return Ended(code, time.monotonic() - began)
+
+
+def _heeding() -> None:
+    """A process that a shell began in the background ignores Ctrl-C, and so would all that it begins."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def tested(out: Path, env: Mapping[str, str], seconds: float) -> str:

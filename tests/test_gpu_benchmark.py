@@ -69,6 +69,6 @@ def test_a_report_has_figures_failures_and_what_was_left_out(part, tmp_path):
 
 
 def test_a_part_whose_time_is_over_is_ended(part, tmp_path: Path):
-    ended = part("gpu").ended([sys.executable, "-c", "import time; time.sleep(60)"], os.environ, tmp_path / "log", 8.0)
+    ended = part("gpu").ended([sys.executable, "-c", "import time; time.sleep(60)"], os.environ, tmp_path / "log", 4.0)
     assert ended.code is None
     assert "KeyboardInterrupt" in (tmp_path / "log").read_text()
