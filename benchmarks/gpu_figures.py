@@ -8,6 +8,7 @@ import importlib.util
 import itertools
 import json
 import os
+import site
 import subprocess
 import sys
 import tempfile
@@ -39,7 +40,8 @@ NET50 = Bench('torchvision(name="resnet50")', 128, side=224, steps=3)
 NET20 = Bench("resnet20", 128, steps=40)
 WIDE = "speednet(widths=(64, 256, 256))"
 COSTS = {"se": 1.05, "eca": 1.05, "cbam": 1.15}
-STUDIES = Path(__file__).parent.parent / "studies"
+ROOT = Path(__file__).resolve().parent.parent
+STUDIES = ROOT / "studies"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,14 @@ class Failed:
 
     what: str
     trace: str
+
+
+def failed(what: str) -> Failed:
+    """What could not be measured because of the error that is being handled; of paths only what lies below ours."""
+    trace = traceback.format_exc()
+    for folder in (ROOT, *map(Path, site.getsitepackages())):
+        trace = trace.replace(f"{folder}/", "")
+    return Failed(what, trace)
 
 
 class Said(NamedTuple):
@@ -81,7 +91,7 @@ def measured(
             built[name] = step
             print(f"{name}: built by {since - began:.1f} s", flush=True)
         except Exception:
-            yield Failed(name, traceback.format_exc())
+            yield failed(name)
     if built:
         left = seconds - (time.perf_counter() - began)
         rounds = max(3, min(11, int(left / max(once, 1e-9)) - 1))
@@ -220,9 +230,10 @@ def compiling(benches: tuple[Bench, ...], seconds: float) -> Iterator[Found]:
             compiled()
             took = clock(bench.device) - began
         except Exception:
-            yield Failed(f"{what}: compiling", traceback.format_exc())
+            yield failed(f"{what}: compiling")
             continue
-        for found in measured({"eager": lambda e=eager: e, "compiled": lambda c=compiled: c}, 6, bench.device):  # type: ignore[misc]
+        both = {"eager": partial(_built, eager), "compiled": partial(_built, compiled)}
+        for found in measured(both, 6, bench.device):
             if isinstance(found, Failed | Said):
                 yield found
                 continue
@@ -233,6 +244,10 @@ def compiling(benches: tuple[Bench, ...], seconds: float) -> Iterator[Found]:
             yield Row("G7", f"{what}: eager / compiled", None, True, *found.ratio("eager", "compiled"))
             steps = 1000 * took / saved.value if saved.value > 0 else float("inf")
             yield _once("G7", f"{what}: steps until compiling has paid", steps, more=False)
+
+
+def _built(step: Step) -> Step:
+    return step
 
 
 def to_94(seconds: float) -> Iterator[Found]:
@@ -291,7 +306,7 @@ def airbench() -> Iterator[Found]:
         airbench.train94()
         yield _once("G4", "airbench.train94(): seconds", clock() - began, more=False)
     except Exception:
-        yield Failed("airbench", traceback.format_exc())
+        yield failed("airbench")
 
 
 def eurosat(seconds: float) -> Iterator[Found]:
@@ -304,19 +319,19 @@ def eurosat(seconds: float) -> Iterator[Found]:
         yield from trained("G5", from_study("fast-eurosat.yaml", **fields, lr=0.3), 97.6)
 
 
-PARTS: dict[str, tuple[float, Callable[[float], Iterator[Found]]]] = {
-    "steps": (45, partial(steps, SMALL)),
-    "compiling": (90, partial(compiling, (NET20, SMALL, NET50))),
-    "loops": (40, partial(loops, (SMALL, NET20, LARGE))),
-    "study": (80, side_by_side),
-    "cifar10": (110, to_94),
-    "steps-resnet50": (45, partial(steps, NET50)),
-    "steps-512": (25, partial(steps, LARGE)),
-    "compiled": (120, partial(steps, SMALL, compiled="default")),
-    "eurosat": (90, eurosat),
-    "compiled-resnet50": (150, partial(steps, NET50, compiled="default")),
+PARTS: dict[str, Callable[[float], Iterator[Found]]] = {
+    "steps": partial(steps, SMALL),
+    "compiling": partial(compiling, (NET20, SMALL, NET50)),
+    "loops": partial(loops, (SMALL, NET20, LARGE)),
+    "study": side_by_side,
+    "cifar10": to_94,
+    "steps-resnet50": partial(steps, NET50),
+    "steps-512": partial(steps, LARGE),
+    "compiled": partial(steps, SMALL, compiled="default"),
+    "eurosat": eurosat,
+    "compiled-resnet50": partial(steps, NET50, compiled="default"),
 }
-"""Name -> seconds that it may take, and what measures it; the most important first."""
+"""Name -> what measures it in so many seconds; gpu.py says in which order, and how many."""
 
 
 def main() -> None:
@@ -324,10 +339,10 @@ def main() -> None:
     name, seconds, file = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
     with file.open("a") as out:
         try:
-            for found in PARTS[name][1](0.65 * seconds):  # the rest is to start and to be over a little late
+            for found in PARTS[name](0.65 * seconds):  # the rest is to start and to be over a little late
                 print(json.dumps(as_json(name, found)), file=out, flush=True)
         except Exception:
-            print(json.dumps(as_json(name, Failed(name, traceback.format_exc()))), file=out, flush=True)
+            print(json.dumps(as_json(name, failed(name))), file=out, flush=True)
         if torch.cuda.is_available():
             peak = torch.cuda.max_memory_reserved() / 2**30
             print(json.dumps({"part": name, "kind": "peak", "what": f"{peak:.1f} GiB reserved at most"}), file=out)

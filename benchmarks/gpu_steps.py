@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from attnbench.training.loop import State, training
 from attnbench.training.numerics import numerics
 
 CLASSES, TESTED = 10, 64
+Kind = TypeVar("Kind", bound=Batches)
 
 
 def pixels(root: Path, split: str, count: int = 2560, side: int = 32) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +127,7 @@ def clock(device: str = "cuda") -> float:
     return time.perf_counter()
 
 
-def batches(spec: RunSpec, device: torch.device, kind: type[Batches]) -> Batches:
+def batches(spec: RunSpec, device: torch.device, kind: type[Kind]) -> Kind:
     """The training batches of a run, from the data folder that the environment names."""
     train = _train(spec.dataset)
     return kind(train, spec, constants(spec, train), device)
@@ -154,7 +155,7 @@ def our_epoch(
 
 def ready(bench: Bench) -> tuple[Tensor, Tensor]:
     """Images B C H W in channels-last memory and labels B, on the device."""
-    return batches(bench.spec(), torch.device(bench.device), Ready).one  # type: ignore[attr-defined]
+    return batches(bench.spec(), torch.device(bench.device), Ready).one
 
 
 def plain_epoch(bench: Bench, model: nn.Module, compiled: str = "") -> Step:

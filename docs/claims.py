@@ -21,13 +21,9 @@ from attnbench.report.text import signed, spread
 from attnbench.spec.arm import mechanism
 from attnbench.spec.yaml import KeyPath
 from attnbench.spec.yaml import load as read
-from studies import RESULTS, ROOT, chosen, comparison
+from studies import CHOICES, ROOT, chosen, comparison, trained
 
 FILE = ROOT / "docs" / "claims.yaml"
-STUDIES = ("reference-cifar10", "reference-cifar100", "reference-eurosat", "reference-flowers102")
-"""Studies that a claim may be set beside, those of them whose records are committed."""
-CHOICES = ("choose-eurosat",)
-"""Choices whose confirmation it may be set beside."""
 ROUNDING = 0.0051
 """By how much a gain in points may differ from the difference of two values that were rounded to two decimals."""
 PUBLISHED = dict.fromkeys(("mechanism", "data", "network"), ":--") | dict.fromkeys(
@@ -180,8 +176,7 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
 @functools.cache
 def regimes() -> tuple[Cell, ...]:
     """The cells of ours that a claim may be set beside."""
-    there = [name for name in STUDIES if (ROOT / "studies" / f"{name}.yaml").is_file() and (RESULTS / name).is_dir()]
-    found = [comparison(name) for name in there] + [chosen(name).comparison for name in CHOICES]
+    found = [comparison(name) for name in trained()] + [chosen(name).comparison for name in CHOICES]
     return tuple(cell for each in found for cell in each.cells)
 
 

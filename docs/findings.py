@@ -8,12 +8,9 @@ from attnbench.analysis.costs import costs
 from attnbench.analysis.findings import FILE, Finding, Regime, as_line
 from attnbench.execution.worker import images
 from attnbench.spec.run import RunSpec
-from studies import RESULTS, ROOT, chosen, comparison
+from studies import CHOICES, ROOT, chosen, comparison, trained
 
 TARGET = ROOT / "src" / "attnbench" / "catalogue" / FILE
-CHOICES = ("choose-eurosat",)
-STUDIES = ("reference-cifar10", "reference-cifar100", "reference-eurosat", "reference-flowers102")
-"""Those that are there are evidence; controls and short checks of the machinery are none."""
 
 
 def text() -> str:
@@ -27,10 +24,9 @@ def _findings() -> Iterator[Finding]:
         choice = chosen(name)
         latencies = {choice.cell.arm(arm).name: choice.ratios[arm].get("latency") for arm in choice.confirmed}
         yield from _of(name, choice.cell, latencies)
-    for name in STUDIES:
-        if (RESULTS / name).is_dir():
-            for cell in comparison(name).cells:
-                yield from _of(name, cell, {})
+    for name in trained():
+        for cell in comparison(name).cells:
+            yield from _of(name, cell, {})
 
 
 def _of(study: str, cell: Cell, latencies: Mapping[str, float | None]) -> Iterator[Finding]:

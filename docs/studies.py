@@ -9,7 +9,7 @@ from attnbench.analysis.plan import Plan
 from attnbench.cli.choosing import answered
 from attnbench.execution.choosing import confirmation_looks, recalled, screened
 from attnbench.report.advice import Choice
-from attnbench.report.choosing import markdown
+from attnbench.report.choosing import as_text, confirmed, said
 from attnbench.report.tables import body, tables
 from attnbench.spec.contest import Contest
 from attnbench.spec.run import Runtime
@@ -18,6 +18,10 @@ from attnbench.store.runs import Store
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
+REFERENCE = ("reference-cifar10", "reference-cifar100", "reference-flowers102", "reference-eurosat")
+"""The studies of the classic table; those are evidence whose records are there."""
+CHOICES = ("choose-eurosat",)
+"""Choices whose confirmation is evidence."""
 EARLIER = "*These runs were made by an earlier state of the numerical code (`results/earlier/README.md`).*\n\n"
 
 
@@ -29,6 +33,11 @@ def comparison(name: str) -> Comparison:
         return compare(study, Store(RESULTS / name))
     plan = Plan(study.baseline, study.margin, study.pairing)
     return dataclasses.replace(compare(Store(RESULTS / "earlier" / name).records(), plan=plan), name=study.name)
+
+
+def trained() -> list[str]:
+    """The studies of the classic table whose records are there."""
+    return [name for name in REFERENCE if (RESULTS / name).is_dir()]
 
 
 def earlier(name: str) -> str:
@@ -59,5 +68,4 @@ def chosen(name: str) -> Choice:
 
 def choice(name: str) -> str:
     """What to take, and what was confirmed."""
-    said, alike, _, confirmed = markdown(chosen(name)).split("\n## Screening")[0].split("\n", 1)[1].split("\n\n", 3)
-    return f"{said.strip()}\n\n{alike.strip()}\n\n{confirmed.strip()}\n"
+    return f"{said(chosen(name))}\n{as_text(confirmed(chosen(name)))}"

@@ -1,6 +1,7 @@
 """What is said to the person at the terminal."""
 
 import sys
+from collections.abc import Sequence
 
 
 def say(message: str) -> None:
@@ -10,8 +11,12 @@ def say(message: str) -> None:
 
 def listed(names: list[str]) -> str:
     """`a, b and c`; of many the first four."""
-    shown = names if len(names) < 6 else [*names[:4], f"{len(names) - 4} more"]
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    return joined(names if len(names) < 6 else [*names[:4], f"{len(names) - 4} more"])
+
+
+def joined(words: Sequence[str]) -> str:
+    """`a, b and c`, however many."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def printable(text: str) -> str:

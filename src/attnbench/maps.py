@@ -271,9 +271,7 @@ def _by_pixel(x: Tensor) -> bool:
 def avg_pool(x: Tensor, kernel: int, stride: int, padding: int, count_padding: bool = True) -> Tensor:
     """`avg_pool2d` with padding, B C H W; on CUDA over NCHW, since there the gradient of channels-last maps is wrong.
 
-    Torch issue 188344: silently, with padding only, up to torch 2.12.
+    Torch issue 188344: silently, with padding only; seen in torch 2.11.
     """
-    if x.device.type != "cuda":
-        return F.avg_pool2d(x, kernel, stride, padding, count_include_pad=count_padding)
-    found = F.avg_pool2d(x.contiguous(), kernel, stride, padding, count_include_pad=count_padding)
-    return found.contiguous(memory_format=torch.channels_last)
+    maps = x.contiguous() if x.device.type == "cuda" else x
+    return laid_out(F.avg_pool2d(maps, kernel, stride, padding, count_include_pad=count_padding), x)

@@ -1,12 +1,13 @@
 """What the committed studies found, as the package carries it: one line for each mechanism in each regime."""
 
+import dataclasses
 import functools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Literal
+from typing import Any, Literal
 
 FILE = "findings.json"
 """Beside the catalogue; written by `make docs` from the records of the studies."""
@@ -109,13 +110,11 @@ def advised(
 
 def as_line(finding: Finding) -> dict[str, object]:
     """One line of the file."""
-    return {**vars(finding.regime), **{name: value for name, value in vars(finding).items() if name != "regime"}}
+    return dataclasses.asdict(finding)
 
 
-def _finding(line: Mapping[str, object]) -> Finding:
-    of_regime = Regime.__annotations__
-    regime = Regime(**{name: value for name, value in line.items() if name in of_regime})  # type: ignore[arg-type]
-    return Finding(regime, **{name: value for name, value in line.items() if name not in of_regime})  # type: ignore[arg-type]
+def _finding(line: dict[str, Any]) -> Finding:
+    return Finding(**{**line, "regime": Regime(**line["regime"])})
 
 
 def _nearest(regimes: Iterable[Regime], train_images: int | None) -> Regime | None:

@@ -39,11 +39,11 @@ def drawn(indices: np.ndarray, seed: int, epoch: int, names: Sequence[str], size
         return Draws()
     pad = max(1, size // 8)
     draws = uniform(stream(seed, "augment", epoch), indices, 5)  # B 5
-    turns = uniform(stream(seed, "dihedral", epoch), indices, 1)[:, 0] if "dihedral" in names else draws[:, 0]
+    turns = uniform(stream(seed, "dihedral", epoch), indices, 1)[:, 0] if "dihedral" in names else None
     return Draws(
         shifts=(draws[:, :2] * (2 * pad + 1)).astype(np.int64) - pad if "crop" in names else None,
         mirrored=draws[:, 2] < 0.5 if "flip" in names else None,
-        senses=(8 * turns).astype(np.int64) if "dihedral" in names else None,
+        senses=None if turns is None else (8 * turns).astype(np.int64),
         holes=(draws[:, 3:] * size).astype(np.int64) if "cutout" in names else None,
     )
 

@@ -56,10 +56,10 @@ class Batches:
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Shuffled, augmented training batches of one epoch from step `first` on: (step, B C H W, B)."""
         order = np.random.default_rng(stream(self.spec.seed_of("order"), "order", epoch)).permutation(len(self.split))
-        size = self.spec.batch_size
-        batches = [order[step * size : (step + 1) * size] for step in range(first, self.steps())]
+        order = order[first * self.spec.batch_size : self.steps() * self.spec.batch_size]
         side = training_side(self.spec, epoch, self.split.source.images.shape[1])
-        made = self._drawn_there(batches, epoch, side) if self._placed else self._drawn_here(batches, epoch, side)
+        placed = self._placed
+        made = self._drawn_there(placed, order, epoch, side) if placed else self._drawn_here(order, epoch, side)
         for step, (images, labels) in enumerate(made, first):
             yield step, self._normalised(images), labels
 
@@ -81,12 +81,13 @@ class Batches:
             return None
         return Placed(self.split.source.images[self.split.indices], self.split.labels, self._fill, self.device)
 
-    def _drawn_here(self, batches: list[np.ndarray], epoch: int, side: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _drawn_here(self, order: np.ndarray, epoch: int, side: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches made by the CPU, uint8 B H W C and B; for another device on a thread of their own."""
-        seed = self.spec.seed_of("augment")
+        seed, size = self.spec.seed_of("augment"), self.spec.batch_size
 
         def made() -> Iterator[tuple[Tensor, Tensor]]:
-            for places in batches:
+            for start in range(0, len(order), size):
+                places = order[start : start + size]
                 indices = self.split.indices[places]
                 images = augmented(self.split.source.images[indices], indices, seed, epoch, self._augment, self._fill)
                 if side != images.shape[1]:
@@ -95,12 +96,11 @@ class Batches:
 
         return made() if self.device.type == "cpu" else ahead(made(), self.device)
 
-    def _drawn_there(self, batches: list[np.ndarray], epoch: int, side: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _drawn_there(self, placed: Placed, order: np.ndarray, epoch: int, side: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The same batches, made by the device from the images that it holds."""
-        assert self._placed is not None
-        order, size = np.concatenate(batches), self.split.source.images.shape[1]
-        draws = drawn(self.split.indices[order], self.spec.seed_of("augment"), epoch, self._augment, size)
-        return self._placed.batches(order, draws, side, [len(places) for places in batches])
+        seed, size = self.spec.seed_of("augment"), self.split.source.images.shape[1]
+        draws = drawn(self.split.indices[order], seed, epoch, self._augment, size)
+        return placed.batches(order, draws, side, self.spec.batch_size)
 
     def _normalised(self, images: Tensor) -> Tensor:
         """uint8 B H W C to float32 B C H W in channels-last memory, without a copy for the layout."""

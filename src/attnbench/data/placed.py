@@ -1,9 +1,8 @@
 """Images for a device with memory of its own: all of them there at once, or batches made ahead by another thread."""
 
 import functools
-import itertools
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -52,23 +51,20 @@ class Placed:
         self._columns = torch.arange(images.shape[2], device=device)[None, None, :]
         self._shrink = functools.cache(functools.partial(self._taps, images.shape[1]))
 
-    def batches(
-        self, order: np.ndarray, draws: Draws, side: int, sizes: Sequence[int]
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of the images at `order` (int64 N), with the draws of each: uint8 B side side C, and int64 B.
+    def batches(self, order: np.ndarray, draws: Draws, side: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The images at `order` (int64 N), with the draws of each, `size` at a time: uint8 B side side C, and int64 B.
 
         Everything that an epoch needs is sent before its first batch: between two steps nothing waits. Batches of small
         images are made together, since starting a kernel takes longer than what it does to one of them.
         """
         parts = [None if part is None else devices.send(part, self.device) for part in vars(draws).values()]
-        places, ends = devices.send(order, self.device), list(itertools.accumulate(sizes))
-        together = max(1, TOGETHER // (max(sizes, default=1) * self.images[0, :, :, 0].numel()))
-        for group in range(0, len(sizes), together):
-            taken = list(sizes[group : group + together])
-            now = slice(ends[group] - taken[0], ends[group + len(taken) - 1])
+        places = devices.send(order, self.device)
+        together = size * max(1, TOGETHER // (size * self.images[0, :, :, 0].numel()))
+        for start in range(0, len(order), together):
+            now = slice(start, start + together)
             images = self._augmented(places[now], *(None if part is None else part[now] for part in parts))
             images = images if side == images.shape[1] else self._shrunk(images, side)
-            yield from zip(images.split(taken), self.labels[places[now]].split(taken), strict=True)
+            yield from zip(images.split(size), self.labels[places[now]].split(size), strict=True)
 
     def _augmented(
         self,

@@ -19,7 +19,7 @@ from attnbench.examine.declarations import declared_of, journal_of, study_findin
 from attnbench.examine.findings import Finding, failed, note, settled
 from attnbench.examine.recount import recounted
 from attnbench.report.text import counted, verdict_rows
-from attnbench.spec.run import LATER, RunSpec, canonical
+from attnbench.spec.run import LATER, RunSpec, canonical, name_of
 from attnbench.spec.validation import violations
 from attnbench.store.bundle import Bundle, known_of, unpacked
 from attnbench.store.predictions import read
@@ -143,7 +143,7 @@ def _mistake(record: RunRecord) -> str:
     for part, kind, values in checks:
         for place, what in violations(kind, values):
             return f"{part}.{'.'.join(map(str, place))}: {what}"
-    hashed = hashlib.sha256(json.dumps(record.canonical, sort_keys=True).encode()).hexdigest()[:12]
+    hashed = name_of(record.canonical)
     if not hashed == record.id == Path(record.folder).name:
         return f"the hash of its canonical spec is {hashed}, its record says {record.id}"
     if record.status not in ("done", "failed") or record.spec.get("seed") != record.canonical["seed"]:

@@ -33,9 +33,22 @@ Table = tuple[str, list[str], list[list[str]]]
 
 def markdown(choice: Choice) -> str:
     """The whole answer in one file."""
-    parts = [f"# {plain(choice.contest.name)}\n", f"**{plain(advice(choice))}**\n", f"{plain(alike(choice))}\n"]
-    parts += [f"## {heading}\n\n{_as_text(table)}" for heading, table in _tables(choice)]
-    return "\n".join([*parts, "## Plan\n", *(f"* {plain(line.strip())}" for line in plan_lines(choice)), ""])
+    parts = [f"## {heading}\n\n{as_text(table)}" for heading, table in _tables(choice)]
+    return "\n".join(
+        [
+            f"# {plain(choice.contest.name)}\n",
+            said(choice),
+            *parts,
+            "## Plan\n",
+            *(f"* {plain(line.strip())}" for line in plan_lines(choice)),
+            "",
+        ]
+    )
+
+
+def said(choice: Choice) -> str:
+    """What to take, and the arms that cannot be told from it, as Markdown."""
+    return f"**{plain(advice(choice))}**\n\n{plain(alike(choice))}\n"
 
 
 def write(choice: Choice, folder: Path) -> list[Path]:
@@ -74,13 +87,13 @@ def page(choice: Choice, figures: Sequence[Figure]) -> str:
 
 def _tables(choice: Choice) -> list[tuple[str, Table]]:
     """Every table with its heading."""
-    found = [("Confirmed", _confirmed(choice))]
+    found = [("Confirmed", confirmed(choice))]
     for number, each in reversed(list(enumerate(choice.rounds, start=1))):
         found.append((f"Screening, rung {number}: {rung_words(each.rung)}", _screened(choice, each)))
     return [*found, *([("Limits", _limits(choice))] if choice.contest.limits else [])]
 
 
-def _confirmed(choice: Choice) -> Table:
+def confirmed(choice: Choice) -> Table:
     """Every confirmed arm: what was promised, what came of it, and what it costs."""
     baseline, measured = (
         choice.contest.baseline,
@@ -169,7 +182,7 @@ def _ratio(value: float | None) -> str:
     return "-" if value is None else f"x{value:.2f}"
 
 
-def _as_text(table: Table) -> str:
+def as_text(table: Table) -> str:
     """A table in Markdown."""
     caption, heads, rows = table
     lines = [f"| {' | '.join(heads)} |", f"|:--|{'--:|' * (len(heads) - 1)}"]

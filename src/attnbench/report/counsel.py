@@ -1,8 +1,9 @@
 """The answer of `attnbench advise` in words: a sentence with its strength, or the plain word that nothing is known."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from attnbench.analysis.findings import Advised, Finding, Regime
+from attnbench.console import joined
 from attnbench.report.text import signed
 
 
@@ -17,10 +18,10 @@ def sentence(found: Advised, like: str | None, limits: Mapping[str, float], trai
     if not found.fitting:
         return f"{baseline}: of the mechanisms that were tried on {where}, none is{beyond}."
     if not found.better:
-        told = _list([f"{each.attention} ({each.verdict}): {_gain(each, baseline)}" for each in found.fitting])
+        told = joined([f"{each.attention} ({each.verdict}): {_gain(each, baseline)}" for each in found.fitting])
         return f"{baseline}: no mechanism{beyond} was shown to be better on {where}: {told}."
     first, *others = found.better
-    also = f"; {_list([f'{each.attention} {signed(each.gain)}' for each in others])} better too" if others else ""
+    also = f"; {joined([f'{each.attention} {signed(each.gain)}' for each in others])} better too" if others else ""
     return f"{first.attention}: {_gain(first, baseline)}{beyond} on {where}, at {_costs(first)}{also}."
 
 
@@ -38,7 +39,7 @@ def strength(found: Advised) -> str:
     ]
     if not told:
         return "Strength: one regime; other networks, longer training and other images were not tried."
-    return f"Strength: {1 + len(told)} regimes; besides this one it was {_list(told)}."
+    return f"Strength: {1 + len(told)} regimes; besides this one it was {joined(told)}."
 
 
 def _words(regime: Regime) -> str:
@@ -62,11 +63,7 @@ def _costs(finding: Finding) -> str:
 
 
 def _limits(limits: Mapping[str, float]) -> str:
-    return _list([f"{name} x{most:g}" for name, most in limits.items()])
-
-
-def _list(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+    return joined([f"{name} x{most:g}" for name, most in limits.items()])
 
 
 def study_file(like: str | None, limits: Mapping[str, float]) -> str:

@@ -125,7 +125,7 @@ class RunSpec:
     @functools.cached_property
     def id(self) -> str:
         """Twelve hex digits of the canonical form: `se`, `SE` and `se(reduction=16)` are one run."""
-        return hashlib.sha256(json.dumps(canonical(self), sort_keys=True).encode()).hexdigest()[:12]
+        return name_of(canonical(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +197,11 @@ def canonical(spec: RunSpec) -> dict[str, object]:
         "dataset": found.dataset.identity,
     }
     return {**fields, "versions": versions}
+
+
+def name_of(form: Mapping[str, object]) -> str:
+    """The name of the run that has this canonical form."""
+    return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def mistakes(values: Mapping[str, Any]) -> dict[str, str]:

@@ -73,11 +73,8 @@ def merge(goal: Store, sources: Sequence[Store]) -> Merged:
 
 def needless(store: Store) -> list[Path]:
     """Files that nothing needs: checkpoints of runs that are done, what a crash left half written."""
-    found = [file for file in store.path.rglob("*.partial") if file.is_file()]
-    for record in store.records():
-        if record.done:
-            found += sorted(store.folder(record.id).glob("checkpoint-*.pt"))
-    return found
+    states = [file for file in sorted(store.path.glob("*/checkpoint-*.pt")) if store.done(file.parent.name)]
+    return [*(file for file in store.path.rglob("*.partial") if file.is_file()), *states]
 
 
 def _has(folder: Path) -> bool:
