@@ -7,6 +7,8 @@ answers; the other marks are functions of catalogue.py and of performance.py.
 
 import re
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import catalogue
 import claims
@@ -18,6 +20,7 @@ import simulations
 
 import studies
 from attnbench.report import html
+from attnbench.report.choosing import figures, markdown, page
 from studies import ROOT, comparison
 
 PAGES = ("controls",)
@@ -50,6 +53,21 @@ def _made(what: str, name: str | None) -> str:
     return found
 
 
+def drawn() -> Iterator[tuple[Path, str]]:
+    """Whole pages and pictures, which `--check` does not compare."""
+    folder = ROOT / "docs" / "reports"
+    for name in PAGES:
+        yield folder / f"{name}.html", html(comparison(name))
+    for name in studies.CHOICES:
+        choice = studies.chosen(name)
+        yield ROOT / "results" / name / "index.html", page(choice, figures(choice))
+        yield ROOT / "results" / name / "choice.md", markdown(choice)
+    for name in PROFILES:
+        yield folder / f"profile-{name}.svg", catalogue.profile_figure(name)
+    for pictures in (*map(performance.curves, CURVES), simulations.pictures()):
+        yield from ((folder / file, svg) for file, svg in pictures.items())
+
+
 def main() -> None:
     """Render, or check."""
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -61,15 +79,8 @@ def main() -> None:
             if "--check" not in sys.argv:
                 target.write_text(after)
     if "--check" not in sys.argv:
-        for name in PAGES:
-            (ROOT / "docs" / "reports" / f"{name}.html").write_text(html(comparison(name)))
-        for name in PROFILES:
-            (ROOT / "docs" / "reports" / f"profile-{name}.svg").write_text(catalogue.profile_figure(name))
-        for name in CURVES:
-            for file, svg in performance.curves(name).items():
-                (ROOT / "docs" / "reports" / file).write_text(svg)
-        for file, svg in simulations.pictures().items():
-            (ROOT / "docs" / "reports" / file).write_text(svg)
+        for target, after in drawn():
+            target.write_text(after)
     print("\n".join(stale) or "every table is what its records say")
     sys.exit(1 if stale and "--check" in sys.argv else 0)
 

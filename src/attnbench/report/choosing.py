@@ -57,7 +57,7 @@ def write(choice: Choice, folder: Path) -> list[Path]:
     Raises:
         StoreProblem: the folder cannot be written.
     """
-    drawn = [figure for make in (_promises, _front) for figure in make(choice)]
+    drawn = figures(choice)
     texts = {"index.html": page(choice, drawn), "choice.md": markdown(choice)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,17 +68,22 @@ def write(choice: Choice, folder: Path) -> list[Path]:
         raise StoreProblem(f"the answer cannot be written to {folder}/: {problem.strerror or problem}") from None
 
 
-def page(choice: Choice, figures: Sequence[Figure]) -> str:
+def figures(choice: Choice) -> list[Figure]:
+    """What was promised beside what came of it, and accuracy against cost."""
+    return [*_promises(choice), *cost_figure(choice.cell)]
+
+
+def page(choice: Choice, drawn: Sequence[Figure]) -> str:
     """The page as text: self-contained, it makes no network requests."""
     winner = choice.answer.winner
     return rendered(
         "choice.html",
-        figures,
+        drawn,
         name=choice.contest.name,
         advice=advice(choice),
         verdict="better" if winner else "none better",
         alike=alike(choice),
-        figures=figures,
+        figures=drawn,
         tables=_tables(choice),
         plan=[line.strip() for line in plan_lines(choice)],
         warnings=choice.comparison.warnings,
@@ -165,10 +170,6 @@ def _promises(choice: Choice) -> list[Figure]:
     )
     chart = intervals(rows, "arm", [choice.cell.arm(text).name for text in choice.confirmed], "points", by="by")
     return [Figure("promises", "What was promised, and what came of it", caption, "; ".join(words), chart)]
-
-
-def _front(choice: Choice) -> list[Figure]:
-    return cost_figure(choice.cell)
 
 
 def _accuracy(each: Round, arm: str) -> str:
