@@ -246,6 +246,20 @@ def test_the_first_losses_are_those_of_a_cpu(device, data_dir):
     assert losses[0] == pytest.approx(losses[1], rel=CLOSE)
 
 
+@pytest.mark.parametrize(("name", "device"), [on("cuda", name) for name in SUBJECTS], indirect=["device"])
+def test_recorded_steps_give_the_bits_of_the_same_steps_unrecorded(name, device, data_dir):
+    backbone, attention = (BACKBONES[name], "none") if name in BACKBONES else ("resnet20(widths=(32, 32, 32))", name)
+    asked = spec(backbone=backbone, attention=attention, image_size=32, precision="bf16", epochs=3)
+    digests = []
+    for recorded in (False, True):
+        with numerics(asked, Runtime(device="cuda"), device):
+            train, state = parts(asked, device, data_dir)
+            for _ in training(asked, state, train, None, 1e9, recorded=recorded):
+                pass
+        digests.append((weights_digest(state.model.state_dict()), [point["train_loss"] for point in state.curves]))
+    assert digests[0] == digests[1]
+
+
 class Unwaiting(Batches):
     """Batches whose steps, after the first epoch, must not wait for the device."""
 

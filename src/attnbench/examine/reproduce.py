@@ -87,7 +87,7 @@ def reproduce(run: str, runtime: Runtime) -> Reproduction:
         replay = Runtime(
             device="cpu" if stored.numerics["device"] == "cpu" else "cuda",
             threads=stored.numerics["threads"],
-            compile=stored.numerics["compile"],
+            compile="always" if stored.numerics["compile"] else "never",
             numerics="portable" if stored.numerics.get("portable") else "native",
             store=aside,
             data_dir=runtime.data_dir,

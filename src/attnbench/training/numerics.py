@@ -32,8 +32,26 @@ def choose_device(runtime: Runtime) -> torch.device:
     return torch.device(wanted)
 
 
+STEPS_TO_PAY = 20_000
+"""Training steps from which compiling a network for a GPU pays."""
+
+
+def compiles(spec: RunSpec, runtime: Runtime, device: torch.device, images: int) -> bool:
+    """Whether a run on so many training images is compiled, which follows from its length, so that it can go on."""
+    if runtime.compile == "auto":
+        return device.type == "cuda" and spec.epochs * images / spec.batch_size >= STEPS_TO_PAY
+    return runtime.compile == "always"
+
+
+def records(spec: RunSpec, runtime: Runtime) -> bool:
+    """Whether steps are recorded as graphs: code of others may draw or decide on the CPU, which a recording repeats."""
+    found = spec.resolved
+    ours = found.backbone.entry.builtin and found.attention.entry.builtin
+    return runtime.graphs == "always" or (runtime.graphs == "auto" and ours)
+
+
 @contextlib.contextmanager
-def numerics(spec: RunSpec, runtime: Runtime, device: torch.device) -> Iterator[dict[str, Any]]:
+def numerics(spec: RunSpec, runtime: Runtime, device: torch.device, compiled: bool = False) -> Iterator[dict[str, Any]]:
     """Set what can change bits, and say what it was set to; memory goes back to the GPU afterwards."""
     before = torch.get_num_threads()
     threads = runtime.threads or os.cpu_count() or 1
@@ -44,9 +62,9 @@ def numerics(spec: RunSpec, runtime: Runtime, device: torch.device) -> Iterator[
             yield {
                 "device": devices.name(device),
                 **instructions(),
-                "portable": instructions() == PORTABLE and device.type == "cpu" and not runtime.compile,
+                "portable": instructions() == PORTABLE and device.type == "cpu" and not compiled,
                 "threads": threads,
-                "compile": runtime.compile,
+                "compile": compiled,
                 "layout": "channels_last",
                 "precision": spec.precision if device.type == "cuda" else "fp32",
                 "torch": str(torch.__version__),  # a plain str: checkpoints load with weights_only

@@ -29,7 +29,7 @@ from attnbench.store.mlflow import View, mirrored
 from attnbench.store.runs import RunRecord, Store
 from attnbench.training.done import finished
 from attnbench.training.loop import Pause, Predicted, State, predict, stoppable, training
-from attnbench.training.numerics import choose_device, differences, numerics
+from attnbench.training.numerics import choose_device, compiles, differences, numerics, records
 from attnbench.training.progress import Told, Watched, telling
 
 Log = Callable[[RunSpec, dict[str, float]], None]
@@ -86,7 +86,8 @@ def _silent(_spec: RunSpec, _point: dict[str, float]) -> None:
 def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, log: Log, progress: Told) -> RunRecord:
     clock, device = _Clock(), choose_device(runtime)
     splits = load_splits(spec, runtime.data_dir)
-    with numerics(spec, runtime, device) as bits:
+    compiled = compiles(spec, runtime, device, len(splits.train))
+    with numerics(spec, runtime, device, compiled) as bits:
         norm = constants(spec, splits.train)
         train, scored = (Watched(split, spec, norm, device, told=progress) for split in (splits.train, splits.scored))
         val = Watched(splits.val, spec, norm, device, told=progress) if splits.val and _wants_val(spec) else None
@@ -95,9 +96,9 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
         mark: dict[str, Any] = {"numerics": bits, "images": splits.split_fingerprint}
         mark |= {"resumed": _resume(store, spec, state, mark)}
         clock.lap("prepare")
-        compiled: Any = torch.compile(state.model) if runtime.compile else None
+        forward: Any = torch.compile(state.model) if compiled else None
         with stoppable(state):
-            for pause in training(spec, state, train, val, runtime.checkpoint_minutes, compiled):
+            for pause in training(spec, state, train, val, runtime.checkpoint_minutes, forward, records(spec, runtime)):
                 _keep(store, spec, pause, mark, log)
         clock.lap("train")
         selected = _select(spec, state)
