@@ -32,8 +32,8 @@ def choose_device(runtime: Runtime) -> torch.device:
     return torch.device(wanted)
 
 
-STEPS_TO_PAY = 20_000
-"""Training steps from which compiling a network for a GPU pays."""
+STEPS_TO_PAY = 50_000
+"""Training steps from which compiling a network for a GPU pays: 29,000 to 44,000 on an H100 (docs/gpu.md)."""
 
 
 def compiles(spec: RunSpec, runtime: Runtime, device: torch.device, images: int) -> bool:
