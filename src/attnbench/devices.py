@@ -19,6 +19,14 @@ def available() -> bool:
     return torch.cuda.is_available()
 
 
+def mine(device: torch.device) -> torch.device:
+    """Of several CUDA devices, this process's own where `torchrun` started a process for each of them."""
+    if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in os.environ:
+        return device
+    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    return torch.device("cuda", torch.cuda.current_device())
+
+
 def name(device: torch.device) -> str:
     """`cpu`, or the name of the card."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -21,6 +21,7 @@ from attnbench.errors import Diverged
 from attnbench.seeding import seeded
 from attnbench.spec.run import RunSpec
 from attnbench.training.optim import learning_rate, optimizer
+from attnbench.training.team import ALONE, WHOLE, Share, Team
 
 PLAIN = ("epoch", "step", "curves", "best", "seconds", "cpu_seconds")
 """Fields of the state that are saved as they are."""
@@ -120,6 +121,7 @@ def training(
     minutes: float,
     model: nn.Module | None = None,
     recorded: bool = False,
+    team: Team = ALONE,
 ) -> Iterator[Pause]:
     """Train on from `state`; the caller saves, logs or stops at each pause.
 
@@ -128,29 +130,36 @@ def training(
         minutes: time between checkpoints inside an epoch.
         model: the compiled form of `state.model`, where there is one.
         recorded: on a CUDA device, start the kernels of a step as one graph.
+        team: the processes that train this run together; each of them iterates.
 
     Raises:
         Diverged: a loss is not finite.
     """
     forward = state.model if model is None else model  # not `or`, which asks a compiled network for its length
     update: Update = functools.partial(_update, spec, state, forward)
-    if recorded and train.device.type == "cuda":
+    if recorded and team.size == 1 and train.device.type == "cuda":
         update = devices.Recorded(update)
     due = time.monotonic() + 60 * minutes
     while state.epoch < spec.epochs:
         state.model.train()
         since = _clocks()
         for step, images, labels in train.epoch(state.epoch, state.step):
-            with seeded(spec.seed_of("noise"), "step", state.epoch, step):  # drawn per step: a run can stop anywhere
+            place = ("step", state.epoch, step, team.rank)[: 3 + (team.rank > 0)]
+            with seeded(spec.seed_of("noise"), *place):  # drawn per step: a run can stop anywhere
+                if team.size > 1:
+                    whole = team.share(min(spec.batch_size, len(train.split) - step * spec.batch_size))
+                    update = functools.partial(_update, spec, state, forward, share=whole)
                 _step(spec, state, update, step, images, labels, train.steps())
             state.step = step + 1
-            if state.step < train.steps() and (state.stop or time.monotonic() >= due):
+            if state.step < train.steps() and team.due(state, time.monotonic() >= due):
+                team.collect(state)
                 _check_losses(spec, state, train.steps())
                 state.count_time(since)
                 yield Pause("checkpoint", state)
                 since = _clocks()
                 due = time.monotonic() + 60 * minutes
         state.count_time(since)
+        team.collect(state)
         _close_epoch(spec, state, train, val)
         yield Pause("epoch", state)
         due = time.monotonic() + 60 * minutes
@@ -242,15 +251,20 @@ def _step(spec: RunSpec, state: State, update: Update, step: int, images: Tensor
         _check_losses(spec, state, steps)
 
 
-def _update(spec: RunSpec, state: State, forward: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def _update(
+    spec: RunSpec, state: State, forward: nn.Module, images: Tensor, labels: Tensor, share: Share = WHOLE
+) -> Tensor:
     with autocast(spec, images.device):
         logits = forward(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=spec.label_smoothing)
-    state.scaler.scale(loss).backward()
+    if share is not WHOLE:
+        loss = loss * share.weight
+    state.scaler.scale(loss if share is WHOLE else loss * share.parts).backward()
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)
-    state.correct += (logits.detach().argmax(1) == labels).sum()
+    if share.counted:
+        state.correct += (logits.detach().argmax(1) == labels).sum()
     return loss.detach()
 
 
