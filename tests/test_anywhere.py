@@ -1,6 +1,7 @@
 """A mechanism in anybody's network: it starts as nothing, old checkpoints load, and the plain network comes back."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,18 +13,8 @@ from attnbench.errors import BadReference
 
 IMAGE = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 LARGE = {"inception_v3": 128, "googlenet": 96, "alexnet": 96, "timm": 96}
-TORCHVISION = """alexnet convnext_tiny convnext_small densenet121 densenet169 densenet201 efficientnet_b0 efficientnet_b1
-efficientnet_b2 efficientnet_b3 efficientnet_v2_s googlenet inception_v3 mnasnet0_5 mnasnet0_75 mnasnet1_0 mnasnet1_3 mobilenet_v2
-mobilenet_v3_large mobilenet_v3_small regnet_x_1_6gf regnet_x_400mf regnet_x_3_2gf regnet_x_800mf regnet_y_1_6gf regnet_y_3_2gf
-regnet_y_400mf regnet_y_800mf resnet18 resnet34 resnet50 resnet101 resnext50_32x4d shufflenet_v2_x0_5 shufflenet_v2_x1_0
-shufflenet_v2_x1_5 shufflenet_v2_x2_0 squeezenet1_0 squeezenet1_1 vgg11_bn wide_resnet50_2 vgg13_bn""".split()
-TIMM = """botnet26t_256 convnext_atto convnext_femto convnextv2_atto cspresnet50 cspdarknet53 darknet17 darknet21 densenet121
-dla34 dla46_c dpn48b eca_resnet33ts ecaresnet26t edgenext_xx_small efficientnet_b0 efficientnet_es efficientnet_lite0
-efficientnetv2_rw_t ese_vovnet19b_dw fbnetc_100 fbnetv3_b gernet_s ghostnet_050 ghostnet_100 hardcorenas_a hgnetv2_b0 hrnet_w18_small
-inception_next_atto lcnet_050 lcnet_100 legacy_seresnet18 mixnet_s mnasnet_small mobilenetv1_100 mobilenetv2_050 mobilenetv3_small_050
-mobilenetv3_large_100 mobilenetv4_conv_small mobileone_s0 nf_resnet26 regnetx_002 regnety_002 repghostnet_050 repvgg_a0 resnet10t
-resnet18 resnet18d resnet26 resnet26t resnetv2_18 resnext26ts rexnet_100 sehalonet33ts selecsls42b semnasnet_075 seresnet18 skresnet18
-spnasnet_100 starnet_s1 tf_efficientnet_lite0 tinynet_e vovnet39a xception41 vgg11_bn res2net50_14w_8s""".split()
+ARCHITECTURES = [line.split() for line in (Path(__file__).parent / "architectures.txt").read_text().splitlines()]
+"""Library and name of networks of many kinds."""
 QUICK = ("resnet18", "mobilenet_v3_small", "regnet_y_400mf")
 
 
@@ -193,15 +184,12 @@ def test_a_detector_is_grafted_and_trains_one_step():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TORCHVISION)
-def test_every_kind_of_network_of_torchvision(name):
-    trains_grafted(torchvision(name), LARGE.get(name, 64))
+@pytest.mark.parametrize(("library", "name"), ARCHITECTURES)
+def test_networks_of_many_kinds_start_as_they_were_keep_their_tensors_train_and_come_back(library, name):
+    if library == "torchvision":
+        trains_grafted(torchvision(name), LARGE.get(name, 64))
+    else:
+        import timm
 
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", TIMM)
-def test_every_kind_of_network_of_timm(name):
-    import timm
-
-    torch.manual_seed(1)
-    trains_grafted(timm.create_model(name, pretrained=False, num_classes=10).eval(), LARGE["timm"])
+        torch.manual_seed(1)
+        trains_grafted(timm.create_model(name, pretrained=False, num_classes=10).eval(), LARGE["timm"])
