@@ -1,18 +1,20 @@
 """A mechanism in anybody's network: it starts as nothing, old checkpoints load, and the plain network comes back."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import ROOT
 from torch import Tensor, nn
 
 import attnbench
 from attnbench.errors import BadReference
 
 IMAGE = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-LARGE = {"inception_v3": 128, "googlenet": 96, "alexnet": 96, "timm": 96}
+LARGE = {"inception_v3": 299, "googlenet": 96, "alexnet": 96, "timm": 96}
 ARCHITECTURES = [line.split() for line in (Path(__file__).parent / "architectures.txt").read_text().splitlines()]
 """Library and name of networks of many kinds."""
 QUICK = ("resnet18", "mobilenet_v3_small", "regnet_y_400mf")
@@ -22,7 +24,8 @@ def torchvision(name: str) -> nn.Module:
     import torchvision.models as library
 
     torch.manual_seed(1)
-    model: nn.Module = getattr(library, name)(weights=None)
+    more = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    model: nn.Module = getattr(library, name)(weights=None, **more)
     return model.eval()
 
 
@@ -36,8 +39,12 @@ def trains_grafted(plain: nn.Module, side: int = 64) -> None:
     """What every network shall do: start as it was, keep its tensors, train one step and come back."""
     image = torch.rand(2, 3, side, side)
     before, weights = out(plain, image), {name: value.clone() for name, value in plain.state_dict().items()}
-    assert attnbench.sites(plain, image)
-    attnbench.graft(plain, "eca", example=image)
+    if not attnbench.sites(plain, image):
+        with pytest.raises(BadReference, match=r"no block is found in .*; name a place; it could be one of"):
+            attnbench.graft(plain, "eca", example=image)
+        attnbench.graft(plain, "eca", lambda _, module: isinstance(module, nn.Conv2d), example=image)
+    else:
+        attnbench.graft(plain, "eca", example=image)
     assert torch.equal(out(plain, image), before)
     found = attnbench.load_pretrained(plain, weights)
     assert (set(found.loaded), found.missing, found.left_over) == (set(weights), (), ())
@@ -193,3 +200,8 @@ def test_networks_of_many_kinds_start_as_they_were_keep_their_tensors_train_and_
 
         torch.manual_seed(1)
         trains_grafted(timm.create_model(name, pretrained=False, num_classes=10).eval(), LARGE["timm"])
+
+
+def test_the_page_on_a_network_of_ones_own_runs_as_it_stands():
+    page = (ROOT / "docs" / "own-network.md").read_text()
+    exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)), {})

@@ -167,8 +167,10 @@ def load_pretrained(model: nn.Module, state: Mapping[str, Any]) -> Loaded:
             f"the checkpoint is of another network: {len(fitting)} of {len(names)} tensors are there in their shapes; "
             f"it holds {stranger}, the network {next((name for name in names if name not in fitting), '')}"
         )
-    model.load_state_dict({names[name]: given[name] for name in fitting}, strict=False)
     shapes = {name: f"{name} {_size(given[name])} for {_size(own[names[name]])}" for name in given if name in names}
+    for name in fitting:
+        own[names[name]] = given[name]
+    model.load_state_dict(own)  # its metadata with it, which some networks read
     return Loaded(
         loaded=tuple(name for name in names if name in fitting),
         new=tuple(name for name in own if name not in set(names.values())),
@@ -243,8 +245,10 @@ def _groups(model: nn.Module, seen: Shapes) -> dict[str, list[str]]:
 
 
 def _is_block(module: nn.Module) -> bool:
-    """Whether something holds convolutions and more: no single layer, and no unit of a convolution and its norm."""
-    return sum(isinstance(part, nn.Conv2d) for part in module.modules()) > 1 and not isinstance(module, nn.Sequential)
+    """Whether something holds a convolution and another layer of weights: no unit of a convolution and its norm."""
+    layers = [part for part in module.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
+    convolves = any(isinstance(part, nn.Conv2d) for part in layers)
+    return convolves and len(layers) > 1 and not isinstance(module, nn.Sequential)
 
 
 def _last_norm(block: nn.Module, path: str, seen: Shapes) -> str | None:
