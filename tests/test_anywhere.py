@@ -14,7 +14,7 @@ import attnbench
 from attnbench.errors import BadReference
 
 IMAGE = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-LARGE = {"inception_v3": 299, "googlenet": 96, "alexnet": 96, "timm": 96}
+LARGE = {"inception_v3": 299, "googlenet": 96, "alexnet": 96, "timm": 96, "botnet26t_256": 256, "sehalonet33ts": 256}
 ARCHITECTURES = [line.split() for line in (Path(__file__).parent / "architectures.txt").read_text().splitlines()]
 """Library and name of networks of many kinds."""
 QUICK = ("resnet18", "mobilenet_v3_small", "regnet_y_400mf")
@@ -199,7 +199,7 @@ def test_networks_of_many_kinds_start_as_they_were_keep_their_tensors_train_and_
         import timm
 
         torch.manual_seed(1)
-        trains_grafted(timm.create_model(name, pretrained=False, num_classes=10).eval(), LARGE["timm"])
+        trains_grafted(timm.create_model(name, pretrained=False, num_classes=10).eval(), LARGE.get(name, LARGE["timm"]))
 
 
 def test_the_page_on_a_network_of_ones_own_runs_as_it_stands():
