@@ -18,7 +18,7 @@ import attnbench
 from attnbench import RunSpec, Runtime, Store
 from attnbench.data.batches import Batches, share
 from attnbench.data.splits import constants, load_splits
-from attnbench.errors import StoreProblem
+from attnbench.errors import BadSpec, StoreProblem
 from attnbench.examine.reproduce import reproduce
 from attnbench.networks.network import fresh_network
 from attnbench.training.loop import State, training
@@ -170,3 +170,37 @@ def test_a_batch_too_small_for_its_processes_is_refused_and_a_run_of_many_is_not
     assert record.numerics["portable"] is False
     with pytest.raises(StoreProblem, match="trained by 2 processes"):
         reproduce(record.id, Runtime(store=str(tmp_path / "two"), data_dir=str(data_dir)))
+
+
+class Hungry(nn.Module):
+    """A network that runs out of memory with more than `most` images at a time."""
+
+    def __init__(self, model: nn.Module, most: int) -> None:
+        super().__init__()
+        self.model, self.most = model, most
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        found: Tensor = self.model(x)
+        return found
+
+
+@pytest.mark.parametrize(("most", "parts"), [(20, 1), (10, 2), (4, 8), (1, 32)])
+def test_a_batch_in_parts_is_the_same_step(data_dir, most, parts):
+    spec = RunSpec(**PLAIN)
+    splits = load_splits(spec, data_dir)
+    train = Batches(splits.train, spec, constants(spec, splits.train), CPU)
+    state = State.fresh(spec, fresh_network(spec, splits.classes, splits.channels, splits.image_size, CPU), 5, CPU)
+    for _ in training(spec, state, train, None, 1e9, Hungry(state.model, most), in_parts=True):
+        pass
+    assert state.parts == parts
+    losses = [point["train_loss"] for point in state.curves]
+    assert losses == pytest.approx([point["train_loss"] for point in alone(PLAIN, data_dir, 1)], rel=1e-4)
+
+
+def test_a_network_with_batch_norm_takes_no_batch_in_parts(data_dir, tmp_path):
+    runtime = Runtime(store=str(tmp_path), data_dir=str(data_dir), tracker="none", device="cpu", micro_batch="auto")
+    with pytest.raises(BadSpec, match="'auto' would change what batch norm computes in resnet20"):
+        attnbench.run(RunSpec(**NORMED), runtime)
+    assert attnbench.run(RunSpec(**{**PLAIN, "epochs": 1}), runtime).numerics.get("micro_batches") is None

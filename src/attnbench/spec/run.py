@@ -140,6 +140,8 @@ class Runtime:
     """Compile the network with torch.compile; auto: on a GPU, where a run is long enough to pay for it."""
     graphs: Literal["auto", "never", "always"] = "auto"
     """Start a training step on a GPU at once, as a recorded graph; auto: where network and mechanism are ours."""
+    micro_batch: Literal["never", "auto"] = "never"
+    """Take a batch in parts where memory does not hold it whole; auto keeps the recipe, and needs no batch norm."""
     numerics: Literal["native", "portable"] | None = None
     """portable: the same bits on every CPU with AVX2, but slower; native: this machine's own; None: as a study says."""
     store: str = dataclasses.field(default_factory=lambda: os.environ.get("ATTNBENCH_STORE", "runs"))

@@ -23,7 +23,7 @@ from attnbench.spec.run import RunSpec
 from attnbench.training.optim import learning_rate, optimizer
 from attnbench.training.team import ALONE, WHOLE, Share, Team
 
-PLAIN = ("epoch", "step", "curves", "best", "seconds", "cpu_seconds")
+PLAIN = ("epoch", "step", "curves", "best", "seconds", "cpu_seconds", "parts")
 """Fields of the state that are saved as they are."""
 
 
@@ -50,6 +50,8 @@ class State:
     """The mean of the weights of the last steps, where the spec asks for it."""
     rate: Tensor | None = None
     """float32, the learning rate where a recorded step reads it; None on a CPU."""
+    parts: int = 1
+    """In how many parts a batch is taken, where memory does not hold it whole."""
     best: dict[str, Any] = field(default_factory=dict)
     """Accuracy, epoch and weights of the best epoch on validation, where that is the selection rule."""
     stop: bool = False
@@ -86,7 +88,7 @@ class State:
         self.losses.copy_(saved["losses"])
         self.correct.copy_(saved["correct"])
         for name in PLAIN:
-            setattr(self, name, saved[name])
+            setattr(self, name, saved.get(name, getattr(self, name)))  # checkpoints of earlier versions lack some
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of the next step; on a device with memory of its own it lies there."""
@@ -122,6 +124,7 @@ def training(
     model: nn.Module | None = None,
     recorded: bool = False,
     team: Team = ALONE,
+    in_parts: bool = False,
 ) -> Iterator[Pause]:
     """Train on from `state`; the caller saves, logs or stops at each pause.
 
@@ -131,13 +134,16 @@ def training(
         model: the compiled form of `state.model`, where there is one.
         recorded: on a CUDA device, start the kernels of a step as one graph.
         team: the processes that train this run together; each of them iterates.
+        in_parts: take a batch in parts when memory does not hold it whole; for networks that see images one by one.
 
     Raises:
         Diverged: a loss is not finite.
     """
     forward = state.model if model is None else model  # not `or`, which asks a compiled network for its length
     update: Update = functools.partial(_update, spec, state, forward)
-    if recorded and team.size == 1 and train.device.type == "cuda":
+    if in_parts:
+        update = functools.partial(_in_parts, spec, state, forward)
+    elif recorded and team.size == 1 and train.device.type == "cuda":
         update = devices.Recorded(update)
     due = time.monotonic() + 60 * minutes
     while state.epoch < spec.epochs:
@@ -252,20 +258,42 @@ def _step(spec: RunSpec, state: State, update: Update, step: int, images: Tensor
 
 
 def _update(
-    spec: RunSpec, state: State, forward: nn.Module, images: Tensor, labels: Tensor, share: Share = WHOLE
+    spec: RunSpec,
+    state: State,
+    forward: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    share: Share = WHOLE,
+    parts: int = 1,
 ) -> Tensor:
-    with autocast(spec, images.device):
-        logits = forward(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=spec.label_smoothing)
-    if share is not WHOLE:
-        loss = loss * share.weight
-    state.scaler.scale(loss if share is WHOLE else loss * share.parts).backward()
+    losses, right = [], []
+    for some, theirs in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
+        with autocast(spec, images.device):
+            logits = forward(some)
+            loss = F.cross_entropy(logits, theirs, label_smoothing=spec.label_smoothing)
+        weight = share.weight * len(some) / len(images)
+        loss = loss if weight == 1 else loss * weight
+        state.scaler.scale(loss if share.parts == 1 else loss * share.parts).backward()
+        losses.append(loss.detach())
+        right.append((logits.detach().argmax(1) == theirs).sum())
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)
     if share.counted:
-        state.correct += (logits.detach().argmax(1) == labels).sum()
-    return loss.detach()
+        state.correct += sum(right[1:], right[0])
+    return sum(losses[1:], losses[0])
+
+
+def _in_parts(spec: RunSpec, state: State, forward: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """A step whose gradients come from parts of the batch, one after the other: twice as many when memory is short."""
+    while True:
+        try:
+            return _update(spec, state, forward, images, labels, parts=min(state.parts, len(images)))
+        except RuntimeError as problem:
+            if not out_of_memory(problem) or state.parts >= len(images):
+                raise
+            state.optimizer.zero_grad(set_to_none=True)
+            state.parts *= 2
 
 
 def _take_in(average: AveragedModel, model: nn.Module) -> None:

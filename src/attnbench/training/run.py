@@ -17,7 +17,7 @@ from torch import nn
 from attnbench.catalogue.foreign import told
 from attnbench.console import say
 from attnbench.data.splits import Splits, constants, load_splits
-from attnbench.errors import AttnbenchError, Diverged, StoreProblem
+from attnbench.errors import AttnbenchError, BadSpec, Diverged, StoreProblem
 from attnbench.files import replacing
 from attnbench.networks.cost import cost
 from attnbench.networks.network import built_in, fresh_network
@@ -116,18 +116,22 @@ def _train_and_test(
         state = State.fresh(spec, model, train.steps(), device)
         mark: dict[str, Any] = {"numerics": bits, "images": splits.split_fingerprint}
         mark |= {"resumed": _resume(store, spec, state, mark) if team.first else 0}
+        if in_parts := runtime.micro_batch == "auto":
+            _check_parts(spec, state.model, team)
         team.begin(state)
         clock.lap("prepare")
         forward: Any = team.network(state.model)
         forward = torch.compile(forward) if compiled else forward
         minutes, recorded = runtime.checkpoint_minutes, records(spec, runtime)
         with stoppable(state):
-            for pause in training(spec, state, train, val if team.first else None, minutes, forward, recorded, team):
+            val = val if team.first else None
+            for pause in training(spec, state, train, val, minutes, forward, recorded, team, in_parts):
                 if team.first:
                     _keep(store, spec, pause, mark, log)
                 _heed(spec, state)
         if not team.first:
             return None
+        bits |= {"micro_batches": state.parts} if state.parts > 1 else {}
         clock.lap("train")
         selected = _select(spec, state)
         store.log(spec.id, spec.evaluate, reading="final evaluation", images=len(splits.scored))
@@ -261,9 +265,25 @@ def _resume(store: Store, spec: RunSpec, state: State, mark: dict[str, Any]) -> 
     return resumed
 
 
+def _check_parts(spec: RunSpec, model: nn.Module, team: Team) -> None:
+    """Refuse to take batches in parts where that would be another recipe.
+
+    Raises:
+        BadSpec: the network has batch norm, or several processes share the batches already.
+    """
+    if team.size > 1:
+        raise BadSpec({"micro_batch": f"'auto' is for one process, not {team.size}, which share each batch already"})
+    if _sees_whole_batches(model):
+        raise BadSpec({"micro_batch": f"'auto' would change what batch norm computes in {spec.backbone}; give 'never'"})
+
+
+def _sees_whole_batches(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+
+
 def _goes_on(before: dict[str, Any], now: dict[str, Any], model: nn.Module) -> bool:
     """Whether training may go on: under equal numerics, or with other processes where no layer looks across images."""
-    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+    if _sees_whole_batches(model):
         return before == now
     return {**before, "processes": 0, "portable": 0} == {**now, "processes": 0, "portable": 0}
 
