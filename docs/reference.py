@@ -27,6 +27,13 @@ def reference() -> str:
     return "\n".join(lines) + "\n"
 
 
+def spent(name: str) -> str:
+    """What a study took."""
+    records = [record for cell in comparison(name).cells for arm in cell.arms for record in arm.records]
+    hours = sum(point["cpu_seconds"] for record in records for point in record.curves) / 3600
+    return f"{len(records)} runs, {hours:.1f} CPU hours of training.\n"
+
+
 OLD_GAINS = ("gpu-flowers-classic", "gpu-flowers-better", "flowers-classic", "reference-flowers102", "flowers-long")
 """Regimes of Oxford 102 Flowers, the one in which the gains were published first."""
 

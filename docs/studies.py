@@ -20,6 +20,8 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 REFERENCE = ("reference-cifar10", "reference-cifar100", "reference-flowers102", "reference-eurosat")
 """The studies of the classic table; those are evidence whose records are there."""
+ASKED = ("asked-eurosat", "asked-cifar100")
+"""The studies of the ten mechanisms that are asked for most; evidence likewise."""
 CHOICES = ("choose-eurosat",)
 """Choices whose confirmation is evidence."""
 EARLIER = "*These runs were made by an earlier state of the numerical code (`results/earlier/README.md`).*\n\n"
@@ -36,8 +38,8 @@ def comparison(name: str) -> Comparison:
 
 
 def trained() -> list[str]:
-    """The studies of the classic table whose records are there."""
-    return [name for name in REFERENCE if (RESULTS / name).is_dir()]
+    """The studies that are evidence whose records are there."""
+    return [name for name in (*REFERENCE, *ASKED) if (RESULTS / name).is_dir()]
 
 
 def earlier(name: str) -> str:
