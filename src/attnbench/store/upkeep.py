@@ -99,6 +99,9 @@ def _merge_studies(source: Store, goal: Store) -> None:
         own = goal.path / "studies" / file.name
         lines = {json.dumps(line, sort_keys=True): line for line in [*whole_lines(own), *whole_lines(file)]}
         ordered = sorted(lines.values(), key=lambda line: line.get("time", 0))
-        own.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(own) as out:
-            out.write("".join(json.dumps(line) + "\n" for line in ordered))
+        try:
+            own.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(own) as out:
+                out.write("".join(json.dumps(line) + "\n" for line in ordered))
+        except OSError as problem:
+            raise StoreProblem(f"{own} cannot be written: {problem.strerror or problem}") from None

@@ -120,8 +120,7 @@ def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, 
         timings=clock.laps | {"train": sum(point["seconds"] for point in state.curves)},  # of all that took part
         resumed=mark["resumed"],
     )
-    store.log(spec.id, "done", **{record.metric: record.score})
-    store.save(record)
+    store.finish(record)
     return store.find(spec.id)
 
 
