@@ -214,14 +214,14 @@ def evidence(source: Path, store: str | None) -> Iterator[tuple["Comparison", "S
     if source.suffix != ".zip":
         yield comparison_of(source, store)
         return
-    from attnbench.examine.declarations import journal_of
+    from attnbench.examine.declarations import journal_of, reported
     from attnbench.examine.verify import verify
 
     with tempfile.TemporaryDirectory(prefix="attnbench-bundle-") as folder:
         found = verify(source, Path(folder))
         if found.comparison is None or found.problems:
             raise BadBundle(f"{source}: {printable(problem)}" for problem in found.problems)
-        yield found.comparison, journal_of(found.bundle)
+        yield reported(found.comparison, found.bundle, found.records), journal_of(found.bundle)
 
 
 def comparison_of(source: Path, store: str | None) -> tuple["Comparison", "StudyJournal"]:

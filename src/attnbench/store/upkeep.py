@@ -32,10 +32,10 @@ def listed(store: Store, wanted: Mapping[str, str]) -> Iterator[RunRecord]:
     Raises:
         StoreProblem: a name that is no field of a run.
     """
-    for record in store.records():
+    for record in store.each():
         values = {**record.spec, "status": record.status, "recipe": record.recipe}
-        if unknown := [name for name in wanted if name not in values]:
-            raise StoreProblem(f"{unknown[0]!r} is no field of a run; known are {', '.join(sorted(values))}")
+        if unknown := wanted.keys() - values.keys():
+            raise StoreProblem(f"{min(unknown)!r} is no field of a run; known are {', '.join(sorted(values))}")
         if all(str(values[name]) == text for name, text in wanted.items()):
             yield record
 
