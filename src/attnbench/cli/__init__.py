@@ -1,7 +1,10 @@
 """The verbs of the command line: signatures and help; each imports its work inside."""
 
 import contextlib
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 
 import tyro
@@ -17,7 +20,7 @@ from attnbench.cli.scoring import verdict
 from attnbench.cli.sharing import leaderboard, submit, verify
 from attnbench.cli.storing import store_
 from attnbench.cli.training import run_verb, study
-from attnbench.errors import AttnbenchError
+from attnbench.errors import AttnbenchError, Terminated
 
 VERBS: dict[str, Callable[..., int]] = {
     "study": study,
@@ -55,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
 
         print(f"attnbench {__version__}")
         return
-    with _plain_errors():
+    with _plain_errors(), _terminable():
         verbs = {"run": run_verb(run_flags(argv)), **VERBS}
         code = tyro.extras.subcommand_cli_from_dict(
             verbs,
@@ -75,7 +78,7 @@ def _plain_errors() -> Iterator[None]:
         sys.exit(problem.exit_code)
     except KeyboardInterrupt as stopped:
         print(f"attnbench: {stopped or 'stopped'}; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        _leave(getattr(stopped, "exit_code", 130))
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
@@ -85,6 +88,28 @@ def _plain_errors() -> Iterator[None]:
             raise  # a bug of ours
         _tell(known)
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the verb as Ctrl-C does; a verb that has a way of its own with it takes that."""
+
+    def terminate(_number: int, _frame: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _leave(code: int) -> None:
+    """End; at once where a second Ctrl-C came while others were still being waited for, who hear that we are gone."""
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _tell(problem: AttnbenchError) -> None:

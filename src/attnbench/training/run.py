@@ -28,9 +28,11 @@ from attnbench.store.environment import environment
 from attnbench.store.mlflow import View, mirrored
 from attnbench.store.runs import RunRecord, Store
 from attnbench.training.done import finished
-from attnbench.training.loop import Pause, Predicted, State, predict, stoppable, training
+from attnbench.training.loop import Pause, Predicted, State, predict, training
+from attnbench.training.memory import lacking, too_large
 from attnbench.training.numerics import choose_device, differences, numerics
 from attnbench.training.progress import Told, Watched, telling
+from attnbench.training.stopping import stoppable
 
 Log = Callable[[RunSpec, dict[str, float]], None]
 
@@ -63,6 +65,8 @@ def run(
 
     Raises:
         Diverged: the loss was not finite; the run is marked failed.
+        OutOfMemory: training, or its test with one image at a time, asked for more memory than there is; the run is not
+            marked failed, and goes on from its checkpoint where there is more.
         AttnbenchError: anything else that the user can mend.
     """
     runtime = runtime or Runtime()
@@ -240,6 +244,8 @@ def _marked(store: Store, spec: RunSpec, recipe: str) -> Iterator[None]:
     try:
         yield
     except (Exception, KeyboardInterrupt) as problem:
+        if lacking(problem):
+            raise too_large(store, spec, problem) from problem
         if isinstance(problem, AttnbenchError | KeyboardInterrupt | ImportError) and not isinstance(problem, Diverged):
             raise  # nothing that the run did: an installation that breaks under it neither
         reason = str(problem) if isinstance(problem, Diverged) else f"{type(problem).__name__}: {problem}"
