@@ -51,7 +51,7 @@ ANYWHERE = 0.15
 """Share of the kills that come whatever the processes are at: mostly at their start, which takes longest."""
 LONGEST_START, LONGEST_TRAINING = 6.0, 1.0
 """Seconds that are waited at most: for a kill anywhere, and for one after a child was seen to train."""
-PATIENCE = 300.0
+PATIENCE = 1800.0
 """Seconds after which something that should have ended has not."""
 FILES = {"record.json", "journal.jsonl", "weights.safetensors", "predictions.npz", "tracking.json"}
 MARK = "ATTNBENCH_FAULTS"

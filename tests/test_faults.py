@@ -2,13 +2,16 @@
 
 import errno
 import itertools
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import TINY
+from conftest import HANG, ROOT, TINY
 
 import attnbench
 from attnbench import RunSpec, Runtime, Store
@@ -100,3 +103,33 @@ def test_a_store_that_can_only_be_read_is_said_in_a_line_and_left_alone(do, undi
     with pytest.raises(StoreProblem, match="the store runs/ cannot be written: Read-only file system"):
         do()
     assert not Path("runs").exists()
+
+
+@pytest.mark.slow
+def test_fifty_kills_of_real_processes_leave_every_run_as_if_nothing_had_happened():
+    command = [
+        sys.executable,
+        ROOT / "benchmarks" / "faults.py",
+        "--kills",
+        "50",
+        "--seed",
+        "0",
+        "--write",
+        "found.json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(Path("found.json").read_text())
+    assert found["kills"] >= 50
+    assert found["identical"] == found["runs"] >= 4
+    assert found["moments"]["training"] >= 20
+
+
+def test_a_record_that_cannot_be_read_is_named_with_what_to_do(do):
+    record = do()
+    file = Path(record.folder) / "record.json"
+    file.write_text(file.read_text()[:100])
+    with pytest.raises(StoreProblem, match=f"{file} cannot be read .*; delete it to train the run again"):
+        do()
+    file.unlink()
+    assert same(do(), record)

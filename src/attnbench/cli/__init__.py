@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import tyro
 
@@ -71,6 +71,7 @@ def main(argv: list[str] | None = None) -> None:
 
 @contextlib.contextmanager
 def _plain_errors() -> Iterator[None]:
+    before = threading.enumerate()
     try:
         yield
     except AttnbenchError as problem:
@@ -78,7 +79,7 @@ def _plain_errors() -> Iterator[None]:
         sys.exit(problem.exit_code)
     except KeyboardInterrupt as stopped:
         print(f"attnbench: {stopped or 'stopped'}; the same command goes on from here", file=sys.stderr)
-        _leave(getattr(stopped, "exit_code", 130))
+        _leave(getattr(stopped, "exit_code", 130), before)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
@@ -97,6 +98,9 @@ def _terminable() -> Iterator[None]:
     def terminate(_number: int, _frame: object) -> None:
         raise Terminated
 
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
@@ -104,10 +108,11 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _leave(code: int) -> None:
-    """End; at once where a second Ctrl-C came while others were still being waited for, who hear that we are gone."""
-    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
-        sys.stderr.flush()
+def _leave(code: int, before: Sequence[threading.Thread]) -> None:
+    """End; at once where a second Ctrl-C came while threads of this verb still wait for children, who hear of it."""
+    if any(not thread.daemon for thread in threading.enumerate() if thread not in before):
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
         os._exit(code)
     sys.exit(code)
 
