@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import torch
 from conftest import HANG, TINY, wait_for
 
 import attnbench
@@ -355,3 +356,13 @@ def test_a_damaged_checkpoint_does_not_push_out_good_ones(tmp_path):
     assert store.latest("run") is None
     store.checkpoint("run", {"epoch": 1, "step": 0})
     assert store.latest("run") == {"epoch": 1, "step": 0}
+
+
+def test_a_checkpoint_of_an_earlier_version_which_has_no_hash_serves_too(tmp_path):
+    store = Store(tmp_path)
+    store.begin("run")
+    file = store.folder("run") / "checkpoint-00003-0000000.pt"
+    torch.save({"epoch": 3, "step": 0, "weights": torch.ones(1000)}, file)
+    assert store.latest("run")["epoch"] == 3
+    os.truncate(file, file.stat().st_size - 10)
+    assert store.latest("run") is None

@@ -5,11 +5,12 @@ import dataclasses
 import json
 import resource
 from pathlib import Path
+from types import SimpleNamespace
 
 import made
 import pytest
 
-from attnbench import Store, Study
+from attnbench import Runtime, Store, Study
 from attnbench.cli import main
 from attnbench.errors import StoreProblem
 from attnbench.examine.integrity import check
@@ -217,6 +218,25 @@ def test_an_export_is_a_bundle_that_is_reported_on_and_merged_elsewhere(stores, 
     there = {name: data for name, data in content(Store("elsewhere")).items() if not name.startswith("studies")}
     assert there == {name: files[name] for name in there}
     assert sum(name.endswith("weights.safetensors") for name in there) == 1
+
+
+def test_reproduce_finds_a_run_and_its_peers_in_a_bundle(stores, monkeypatch):
+    one, _ = stores
+    run, found = one.records()[0].id, []
+
+    def again(asked: str, runtime: Runtime) -> SimpleNamespace:
+        found.append((Store(runtime.store).find(asked), len(Store(runtime.store).records())))
+        return SimpleNamespace(verdict="identical")
+
+    monkeypatch.setattr("attnbench.examine.reproduce.reproduce", again)
+    for command in (
+        ["store", "export", "--store", "one", "--out", "one.zip"],
+        ["reproduce", run[:8], "--store", "one.zip"],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(command)
+        assert ended.value.code == 0
+    assert found == [(one.record(run), 2)]
 
 
 def test_a_bundle_that_was_changed_is_not_reported_on(stores, capsys):
