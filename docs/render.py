@@ -2,7 +2,7 @@
 
 They stand between a mark and `<!-- end -->`: `<!-- report NAME -->` is the study studies/NAME.yaml with its records in
 results/NAME, `<!-- table NAME -->` the same without its verdicts, `<!-- choice NAME -->` what a choice
-answers; the other marks are functions of catalogue.py and of performance.py.
+answers; the other marks are functions of catalogue.py, performance.py and reliability.py.
 """
 
 import re
@@ -15,6 +15,7 @@ import claims
 import findings
 import performance
 import reference
+import reliability
 import rooms
 import simulations
 
@@ -37,6 +38,7 @@ PARTS = {
     **dict.fromkeys(("cards", "notes", "promises", "totals", "witnesses", "profile"), catalogue),
     **dict.fromkeys(("speed", "where", "gpu", "search", "target", "verdict"), performance),
     "tree": rooms,
+    "faults": reliability,
     "claims": claims,
 }
 """What stands between marks -> the module whose function of that name makes it."""

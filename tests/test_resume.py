@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import torch
 from conftest import HANG, TINY, wait_for
 
 import attnbench
@@ -164,18 +165,32 @@ def test_a_run_killed_again_and_again_at_random_goes_on_to_the_same_bits(command
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_leaves_a_checkpoint_and_exit_code_130(command, undisturbed, number):
+def test_a_signal_leaves_a_checkpoint_and_the_exit_code_of_a_shell(command, undisturbed, number):
     with started(signalled(command, at(4), signal.SIGSTOP)) as process:
         wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
         process.send_signal(number)
         process.send_signal(signal.SIGCONT)
         _, errors = process.communicate(timeout=HANG)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert len(errors.splitlines()) == 1
     assert "goes on from here" in errors
     assert steps_done() >= 3
     assert subprocess.run(command, timeout=HANG).returncode == 0
     assert checked(undisturbed).resumed == 1
+
+
+@SLOW
+def test_a_second_signal_ends_at_once_and_the_last_checkpoint_serves(command, undisturbed):
+    with started(signalled(command, at(4), signal.SIGSTOP)) as process:
+        wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
+            process.send_signal(number)
+        _, errors = process.communicate(timeout=HANG)
+    assert process.returncode in (130, 143)
+    assert errors == "attnbench: stopped at once; the same command goes on from here\n"
+    assert steps_done() == 3
+    assert subprocess.run(command, timeout=HANG).returncode == 0
+    checked(undisturbed)
 
 
 @pytest.fixture
@@ -219,10 +234,16 @@ def test_the_last_two_checkpoints_are_kept_and_none_when_done(data_dir, interrup
 
 
 @pytest.mark.parametrize("pauses", [5, 10, 11])
-def test_behind_a_damaged_checkpoint_the_one_before_serves(data_dir, interrupted, undisturbed, pauses):
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_behind_a_damaged_checkpoint_the_one_before_serves(data_dir, interrupted, undisturbed, pauses, damage, capsys):
     newest = checkpoints(interrupted(pauses))[-1]
-    os.truncate(newest, newest.stat().st_size // 2)
+    content = bytearray(newest.read_bytes())
+    place = len(content) // 2
+    if damage == "flipped":
+        content[place] ^= 1  # in a weight: torch would read it without a word
+    newest.write_bytes(content if damage == "flipped" else content[:place])
     run(data_dir)
+    assert f"{newest} cannot be read" in capsys.readouterr().err
     assert checked(undisturbed).resumed == 1
 
 
@@ -335,3 +356,13 @@ def test_a_damaged_checkpoint_does_not_push_out_good_ones(tmp_path):
     assert store.latest("run") is None
     store.checkpoint("run", {"epoch": 1, "step": 0})
     assert store.latest("run") == {"epoch": 1, "step": 0}
+
+
+def test_a_checkpoint_of_an_earlier_version_which_has_no_hash_serves_too(tmp_path):
+    store = Store(tmp_path)
+    store.begin("run")
+    file = store.folder("run") / "checkpoint-00003-0000000.pt"
+    torch.save({"epoch": 3, "step": 0, "weights": torch.ones(1000)}, file)
+    assert store.latest("run")["epoch"] == 3
+    os.truncate(file, file.stat().st_size - 10)
+    assert store.latest("run") is None

@@ -64,6 +64,12 @@ class Mortal(Gate):  # once, in its second epoch
             Path("died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
+class Deaf(Gate):  # in its third step for ever, whatever it is told
+    def see(self):
+        if self.calls == 19 and not Path("go").exists():
+            Path(f"began-{os.getpid()}").touch()
+            time.sleep(HANG)
+
 class Held(Gate):  # in its third step until it is told to stop; no longer when somebody has written the file `go`
     def see(self):
         if self.calls != 19 or Path("go").exists():
@@ -209,9 +215,9 @@ def test_a_run_whose_process_is_killed_is_reported_and_goes_on_with_the_next_cal
 
 
 @pytest.fixture
-def training(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+def training(data_dir: Path, request: pytest.FixtureRequest) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """A study of two runs, both in the third of the four steps of their first epoch, each through 9 modules."""
-    study = write_study("held", ["mine:Held"], seeds=2)
+    study = write_study("held", [getattr(request, "param", "mine:Held")], seeds=2)
     command = [sys.executable, "-m", "attnbench", "study", str(study), "--jobs", "2", "--tracker", "none"]
     command += ["--data-dir", str(data_dir)]
     heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # it is not where a shell put us behind
@@ -225,7 +231,9 @@ def training(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
+)
 def test_a_stopped_study_leaves_checkpoints_and_finishes_later_with_the_same_bits(training, train, number, code):
     parent, study = training
     children = [psutil.Process(int(file.name.split("-")[1])) for file in Path().glob("began-*")]
@@ -233,7 +241,7 @@ def test_a_stopped_study_leaves_checkpoints_and_finishes_later_with_the_same_bit
     parent.send_signal(number)
     complaint = parent.communicate(timeout=HANG)[1]
     assert parent.returncode == code
-    assert complaint.count("\n") == (1 if code == 130 else 0), complaint  # "the same command goes on from here"
+    assert complaint.count("\n") == (0 if code < 0 else 1), complaint  # "the same command goes on from here"
     _, alive = psutil.wait_procs(children, timeout=HANG)
     assert not alive, "runs went on without their study"
     positions = [file.stem.split("-")[1:] for file in Path("runs").rglob("checkpoint-*.pt")]
@@ -244,6 +252,23 @@ def test_a_stopped_study_leaves_checkpoints_and_finishes_later_with_the_same_bit
     stopped, whole = Store("runs").records(), Store("whole").records()
     assert [record.weights_sha256 for record in stopped] == [record.weights_sha256 for record in whole]
     assert [record.resumed for record in (*stopped, *whole)] == [1, 1, 0, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("training", ["mine:Deaf"], indirect=True)
+def test_a_second_ctrl_c_ends_a_study_at_once_though_a_step_never_ends(training, train):
+    parent, study = training
+    children = [psutil.Process(int(file.name.split("-")[1])) for file in Path().glob("began-*")]
+    parent.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        parent.wait(2)
+    parent.send_signal(signal.SIGINT)
+    complaint = parent.communicate(timeout=HANG / 2)[1]
+    assert (parent.returncode, complaint.count("\n")) == (130, 1), complaint
+    _, alive = psutil.wait_procs(children, timeout=HANG / 2)
+    assert not alive, "runs went on without their study"
+    Path("go").touch()
+    assert train(study, "--jobs", 2).returncode == 0
 
 
 # --- before anything is trained -----------------------------------------------------------------------------------

@@ -1,15 +1,19 @@
 """Whole stores: listed, merged without a silent choice, and rid of what nothing needs."""
 
+import contextlib
 import dataclasses
 import json
+import resource
 from pathlib import Path
+from types import SimpleNamespace
 
 import made
 import pytest
 
-from attnbench import Store, Study
+from attnbench import Runtime, Store, Study
 from attnbench.cli import main
 from attnbench.errors import StoreProblem
+from attnbench.examine.integrity import check
 from attnbench.files import whole_lines
 from attnbench.store.upkeep import listed, merge, needless
 
@@ -117,6 +121,170 @@ def test_only_what_nothing_needs_is_removed(stores, capsys):
     assert before - set(content(one)) == {str(file.relative_to(one.path)) for file in gone}
 
 
+@pytest.fixture
+def written() -> Store:
+    """A store of two runs whose files were hashed when they were written, and one run that is not done."""
+    store = Store("written")
+    for record in made.fill(store.path, plan(seeds=1), images=60):
+        (store.folder(record.id) / "weights.safetensors").write_bytes(b"weights")
+        store.finish(record)
+    store.begin("0123456789ab")
+    store.log("0123456789ab", "start")
+    for step in (1, 2):
+        store.checkpoint("0123456789ab", {"epoch": 0, "step": step})
+    return store
+
+
+def flip(file: Path, place: int) -> None:
+    """Change one byte."""
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+
+
+def test_a_store_whose_files_are_as_they_were_written_passes(written, capsys):
+    assert [str(finding) for finding in check(written)] == [
+        "ok      2 records, their files and 2 checkpoints are as written"
+    ]
+    with pytest.raises(SystemExit) as ended:
+        main(["store", "check", "--store", "written"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("ok ")
+
+
+@pytest.mark.parametrize(
+    "name", ["record.json", "predictions.npz", "weights.safetensors", "checkpoint-00000-0000002.pt"]
+)
+def test_whichever_byte_is_flipped_the_check_names_the_file(written, name, capsys):
+    (file,) = (file for file in sorted(written.path.glob(f"*/{name}"))[:1])
+    size = file.stat().st_size
+    for place in (size // 3, size // 2, size - 40):
+        before = file.read_bytes()
+        flip(file, place % size)
+        with pytest.raises(SystemExit) as ended:
+            main(["store", "check", "--store", "written"])
+        assert ended.value.code == 1
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAILED")]
+        assert str(file) in line
+        file.write_bytes(before)
+
+
+def test_a_record_that_was_edited_by_hand_is_found(written):
+    record = written.records()[0]
+    file = written.folder(record.id) / "record.json"
+    file.write_text(file.read_text().replace('"resumed": 0', '"resumed": 1'))
+    (problem,) = [str(finding) for finding in check(written) if finding.word == "FAILED"]
+    assert problem == f"FAILED  {file} was changed after it was written"
+
+
+def test_a_record_from_before_hashes_were_kept_is_checked_by_its_predictions(stores):
+    one, _ = stores
+    assert "2 runs whose journal keeps no hashes" in str(check(one)[1])
+    record = one.records()[0]
+    one.save(dataclasses.replace(record, test={**record.test, "accuracy": 99.5}))
+    (problem,) = [str(finding) for finding in check(one) if finding.word == "FAILED"]
+    assert f"{record.id}/record.json: its test accuracy is {record.accuracy} by its predictions, 99.5" in problem
+
+
+def test_files_that_are_gone_are_said_and_lines_that_a_crash_cut_off(written):
+    run = written.records()[0].id
+    (written.folder(run) / "weights.safetensors").unlink()
+    with (written.folder("0123456789ab") / "journal.jsonl").open("a") as journal:
+        journal.write('{"event": "epo')
+    found = check(written)
+    assert [finding.word for finding in found] == ["ok", "note", "note"]
+    assert "1 file (weights, predictions)" in found[1].text
+    assert "crash cut off" in found[2].text
+
+
+def test_an_export_is_a_bundle_that_is_reported_on_and_merged_elsewhere(stores, capsys, monkeypatch):
+    monkeypatch.setattr("attnbench.report.pictures", lambda *_: [])
+    one, two = stores
+    merge(Store("goal"), [one, two])
+    (Store("goal").folder(one.records()[0].id) / "weights.safetensors").write_bytes(b"weights")
+    file = plan().save(Path("two.yaml"))
+    for command in (
+        ["store", "export", str(file), "--store", "goal", "--out", "two.zip", "--weights"],
+        ["verify", "two.zip"],
+        ["report", "two.zip", "--out", "there"],
+        ["report", str(file), "--store", "goal", "--out", "here"],
+        ["store", "merge", "two.zip", "--store", "elsewhere"],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(command)
+        assert ended.value.code == 0, capsys.readouterr()
+    assert Path("there/table.md").read_text() == Path("here/table.md").read_text()
+    files = content(Store("goal"))
+    there = {name: data for name, data in content(Store("elsewhere")).items() if not name.startswith("studies")}
+    assert there == {name: files[name] for name in there}
+    assert sum(name.endswith("weights.safetensors") for name in there) == 1
+
+
+def test_reproduce_finds_a_run_and_its_peers_in_a_bundle(stores, monkeypatch):
+    one, _ = stores
+    run, found = one.records()[0].id, []
+
+    def again(asked: str, runtime: Runtime) -> SimpleNamespace:
+        found.append((Store(runtime.store).find(asked), len(Store(runtime.store).records())))
+        return SimpleNamespace(verdict="identical")
+
+    monkeypatch.setattr("attnbench.examine.reproduce.reproduce", again)
+    for command in (
+        ["store", "export", "--store", "one", "--out", "one.zip"],
+        ["reproduce", run[:8], "--store", "one.zip"],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(command)
+        assert ended.value.code == 0
+    assert found == [(one.record(run), 2)]
+
+
+def test_a_bundle_that_was_changed_is_not_reported_on(stores, capsys):
+    one, _ = stores
+    with contextlib.suppress(SystemExit):
+        main(["store", "export", "--store", "one", "--out", "one.zip"])
+    content = bytearray(Path("one.zip").read_bytes())
+    place = content.index(b'"accuracy": ') + 12
+    content[place] ^= 1
+    Path("one.zip").write_bytes(content)
+    for command in (["report", "one.zip"], ["reproduce", one.records()[0].id, "--store", "one.zip"]):
+        with pytest.raises(SystemExit) as ended:
+            main(command)
+        assert ended.value.code == 2
+        assert "one.zip: " in capsys.readouterr().err
+    assert not Path("reports").exists()
+
+
+def test_decoded_images_that_nothing_names_go_too(stores, capsys):
+    home = Path("data/.cache")
+    for name in ("digits-train-8-old", "digits-train-8-new"):
+        (home / name).mkdir(parents=True)
+        (home / name / "about.json").write_text("{}")
+    (home / "digits-train-8-x.json").write_text('{"state": "s", "folder": "digits-train-8-new"}')
+    for kept, flags in ((True, ["--dry-run"]), (False, [])):
+        with pytest.raises(SystemExit):
+            main(["store", "prune", "--store", "one", "--data-dir", "data", *flags])
+        assert "1 decoded data sets that nothing names any more" in capsys.readouterr().out
+        assert (home / "digits-train-8-old").exists() == kept
+    assert (home / "digits-train-8-new").exists()
+
+
+@pytest.mark.slow
+def test_ten_thousand_records_are_listed_in_two_seconds_of_cpu_time(attnbench):
+    """Of the size of real ones: some 10 KB each."""
+    template = dataclasses.asdict(made.fill(Path("small"), plan(seeds=1), images=60)[0])
+    template["environment"] = {"filling": "x" * 8_000}
+    for number in range(10_000):
+        folder = Path("many") / f"{number:012x}"
+        folder.mkdir(parents=True)
+        (folder / "record.json").write_text(json.dumps({**template, "id": folder.name}, indent=1))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    listed = attnbench("store", "list", "attention=none", "--store", "many")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "10000 runs in many/" in listed.stdout
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
@@ -125,10 +293,14 @@ def test_only_what_nothing_needs_is_removed(stores, capsys):
         (["merge", "--store", "one"], "needs other stores"),
         (["merge", "nowhere", "--store", "one"], "nowhere/: no such folder"),
         (["prune", "one"], "no such folder"),
-        (["prune", "two", "--store", "one"], "takes no 'two'"),
+        (["prune", "two", "--store", "one"], "store prune takes no 'two'"),
+        (["check", "two", "--store", "one"], "store check takes no 'two'"),
+        (["export", "a.yaml", "b.yaml", "--store", "one"], "store export takes no 'b.yaml'"),
+        (["merge", "broken.zip", "--store", "one"], "broken.zip"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_line(stores, asked, said, capsys):
+    Path("broken.zip").write_bytes(b"no bundle")
     with pytest.raises(SystemExit) as ended:
         main(["store", *asked])
     assert ended.value.code == 2

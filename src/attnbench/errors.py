@@ -12,7 +12,10 @@ AttnbenchError
 ├── DataProblem       data that are missing, corrupt, or not what they should be
 ├── StoreProblem      a folder of runs that cannot be read or written, or a run that is not there
 ├── BadBundle         a file that is no bundle of runs: one line for each reason
+├── OutOfMemory       a run for which this machine has not the memory (exit code 1)
 └── Diverged          a loss that is not finite (exit code 1: nothing was asked wrongly)
+
+Terminated is no mistake but a KeyboardInterrupt: SIGTERM came, with exit code 143.
 """
 
 from collections.abc import Iterable
@@ -79,9 +82,21 @@ class BadBundle(AttnbenchError):
         super().__init__("\n".join(reasons))
 
 
+class OutOfMemory(AttnbenchError):
+    """For a run for which this machine, or its device, has not the memory: no result of the run."""
+
+    exit_code = 1
+
+
 class Diverged(AttnbenchError):
     """For a training run whose loss is no longer finite."""
 
     exit_code = 1
     child_exit_code = 3
     """What a study's child process ends with, so that its parent knows that trying again is no use."""
+
+
+class Terminated(KeyboardInterrupt):
+    """For SIGTERM: work ends as after Ctrl-C, with the exit code that a shell expects."""
+
+    exit_code = 143

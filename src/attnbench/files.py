@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and files of lines of which each does."""
 
 import contextlib
+import hashlib
 import json
 import os
 import tempfile
@@ -30,6 +31,12 @@ def replacing(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def digest_of(file: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with file.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def add_line(file: Path, values: object) -> None:

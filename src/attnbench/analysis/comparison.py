@@ -82,7 +82,7 @@ def compare(
         looks = StudyJournal(store).looks() if store else []
         records = list(study_or_records)
         cells = recorded_cells(_tested("records", records), plan or Plan(), seen=[look.seen for look in looks])
-        return _comparison("records", plan or Plan(), cells, records)
+        return warned(Comparison("records", plan or Plan(), tuple(cells)), records)
     study = study_or_records
     home = store or Store.default()
     journal, declared = StudyJournal(home, study.slug), Plan.of(study)
@@ -92,7 +92,7 @@ def compare(
         cell: {arm: [spec.seed for spec in specs] for arm, specs in own.items()} for cell, own in study.cells().items()
     }
     cells = recorded_cells(records, declared, planned, [look.seen for look in journal.looks()])
-    compared = _comparison(study.name, declared, cells, [*found.values()])
+    compared = warned(Comparison(study.name, declared, tuple(cells)), [*found.values()])
     missing = sum(spec.id not in found for spec in needed(study, compared.decided))
     return replace(compared, missing=missing, changes=tuple(journal.changes(study)))
 
@@ -135,18 +135,19 @@ def _tested(name: str, records: Iterable[RunRecord]) -> list[RunRecord]:
     return found
 
 
-def _comparison(name: str, plan: Plan, cells: Sequence[Cell], every: Sequence[RunRecord]) -> Comparison:
+def warned(compared: Comparison, every: Sequence[RunRecord]) -> Comparison:
+    """The same comparison with what a reader must know of its runs: of those that failed or are left out too."""
     records = [record for record in every if record.scored == "test"]
-    compared = Comparison(name, plan, tuple(cells))
     warnings = [
         f"run {record.id}, {label_of(record)} seed {record.spec['seed']} failed: {record.error}"
-        + "; no run of this arm is done, and it is not compared" * (_place(record, plan) not in compared.places)
+        + "; no run of this arm is done, and it is not compared"
+        * (_place(record, compared.plan) not in compared.places)
         for record in records
         if not record.done
     ]
     if untested := len(every) - len(records):
         warnings.append(f"{untested} runs are scored on validation images only and are left out")
-    for cell in cells:
+    for cell in compared.cells:
         warnings += [*cell_warnings(cell), *record_warnings(cell)]
     return replace(compared, warnings=tuple(warnings))
 

@@ -1,8 +1,11 @@
 """The verbs of the command line: signatures and help; each imports its work inside."""
 
 import contextlib
+import os
+import signal
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 
 import tyro
 
@@ -17,7 +20,7 @@ from attnbench.cli.scoring import verdict
 from attnbench.cli.sharing import leaderboard, submit, verify
 from attnbench.cli.storing import store_
 from attnbench.cli.training import run_verb, study
-from attnbench.errors import AttnbenchError
+from attnbench.errors import AttnbenchError, Terminated
 
 VERBS: dict[str, Callable[..., int]] = {
     "study": study,
@@ -55,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
 
         print(f"attnbench {__version__}")
         return
-    with _plain_errors():
+    with _plain_errors(), _terminable():
         verbs = {"run": run_verb(run_flags(argv)), **VERBS}
         code = tyro.extras.subcommand_cli_from_dict(
             verbs,
@@ -68,6 +71,7 @@ def main(argv: list[str] | None = None) -> None:
 
 @contextlib.contextmanager
 def _plain_errors() -> Iterator[None]:
+    before = threading.enumerate()
     try:
         yield
     except AttnbenchError as problem:
@@ -75,7 +79,7 @@ def _plain_errors() -> Iterator[None]:
         sys.exit(problem.exit_code)
     except KeyboardInterrupt as stopped:
         print(f"attnbench: {str(stopped) or 'stopped'}; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        _leave(getattr(stopped, "exit_code", 130), before)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
@@ -85,6 +89,32 @@ def _plain_errors() -> Iterator[None]:
             raise  # a bug of ours
         _tell(known)
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the verb as Ctrl-C does; a verb that has a way of its own with it takes that."""
+
+    def terminate(_number: int, _frame: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _leave(code: int, before: Sequence[threading.Thread]) -> None:
+    """End; at once where a second Ctrl-C came while threads of this verb still wait for children, who hear of it."""
+    if any(not thread.daemon for thread in threading.enumerate() if thread not in before):
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _tell(problem: AttnbenchError) -> None:

@@ -12,6 +12,9 @@ from attnbench.spec.run import RunSpec, Runtime, field_docs
 
 RuntimeFlags = Annotated[Runtime, arg(name="")]
 StoreFlag = Annotated[str | None, arg(help="Folder of runs (default: runs, or ATTNBENCH_STORE).")]
+StoreOrBundleFlag = Annotated[
+    str | None, arg(help="Folder of runs, or a bundle of them (default: runs, or ATTNBENCH_STORE).")
+]
 DataFlag = Annotated[str | None, arg(help="Folder of data sets (default: data, or ATTNBENCH_DATA_DIR).")]
 
 

@@ -1,18 +1,22 @@
 """Verbs on stored runs: report, compare, evaluate, predict, reproduce, sync, ui."""
 
+import contextlib
 import dataclasses
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
-from attnbench.cli.flags import DataFlag, StoreFlag
-from attnbench.errors import AttnbenchError, StoreProblem
+from attnbench.cli.flags import DataFlag, StoreFlag, StoreOrBundleFlag
+from attnbench.console import printable
+from attnbench.errors import AttnbenchError, BadBundle, StoreProblem
 from attnbench.spec.run import Runtime
 
 if TYPE_CHECKING:
@@ -23,10 +27,10 @@ if TYPE_CHECKING:
 def report(
     source: Positional[Path], store: StoreFlag = None, out: Path | None = None, compare_with: Path | None = None
 ) -> int:
-    """Write and print the comparison of a study, or of all runs in a folder.
+    """Write and print the comparison of a study, of all runs in a folder, or of a bundle, which is examined first.
 
     Args:
-        source: A study file, or a folder of runs.
+        source: A study file, a folder of runs, or a bundle (attnbench store export, attnbench submit).
         out: Folder of the report (default: reports/NAME).
         compare_with: A folder with records of the same runs: say whether they are identical, or how far apart.
     """
@@ -34,16 +38,16 @@ def report(
     from attnbench.report import agreement, markdown, write
     from attnbench.store.runs import Store
 
-    comparison, journal = comparison_of(source, store)
     if compare_with is not None and not compare_with.is_dir():
         raise StoreProblem(f"--compare-with {compare_with}: no such folder")
-    folder = out or Path("reports") / (source.resolve().name if source.is_dir() else journal.name)
-    files = write(comparison, folder)
-    print(markdown(comparison))
-    journal.keep_look(seen_now(comparison.cells))
-    print(f"written: {files[0]} and {len(files) - 1} files beside it")
-    if compare_with is not None:
-        print(agreement(comparison, Store(compare_with).records(), f"{compare_with}/"))
+    with evidence(source, store) as (comparison, journal):
+        folder = out or Path("reports") / (source.resolve().name if source.is_dir() else journal.name)
+        files = write(comparison, folder)
+        print(markdown(comparison))
+        journal.keep_look(seen_now(comparison.cells))
+        print(f"written: {files[0]} and {len(files) - 1} files beside it")
+        if compare_with is not None:
+            print(agreement(comparison, Store(compare_with).records(), f"{compare_with}/"))
     return 0
 
 
@@ -130,7 +134,7 @@ def predict(
     return 0
 
 
-def reproduce(run: Positional[str], store: StoreFlag = None, data_dir: DataFlag = None) -> int:
+def reproduce(run: Positional[str], store: StoreOrBundleFlag = None, data_dir: DataFlag = None) -> int:
     """Train a stored run again under its recorded numerics: identical, within tolerance, or different (exit code 1).
 
     A tolerance comes from the spread of at least five runs of the same cell, and is never above 1 point.
@@ -139,9 +143,11 @@ def reproduce(run: Positional[str], store: StoreFlag = None, data_dir: DataFlag 
         run: An id, the beginning of one, or a run's folder.
     """
     from attnbench.examine.reproduce import reproduce as again
+    from attnbench.store.bundle import opened
 
-    result = again(run, runtime_of(store=store, data_dir=data_dir))
-    print(result)
+    with opened(Path(store or Runtime().store)) as folder:
+        result = again(run, runtime_of(store=str(folder), data_dir=data_dir))
+        print(result)
     return int(result.verdict == "different")
 
 
@@ -196,6 +202,26 @@ def runtime_of(**given: str | None) -> Runtime:
     """What was given, and the defaults for the rest."""
     fields: dict[str, Any] = {name: value for name, value in given.items() if value}
     return Runtime(tracker="none", **fields)
+
+
+@contextlib.contextmanager
+def evidence(source: Path, store: str | None) -> Iterator[tuple["Comparison", "StudyJournal"]]:
+    """The same of a bundle too, whose files are there as long as the block lasts.
+
+    Raises:
+        BadBundle: it is none, or not what it says.
+    """
+    if source.suffix != ".zip":
+        yield comparison_of(source, store)
+        return
+    from attnbench.examine.declarations import journal_of, reported
+    from attnbench.examine.verify import verify
+
+    with tempfile.TemporaryDirectory(prefix="attnbench-bundle-") as folder:
+        found = verify(source, Path(folder))
+        if found.comparison is None or found.problems:
+            raise BadBundle(f"{source}: {printable(problem)}" for problem in found.problems)
+        yield reported(found.comparison, found.bundle, found.records), journal_of(found.bundle)
 
 
 def comparison_of(source: Path, store: str | None) -> tuple["Comparison", "StudyJournal"]:

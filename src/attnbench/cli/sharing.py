@@ -24,6 +24,12 @@ def submit(source: Positional[Path], store: StoreFlag = None, out: Path | None =
         source: A study file, or a folder of runs.
         out: The file (default: the study's name and a hash of all that the bundle holds).
     """
+    bundled(source, store, out)
+    return 0
+
+
+def bundled(source: Path, store: str | None, out: Path | None, weights: bool = False) -> None:
+    """Write the bundle of a study, or of a folder of runs, and say what is in it."""
     from attnbench.analysis.recorded import seen_now
     from attnbench.report.text import counted, verdict_rows
     from attnbench.spec.study import Study
@@ -43,13 +49,12 @@ def submit(source: Positional[Path], store: StoreFlag = None, out: Path | None =
         "declared": plan is not None and not undeclared,
         "verdicts": verdict_rows(comparison),
     }
-    file = write(journal, records, about, source.read_bytes() if study else None, out)
+    file = write(journal, records, about, source.read_bytes() if study else None, out, weights)
     if undeclared:
         print(f"no plan is declared in it: {undeclared}")
     if comparison.missing:
         print(f"{counted(comparison.missing, 'run')} of this study are not done yet")
     print(f"written: {file} ({counted(len(records), 'run')}); attnbench verify {file} examines it")
-    return 0
 
 
 def verify(bundle: Positional[Path], retrain: str | None = None, data_dir: DataFlag = None) -> int:

@@ -1,12 +1,14 @@
-"""The verb on whole stores: list, merge, prune."""
+"""The verb on whole stores: list, check, merge, export, prune."""
 
+import contextlib
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from attnbench.cli.flags import StoreFlag
-from attnbench.errors import AttnbenchError
+from attnbench.cli.flags import DataFlag, StoreFlag
+from attnbench.errors import AttnbenchError, StoreProblem
 from attnbench.spec.run import Runtime
 
 if TYPE_CHECKING:
@@ -14,16 +16,24 @@ if TYPE_CHECKING:
 
 
 def store_(
-    action: Positional[Literal["list", "merge", "prune"]],
+    action: Positional[Literal["list", "check", "merge", "export", "prune"]],
     items: Positional[tuple[str, ...]] = (),
     store: StoreFlag = None,
+    out: Path | None = None,
+    weights: bool = False,
+    data_dir: DataFlag = None,
     dry_run: bool = False,
 ) -> int:
-    """List the runs of a store, merge other stores into it, or remove what nothing needs any more.
+    """List the runs of a store, check its files, merge others into it, put a study into one file, or tidy up.
 
     Args:
-        action: list, merge or prune.
-        items: For list: FIELD=VALUE that runs must have (attention=se, status=done); for merge: the other stores.
+        action: list runs by what they are; check each file by the hash recorded of it (exit code 1 if one differs);
+            merge stores and bundles into this one (1 if two results of a run differ); export a study as one file that
+            report, reproduce and verify read anywhere; prune what nothing needs any more.
+        items: list: FIELD=VALUE that runs must have (attention=se); merge: the others; export: the study's file, or
+            nothing for all runs.
+        out: For export: the file (default: the study's name and a hash of all that the bundle holds).
+        weights: For export: the weights of the runs too.
         dry_run: For prune: say what would be removed.
     """
     from attnbench.store.runs import Store
@@ -35,9 +45,11 @@ def store_(
         raise AttnbenchError(f"{here.path}/: no such folder; give --store")
     if action == "list":
         return _list(here, items)
-    if items:
-        raise AttnbenchError(f"attnbench store prune takes no {items[0]!r}; --store names the store")
-    return _prune(here, dry_run)
+    if len(items) > (action == "export"):
+        raise AttnbenchError(f"attnbench store {action} takes no {items[-1]!r}; --store names the store")
+    if action == "export":
+        return _export(here, items, out, weights)
+    return _check(here) if action == "check" else _prune(here, data_dir or Runtime().data_dir, dry_run)
 
 
 def _list(store: "Store", items: tuple[str, ...]) -> int:
@@ -55,13 +67,23 @@ def _list(store: "Store", items: tuple[str, ...]) -> int:
     return 0
 
 
+def _check(store: "Store") -> int:
+    from attnbench.examine.integrity import check
+
+    found = check(store)
+    print("\n".join(map(str, found)))
+    return int(any(finding.word == "FAILED" for finding in found))
+
+
 def _merge(goal: "Store", items: tuple[str, ...]) -> int:
+    from attnbench.store.bundle import opened
     from attnbench.store.runs import Store
     from attnbench.store.upkeep import merge
 
     if not items:
         raise AttnbenchError("attnbench store merge needs other stores: attnbench store merge A B --store GOAL")
-    found = merge(goal, [Store(item) for item in items])
+    with contextlib.ExitStack() as open_ones:
+        found = merge(goal, [Store(open_ones.enter_context(opened(Path(item)))) for item in items])
     for run, where in found.conflicts.items():
         print(f"conflict: {run} in {goal.path}/ is another result: {where}; neither was chosen")
     told = f"{len(found.copied)} runs copied into {goal.path}/, {len(found.same)} were there"
@@ -69,13 +91,36 @@ def _merge(goal: "Store", items: tuple[str, ...]) -> int:
     return 1 if found.conflicts else 0
 
 
-def _prune(store: "Store", dry_run: bool) -> int:
+def _export(store: "Store", items: tuple[str, ...], out: Path | None, weights: bool) -> int:
+    from attnbench.cli.sharing import bundled
+
+    bundled(Path(items[0]) if items else store.path, str(store.path), out, weights)
+    return 0
+
+
+def _prune(store: "Store", data_dir: str, dry_run: bool) -> int:
+    from attnbench.data.cache import unused
     from attnbench.store.upkeep import needless
 
-    files: list[Path] = needless(store)
-    size = sum(file.stat().st_size for file in files)
-    if not dry_run:
-        for file in files:
-            file.unlink(missing_ok=True)
-    print(f"{len(files)} files of {size / 1e6:.1f} MB {'would be' if dry_run else 'were'} removed from {store.path}/")
+    said = "would be" if dry_run else "were"
+    for what, where, paths in (
+        ("files", f"{store.path}/", needless(store)),
+        ("decoded data sets that nothing names any more", f"the cache of {data_dir}/", unused(data_dir)),
+    ):
+        size = sum(file.stat().st_size for path in paths for file in [path, *path.rglob("*")] if file.is_file())
+        if not dry_run:
+            _remove(paths)
+        if paths or what == "files":
+            print(f"{len(paths)} {what} of {size / 1e6:.1f} MB {said} removed from {where}")
     return 0
+
+
+def _remove(paths: list[Path]) -> None:
+    try:
+        for path in paths:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    except OSError as problem:
+        raise StoreProblem(f"{problem.filename} cannot be removed: {problem.strerror}") from None

@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,6 +106,15 @@ def there(dataset: Choice[Source], data_dir: str | Path) -> bool:
     return all(path.exists() for path in _watched(asked))
 
 
+def unused(data_dir: str | Path) -> list[Path]:
+    """Decoded arrays that no index names any more, and what a crash left of one a day ago or longer."""
+    home = _home(Path(data_dir).expanduser())
+    named = {_indexed(index).get("folder") for index in home.glob("*.json")}
+    old = time.time() - 86_400
+    left = [path for path in home.glob(".building-*") if path.stat().st_mtime < old]
+    return sorted(left + [about.parent for about in home.glob("*/about.json") if about.parent.name not in named])
+
+
 def _watched(asked: _Asked) -> list[Path]:
     """The files and folders that a data set is read from, as far as its card says which."""
     card = asked.entry.card
@@ -139,11 +149,17 @@ def _home(root: Path) -> Path:
 
 def _known(index: Path, state: str | None) -> str | None:
     """The folder that an earlier call made from files in this state."""
-    try:
-        found = json.loads(index.read_text())
-    except (OSError, ValueError):
-        return None
+    found = _indexed(index)
     return found["folder"] if state is not None and found.get("state") == state else None
+
+
+def _indexed(index: Path) -> dict[str, str]:
+    """The `state` of the files and the `folder` made from them; empty where that is not known."""
+    try:
+        found: dict[str, str] = json.loads(index.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 def _build(asked: _Asked, home: Path) -> str:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from attnbench.analysis.comparison import Comparison, warned
 from attnbench.analysis.replay import Declared
 from attnbench.catalogue.foreign import barred
 from attnbench.console import listed
@@ -63,6 +64,14 @@ def journal_of(bundle: Bundle) -> StudyJournal:
     """The journal of plans and looks that came with the runs; without lines where none did."""
     names = [Path(name).stem for name in bundle.manifest.files if name.startswith("studies/")]
     return StudyJournal(Store(bundle.folder), names[0] if names else "records")
+
+
+def reported(comparison: Comparison, bundle: Bundle, records: Sequence[RunRecord]) -> Comparison:
+    """A comparison told again, with the warnings that its author's report has."""
+    declared, plan = declared_of(bundle), bundle.manifest.plan
+    missing = len(declared.places - {declared.place(record) for record in records})
+    changes = journal_of(bundle).changes_to(plan) if plan is not None else []
+    return dataclasses.replace(warned(comparison, records), missing=missing, changes=tuple(changes))
 
 
 def plan_words(bundle: Bundle) -> str:

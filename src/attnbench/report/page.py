@@ -1,8 +1,11 @@
 """One self-contained HTML page: verdicts on top, the table, the figures, and what everything was measured on."""
 
+import contextlib
 import json
 import math
+import os
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.costs import CLOCKS, clock, costs
 from attnbench.analysis.stats import Estimate
+from attnbench.files import user_cache
 from attnbench.report.across import across_figures, sections
 from attnbench.report.best import best_sentence
 from attnbench.report.evidence import QUALITY, Quality, calibration_chance, decomposition
@@ -51,7 +55,6 @@ def page(comparison: Comparison, qualities: Sequence[Sequence[Quality]], figures
 
 def rendered(template: str, drawn: Sequence[Figure], /, **shown: object) -> str:
     """A page of ours from its template, with all that its figures, its style and its script need inside."""
-    import vl_convert
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     templates = Environment(
@@ -62,8 +65,24 @@ def rendered(template: str, drawn: Sequence[Figure], /, **shown: object) -> str:
         specs={figure.name: _spoken(figure) for figure in drawn},
         style=(HERE / "page.css").read_text(),
         script=(HERE / "page.js").read_text(),
-        vega=vl_convert.javascript_bundle() if drawn else "",  # type: ignore[call-arg]
+        vega=_vega() if drawn else "",
     )
+
+
+def _vega() -> str:
+    """What draws the figures in a browser; made once for each version, for that takes as long as a small report."""
+    import vl_convert
+
+    file = user_cache() / f"vega-{version('vl-convert-python')}.js"
+    with contextlib.suppress(OSError):
+        return file.read_text(encoding="utf-8")
+    made: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]
+    with contextlib.suppress(OSError):  # it is made again the next time
+        file.parent.mkdir(parents=True, exist_ok=True)
+        own = file.with_name(f"{file.name}-{os.getpid()}")
+        own.write_text(made, encoding="utf-8")
+        own.replace(file)
+    return made
 
 
 def _spoken(figure: Figure) -> dict[str, Any]:

@@ -1,16 +1,18 @@
-"""A bundle: the evidence of a study as one file that anybody can check. It holds no code, no weights and no journals.
+"""A bundle: the evidence of a study as one file that anybody can check: no code, no journals, weights where asked for.
 
 A member is stored as it is, in the order of names and without its time, so that equal contents give equal bytes.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import re
 import shutil
 import stat
+import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -26,7 +28,9 @@ from attnbench.store.runs import RunRecord, Store
 from attnbench.store.studies import PlanParts, StudyJournal
 
 MANIFEST, STUDY = "manifest.json", "study.yaml"
-NAMES = re.compile(r"study\.yaml|studies/\w[\w.-]{0,249}\.jsonl|[0-9a-f]{12}/(record\.json|predictions\.npz)")
+NAMES = re.compile(
+    r"study\.yaml|studies/\w[\w.-]{0,249}\.jsonl|[0-9a-f]{12}/(record\.json|predictions\.npz|weights\.safetensors)"
+)
 """What members are called, besides the manifest. A bundle that is unpacked is a store, with its study beside it."""
 MOST_MEMBERS, MOST_TEXT = 60_000, 64 << 20
 """Members, and bytes of one that is a text."""
@@ -91,6 +95,7 @@ def write(
     about: Mapping[str, Any],
     study: bytes | None = None,
     out: Path | None = None,
+    weights: bool = False,
 ) -> Path:
     """Write the bundle of some runs; returns its file.
 
@@ -100,17 +105,22 @@ def write(
         about: `name`, `plan`, `declared` and `verdicts` of its manifest.
         study: the study's file, where there is one.
         out: the file; None for one that is named by the study and by what the bundle holds.
+        weights: also of each run that is done, where they were kept.
 
     Raises:
         StoreProblem: it cannot be written, or holds more than a bundle may.
     """
     try:
-        files = _files(journal, records, study)
+        files = _files(journal, records, study, weights)
         stated = _described(journal, records, files, about).to_bytes()
         file = out or Path(f"{slug(about['name'])}-{digest_of(stated)}.zip")
         with replacing(file, "wb") as target:
             _pack(target, {MANIFEST: stated, **files})
-    except (OSError, zipfile.LargeZipFile) as problem:
+    except zipfile.LargeZipFile:
+        raise StoreProblem(
+            "the bundle would have more than 4 GB or 65,535 files; leave out weights, or some runs"
+        ) from None
+    except OSError as problem:
         raise StoreProblem(f"the bundle cannot be written: {problem}") from None
     return file
 
@@ -144,7 +154,26 @@ def unpacked(file: Path, folder: Path) -> Bundle:
     return Bundle(manifest, digest_of(stated), folder, tuple(wrong))
 
 
-def _files(journal: StudyJournal, records: Sequence[RunRecord], study: bytes | None) -> dict[str, Path | bytes]:
+@contextlib.contextmanager
+def opened(place: Path) -> Iterator[Path]:
+    """A store as a folder: itself, or a bundle of runs, unpacked for as long as it is used.
+
+    Raises:
+        BadBundle: it is none that is safely unpacked, or not what its manifest says.
+    """
+    if not place.is_file():
+        yield place
+        return
+    with tempfile.TemporaryDirectory(prefix="attnbench-bundle-") as folder:
+        bundle = unpacked(place, Path(folder))
+        if bundle.wrong:
+            raise BadBundle(f"{place}: {printable(problem)}" for problem in bundle.wrong)
+        yield bundle.folder
+
+
+def _files(
+    journal: StudyJournal, records: Sequence[RunRecord], study: bytes | None, weights: bool
+) -> dict[str, Path | bytes]:
     """The members of a bundle, as bytes or as files, but for the manifest."""
     files: dict[str, Path | bytes] = {} if study is None else {STUDY: study}
     if lines := journal.lines():
@@ -153,6 +182,9 @@ def _files(journal: StudyJournal, records: Sequence[RunRecord], study: bytes | N
         files[f"{record.id}/record.json"] = journal.store.folder(record.id) / "record.json"
         if record.done and record.predictions is not None:
             files[f"{record.id}/predictions.npz"] = record.predictions.file
+        kept = journal.store.folder(record.id) / "weights.safetensors"
+        if weights and record.done and kept.is_file():
+            files[f"{record.id}/{kept.name}"] = kept
     return files
 
 
@@ -207,7 +239,7 @@ def _check(member: zipfile.ZipInfo) -> None:
         raise ValueError(f"member {name!r} is no file")
     if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
         raise ValueError(f"member {name!r} is compressed, as no member of a bundle is; give the file as it was written")
-    if not name.endswith(".npz") and member.file_size > MOST_TEXT:
+    if not name.endswith((".npz", ".safetensors")) and member.file_size > MOST_TEXT:
         raise ValueError(f"member {name!r} has {member.file_size:,} bytes; at most {MOST_TEXT:,} are read")
 
 

@@ -81,20 +81,20 @@ def _strictly(found: zipfile.ZipFile, name: str, kind: "np.dtype[Any]") -> np.nd
 
 
 class Predictions:
-    """The arrays of a `predictions.npz`, each read when it is first asked for."""
+    """The arrays of a `predictions.npz`, read when they are first asked for: both lists of classes at once."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
 
-    @cached_property
+    @property
     def labels(self) -> np.ndarray:
         """int64 N, the true classes."""
-        return self._array("labels")
+        return self._classes[0]
 
-    @cached_property
+    @property
     def predicted(self) -> np.ndarray:
         """int64 N, the classes of the full-precision logits."""
-        return self._array("predicted")
+        return self._classes[1]
 
     @property
     def correct(self) -> np.ndarray:
@@ -104,15 +104,20 @@ class Predictions:
 
     def scores(self) -> "Scores":
         """Everything that the logits say; they are not kept."""
-        return scores(self._array("logits"), self.labels, self.predicted)
+        (logits,) = self._arrays("logits")
+        return scores(logits, self.labels, self.predicted)
 
-    def _array(self, name: str) -> np.ndarray:
+    @cached_property
+    def _classes(self) -> list[np.ndarray]:
+        return self._arrays("labels", "predicted")
+
+    def _arrays(self, *names: str) -> list[np.ndarray]:
         try:
             with (
                 self.file.open("rb") as source,
                 np.load(source, allow_pickle=False) as arrays,
             ):  # numpy leaves a damaged file open
-                found: np.ndarray = arrays[name]
+                found = [arrays[name] for name in names]
         except (*_DAMAGED, ValueError, KeyError) as problem:
             raise StoreProblem(
                 f"{self.file} cannot be read ({problem}); delete the run's folder to train it again"

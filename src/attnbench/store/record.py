@@ -132,4 +132,4 @@ class RunRecord:
     def from_json(cls, text: str, folder: str = "") -> "RunRecord":
         """Read a record; fields that a later version added are left out."""
         values = {**json.loads(text), "folder": folder}
-        return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values})
+        return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})

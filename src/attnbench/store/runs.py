@@ -1,8 +1,10 @@
 """A folder per run is the only truth: journal, checkpoints while it runs, and a record that is written last."""
 
 import contextlib
+import hashlib
 import io
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,13 +12,17 @@ from typing import Any
 
 from attnbench.console import say
 from attnbench.errors import StoreProblem
-from attnbench.files import add_line, replacing, whole_lines
+from attnbench.files import add_line, digest_of, replacing, whole_lines
 from attnbench.spec.run import Runtime
 from attnbench.store.record import RunRecord
 
 __all__ = ["RunRecord", "Store"]
 
 KEPT_CHECKPOINTS = 2
+HASHED = ("weights.safetensors", "predictions.npz")
+"""Files of a done run, besides its record, whose hashes its journal keeps."""
+SEAL = b"attnbench-sha256:"
+"""What stands behind a checkpoint, before the hash of all that stands before it."""
 
 
 class Store:
@@ -55,8 +61,15 @@ class Store:
 
     def records(self) -> list[RunRecord]:
         """All records, done and failed, by id."""
-        found = [self.record(file.parent.name) for file in sorted(self.path.glob("*/record.json"))]
-        return [record for record in found if record is not None]
+        return list(self.each())
+
+    def each(self) -> Iterator[RunRecord]:
+        """The same one after the other: of ten thousand, none is kept that nobody keeps."""
+        try:
+            names = sorted(entry.name for entry in os.scandir(self.path))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        yield from (record for name in names if (record := self.record(name)) is not None)
 
     def holding(self, run: str | Path) -> "Store":
         """The store that a run's folder lies in; this one for an id."""
@@ -128,9 +141,17 @@ class Store:
         if record.done:
             self.drop_checkpoints(record.id)
 
+    def finish(self, record: RunRecord) -> None:
+        """Save the record of a done run; before that, the journal says what each of its files hashes to."""
+        text = record.to_json().encode()
+        files = [file for name in HASHED if (file := self.folder(record.id) / name).is_file()]
+        hashes = {"record.json": hashlib.sha256(text).hexdigest(), **{file.name: digest_of(file) for file in files}}
+        self.log(record.id, "done", **{record.metric: record.score}, sha256=hashes)
+        self.save(record)
+
     def drop_checkpoints(self, run: str) -> None:
         """Remove the states that an unfinished run could go on from."""
-        for checkpoint in self._checkpoints(run):
+        for checkpoint in self.checkpoints(run):
             checkpoint.unlink(missing_ok=True)
 
     def write(self, run: str, name: str, text: str) -> None:
@@ -163,22 +184,52 @@ class Store:
             buffer = io.BytesIO()  # torch.save hides a full disk behind an error of its own
             torch.save(dict(saved), buffer)
             file.write(buffer.getbuffer())
-        for old in self._checkpoints(run)[:-KEPT_CHECKPOINTS]:
+            file.write(SEAL + hashlib.sha256(buffer.getbuffer()).digest())
+        for old in self.checkpoints(run)[:-KEPT_CHECKPOINTS]:
             old.unlink()
 
     def latest(self, run: str) -> dict[str, Any] | None:
         """The newest state that can be read; None for a run that starts from the beginning."""
-        import torch
-
-        for file in reversed(self._checkpoints(run)):
+        for file in reversed(self.checkpoints(run)):
             try:
-                state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
-            except Exception as problem:  # damaged in whatever way: the one before it serves
-                say(f"{file} cannot be read ({type(problem).__name__}) and is removed")
+                return loaded(file)
+            except StoreProblem as problem:
+                say(f"{problem} and is removed; training goes on from the one before it, or anew")
                 file.unlink()  # or it would count as one of the last two
-            else:
-                return state
         return None
 
-    def _checkpoints(self, run: str) -> list[Path]:
+    def checkpoints(self, run: str) -> list[Path]:
+        """The states of an unfinished run, the newest last."""
         return sorted(self.folder(run).glob("checkpoint-*.pt"))
+
+
+def loaded(checkpoint: Path) -> dict[str, Any]:
+    """A state as it was kept.
+
+    Raises:
+        StoreProblem: it is cut short, another than was written, or damaged in whatever other way.
+    """
+    import torch
+
+    try:
+        content = io.BytesIO(_unsealed(checkpoint.read_bytes()))
+        state: dict[str, Any] = torch.load(content, weights_only=True, map_location="cpu")
+    except Exception as problem:
+        why = [type(problem).__name__, *str(problem).splitlines()[:1]]
+        raise StoreProblem(f"{checkpoint} cannot be read ({': '.join(why)})") from None
+    return state
+
+
+def _unsealed(content: bytes) -> bytes:
+    """A checkpoint without its hash; one of an earlier version has none, and ends as a zip file does.
+
+    Raises:
+        ValueError: it hashes to something else, or it is cut short.
+    """
+    size = len(SEAL) + hashlib.sha256().digest_size
+    whole, seal = content[:-size], content[-size:]
+    if content[-22:].startswith(b"PK\5\6"):
+        return content
+    if hashlib.sha256(whole).digest() != seal.removeprefix(SEAL):
+        raise ValueError("another hash than when it was written")
+    return whole

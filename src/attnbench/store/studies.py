@@ -121,11 +121,15 @@ class StudyJournal:
 
     def changes(self, study: Study) -> list[str]:
         """What of the plan is other than before the first run: a few words each; nothing where no plan was kept."""
+        return self.changes_to(plan_of(study))
+
+    def changes_to(self, plan: Mapping[str, Any]) -> list[str]:
+        """The same of a plan as JSON has it."""
         plans = self._events("plan")
         if not plans:
             return []
-        first = [plan for plan in plans if not plan["begun"]] or plans[:1]
-        return differences(first[-1], plan_of(study))
+        first = [each for each in plans if not each["begun"]] or plans[:1]
+        return differences(first[-1], plan)
 
     def undeclared(self, plan: Mapping[str, Any]) -> str:
         """Why a plan is not the one that was declared before the first run; empty where it is."""

@@ -32,10 +32,10 @@ def listed(store: Store, wanted: Mapping[str, str]) -> Iterator[RunRecord]:
     Raises:
         StoreProblem: a name that is no field of a run.
     """
-    for record in store.records():
+    for record in store.each():
         values = {**record.spec, "status": record.status, "recipe": record.recipe}
-        if unknown := [name for name in wanted if name not in values]:
-            raise StoreProblem(f"{unknown[0]!r} is no field of a run; known are {', '.join(sorted(values))}")
+        if unknown := wanted.keys() - values.keys():
+            raise StoreProblem(f"{min(unknown)!r} is no field of a run; known are {', '.join(sorted(values))}")
         if all(str(values[name]) == text for name, text in wanted.items()):
             yield record
 
@@ -99,6 +99,9 @@ def _merge_studies(source: Store, goal: Store) -> None:
         own = goal.path / "studies" / file.name
         lines = {json.dumps(line, sort_keys=True): line for line in [*whole_lines(own), *whole_lines(file)]}
         ordered = sorted(lines.values(), key=lambda line: line.get("time", 0))
-        own.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(own) as out:
-            out.write("".join(json.dumps(line) + "\n" for line in ordered))
+        try:
+            own.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(own) as out:
+                out.write("".join(json.dumps(line) + "\n" for line in ordered))
+        except OSError as problem:
+            raise StoreProblem(f"{own} cannot be written: {problem.strerror or problem}") from None

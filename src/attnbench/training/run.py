@@ -1,11 +1,9 @@
 """One run: the method section of the paper, in code."""
 
-import contextlib
 import dataclasses
 import hashlib
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +12,23 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import nn
 
-from attnbench.catalogue.foreign import told
 from attnbench.console import say
 from attnbench.data.splits import Splits, constants, load_splits
-from attnbench.errors import AttnbenchError, BadSpec, Diverged, StoreProblem
+from attnbench.errors import BadSpec, StoreProblem
 from attnbench.files import replacing
 from attnbench.networks.cost import cost
 from attnbench.networks.network import built_in, fresh_network
 from attnbench.networks.weights import weights_of
-from attnbench.spec.run import RunSpec, Runtime, canonical
+from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store import predictions as predictions_file
-from attnbench.store.environment import environment
 from attnbench.store.mlflow import View, mirrored
 from attnbench.store.runs import RunRecord, Store
 from attnbench.training.done import finished
-from attnbench.training.loop import Pause, Predicted, State, predict, stoppable, training
+from attnbench.training.failing import marked, unfinished
+from attnbench.training.loop import Pause, Predicted, State, predict, training
 from attnbench.training.numerics import choose_device, compiles, differences, numerics, records
 from attnbench.training.progress import Told, Watched, telling
+from attnbench.training.stopping import stoppable
 from attnbench.training.team import Team, gathered
 
 Log = Callable[[RunSpec, dict[str, float]], None]
@@ -64,6 +62,8 @@ def run(
 
     Raises:
         Diverged: the loss was not finite; the run is marked failed.
+        OutOfMemory: training, or its test with one image at a time, asked for more memory than there is; the run is not
+            marked failed, and goes on from its checkpoint where there is more.
         AttnbenchError: anything else that the user can mend.
     """
     runtime = runtime or Runtime()
@@ -83,7 +83,7 @@ def run(
                 team.told(found)
                 return found
             mirror = mirrored(store, [spec.id], enabled=runtime.tracker == "mlflow")
-            with mirror, _marked(store, spec, recipe), telling(shown is not None) as progress:
+            with mirror, marked(store, spec, recipe), telling(shown is not None) as progress:
                 store.begin(spec.id)
                 _view(store, spec, view)
                 made = _train_and_test(spec, runtime, store, recipe, shown or _silent, progress, team)
@@ -138,7 +138,7 @@ def _train_and_test(
         predicted = predict(state.model, scored)
         clock.lap("test")
     record = dataclasses.replace(
-        _unfinished(spec, recipe),
+        unfinished(spec, recipe),
         status="done",
         test=scores(predicted) if spec.evaluate == "test" else {},
         val=scores(predicted) if spec.evaluate == "val" else {},
@@ -153,8 +153,7 @@ def _train_and_test(
         timings=clock.laps | {"train": sum(point["seconds"] for point in state.curves)},  # of all that took part
         resumed=mark["resumed"],
     )
-    store.log(spec.id, "done", **{record.metric: record.score})
-    store.save(record)
+    store.finish(record)
     return store.find(spec.id)
 
 
@@ -187,19 +186,6 @@ def _save(folder: Path, model: nn.Module, predicted: Predicted) -> str:
         file.write(save(weights))
     predictions_file.write(folder / "predictions.npz", predicted.logits.numpy(), predicted.labels.numpy())
     return weights_digest(weights)
-
-
-def _unfinished(spec: RunSpec, recipe: str) -> RunRecord:
-    """What is known of a run before it is trained."""
-    return RunRecord(
-        id=spec.id,
-        spec=spec.fields,
-        canonical=canonical(spec),
-        status="failed",
-        recipe=recipe,
-        environment=environment(),
-        cards=spec.resolved.cards(),
-    )
 
 
 def weights_digest(weights: dict[str, torch.Tensor]) -> str:
@@ -293,25 +279,6 @@ def _view(store: Store, spec: RunSpec, view: View | None) -> None:
     file = store.folder(spec.id) / View.FILE
     if not file.exists() or view is not None:
         store.write(spec.id, View.FILE, (view or View.of(spec)).to_json())
-
-
-@contextlib.contextmanager
-def _marked(store: Store, spec: RunSpec, recipe: str) -> Iterator[None]:
-    """Write a record of the failure, unless nothing can be written any more."""
-    try:
-        yield
-    except (Exception, KeyboardInterrupt) as problem:
-        if isinstance(problem, AttnbenchError | KeyboardInterrupt | ImportError) and not isinstance(problem, Diverged):
-            raise  # nothing that the run did: an installation that breaks under it neither
-        reason = str(problem) if isinstance(problem, Diverged) else f"{type(problem).__name__}: {problem}"
-        problem.add_note(f"run {spec.id} ({spec.dataset} {spec.backbone} {spec.attention} seed {spec.seed})")
-        record = dataclasses.replace(_unfinished(spec, recipe), error=reason)
-        with contextlib.suppress(OSError):
-            store.log(spec.id, "failed", error=reason, traceback=traceback.format_exc())
-            store.save(record)
-        if isinstance(problem, OSError) and told(problem) is None:
-            raise StoreProblem(f"run {spec.id} in {store.path}/ stopped: {problem.strerror or problem}") from problem
-        raise
 
 
 class _Clock:

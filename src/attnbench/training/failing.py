@@ -1,0 +1,68 @@
+"""A run that is not done: its record where it failed by itself, and what is said where the machine lacks memory."""
+
+import contextlib
+import dataclasses
+import traceback
+from collections.abc import Iterator
+
+from attnbench.catalogue.foreign import told
+from attnbench.errors import AttnbenchError, Diverged, OutOfMemory, StoreProblem
+from attnbench.spec.run import RunSpec, canonical
+from attnbench.store.environment import environment
+from attnbench.store.runs import RunRecord, Store
+from attnbench.training.loop import out_of_memory
+
+
+def unfinished(spec: RunSpec, recipe: str) -> RunRecord:
+    """What is known of a run before it is trained."""
+    return RunRecord(
+        id=spec.id,
+        spec=spec.fields,
+        canonical=canonical(spec),
+        status="failed",
+        recipe=recipe,
+        environment=environment(),
+        cards=spec.resolved.cards(),
+    )
+
+
+@contextlib.contextmanager
+def marked(store: Store, spec: RunSpec, recipe: str) -> Iterator[None]:
+    """Write a record of the failure, unless nothing can be written any more."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as problem:
+        if _lacking(problem):
+            raise _too_large(store, spec, problem) from problem
+        if isinstance(problem, AttnbenchError | KeyboardInterrupt | ImportError) and not isinstance(problem, Diverged):
+            raise  # nothing that the run did: an installation that breaks under it neither
+        reason = str(problem) if isinstance(problem, Diverged) else f"{type(problem).__name__}: {problem}"
+        problem.add_note(f"run {spec.id} ({spec.dataset} {spec.backbone} {spec.attention} seed {spec.seed})")
+        record = dataclasses.replace(unfinished(spec, recipe), error=reason)
+        with contextlib.suppress(OSError):
+            store.log(spec.id, "failed", error=reason, traceback=traceback.format_exc())
+            store.save(record)
+        if isinstance(problem, OSError) and told(problem) is None:
+            raise StoreProblem(f"run {spec.id} in {store.path}/ stopped: {problem.strerror or problem}") from problem
+        raise
+
+
+def _lacking(problem: BaseException) -> bool:
+    """Whether Python or torch could not have the memory that it asked for."""
+    return isinstance(problem, MemoryError) or (isinstance(problem, RuntimeError) and out_of_memory(problem))
+
+
+def _too_large(store: Store, spec: RunSpec, problem: BaseException) -> OutOfMemory:
+    """What is said of a run that finds no memory. It is not marked failed, for another machine may have enough."""
+    trained = sum(line["event"] == "epoch" for line in store.journal(spec.id))
+    size = f"a batch size of {spec.batch_size}"
+    where = f"in training with {size}" if trained < spec.epochs else f"in the test with {size} and each half of it"
+    with contextlib.suppress(OSError):
+        store.log(spec.id, "out of memory", error=str(problem).split("\n")[0], batch_size=spec.batch_size)
+    smaller = [f"--batch-size {spec.batch_size // 2}"] if spec.batch_size > 1 else []
+    others = ", ".join([*smaller, "a smaller --image-size or network", "--precision bf16 on a GPU"])
+    return OutOfMemory(
+        f"run {spec.id} ({spec.dataset} {spec.backbone} {spec.attention} seed {spec.seed}) is out of memory {where}; "
+        f"it goes on from its checkpoint where there is more memory "
+        f"(fewer --jobs, another device); runs of their own that need less: {others}"
+    )
