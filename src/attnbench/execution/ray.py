@@ -31,6 +31,9 @@ TELL_SECONDS, SILENT_SECONDS = 1.0, 15.0
 CLOSE_SECONDS = 120.0
 """How long Ctrl-C waits for checkpoints."""
 
+_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+"""For a cluster that is started here: nothing is told to Ray's makers, and runs are no less urgent than elsewhere."""
+
 
 @dataclass(frozen=True)
 class Home:
@@ -67,7 +70,8 @@ def workers(how: Execution, runtime: Runtime) -> Iterator["RayWorkers"]:
     Raises:
         AttnbenchError: Ray is not installed, or its cluster does not answer.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a study is told to anybody
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError as problem:

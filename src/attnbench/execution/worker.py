@@ -29,7 +29,8 @@ PROBE_MACS = 20e9
 
 def main() -> None:
     """Do the job named on the command line with what the parent sends as one line of JSON."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have put the study behind
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # deaf to it where a shell put the study behind,
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # and in a worker of Ray
     asked = json.loads(sys.stdin.readline())
     sys.path += [place for place in asked["path"] if place not in sys.path]
     threading.Thread(target=_end_with_parent, daemon=True).start()
