@@ -40,8 +40,8 @@ def begun(data_dir: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         command = [sys.executable, "-c", PROGRAM.format(patch=patch), "study", str(study), "--tracker", "none"]
         command += ["--data-dir", str(data_dir), *map(str, flags)]
         heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        started.append(subprocess.Popen(command, **output, preexec_fn=heard))
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True, preexec_fn=heard))
         return started[-1]
 
     yield begin
@@ -93,7 +93,7 @@ def compared(store: str, study: Path, begun: Callable[..., subprocess.Popen[str]
 def test_a_study_on_ray_outlives_a_killed_worker_and_a_lost_node(cluster, begun, patch):
     node = cluster.add_node(num_cpus=2, object_store_memory=100 << 20)
     cluster.wait_for_nodes()
-    study = write_study("held", ["mine:Held"], seeds=3)
+    study = write_study("held", ["mine:Late"], seeds=3)
     parent = begun(study, patch, "--executor", "ray", "--address", cluster.address)
     wait_for(lambda: len(held()) == 3 or parent.poll() is not None)
     raylet = node.all_processes["raylet"][0].process.pid
@@ -105,8 +105,7 @@ def test_a_study_on_ray_outlives_a_killed_worker_and_a_lost_node(cluster, begun,
     said = parent.communicate(timeout=HANG)[0]
     assert parent.returncode == 0, said
     assert "(3 of 3 done, 0 running)" in said
-    resumed = compared("runs", study, begun)
-    assert resumed == [1, 1, 1]
+    assert compared("runs", study, begun) == [1, 1, 1]
 
 
 def test_ctrl_c_on_ray_leaves_checkpoints_and_the_same_call_goes_on(cluster, begun):

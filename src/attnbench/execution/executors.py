@@ -109,8 +109,8 @@ def needs(what: str, extra: str, problem: ImportError) -> AttnbenchError:
 
 def absolute(runtime: Runtime) -> Runtime:
     """The same folders for processes that work elsewhere."""
-    folders = {name: str(Path(getattr(runtime, name)).resolve()) for name in ("store", "data_dir")}
-    return dataclasses.replace(runtime, **folders)  # type: ignore[arg-type]
+    store, data = (str(Path(folder).resolve()) for folder in (runtime.store, runtime.data_dir))
+    return dataclasses.replace(runtime, store=store, data_dir=data)
 
 
 def arrived(store: Store, run: str) -> None:

@@ -31,9 +31,9 @@ class LocalWorkers:
         self._futures: dict[Future[Ended], str] = {}
         self._children: dict[str, Child] = {}
         self._stopped = threading.Event()
-        self._free: queue.SimpleQueue[str] | None = queue.SimpleQueue() if slots else None
+        self._shared, self._free = bool(slots), queue.SimpleQueue[str]()
         for slot in slots:
-            self._free.put(slot)  # type: ignore[union-attr]
+            self._free.put(slot)
 
     def start(self, tasks: Sequence[Task]) -> None:
         """Queue these."""
@@ -70,7 +70,7 @@ class LocalWorkers:
     @contextlib.contextmanager
     def _device(self) -> Iterator[dict[str, str]]:
         """The environment of a process that has a GPU, or a share of one, for itself."""
-        if self._free is None:
+        if not self._shared:
             yield {}
             return
         slot = self._free.get()

@@ -46,7 +46,7 @@ def workers(how: Execution, runtime: Runtime) -> Iterator["SlurmWorkers"]:
         import submitit
     except ImportError as problem:
         raise needs("submitit", "slurm", problem) from None
-    logging.getLogger("submitit").setLevel(logging.ERROR)  # accounting that a cluster does not have is no news
+    logging.getLogger("submitit").setLevel(logging.ERROR)
     store = Store(Path(runtime.store).resolve())
     limit = {f"{CLUSTER}_max_num_timeout": SLICES} if CLUSTER == "slurm" else {}
     try:
@@ -101,7 +101,7 @@ class SlurmWorkers:
         time.sleep(max(seconds, LOOK_SECONDS))
         gone = self._gone()
         for run, job in list(self._jobs.items()):
-            if job.done() or run in gone:
+            if _answered(job) or run in gone:
                 del self._jobs[run]
                 ended = _ended(job)
                 if ended.code == 0:
@@ -122,7 +122,7 @@ class SlurmWorkers:
         return any(line["event"] in begins and line["time"] > self._began for line in self._store.journal(run))
 
     def _gone(self) -> set[str]:
-        """Runs whose jobs are not in Slurm's queue, asked for once a while; for clusters without accounting."""
+        """Runs whose jobs are not in Slurm's queue any more, asked for once a while; that takes no accounting."""
         if CLUSTER != "slurm" or not self._jobs or time.monotonic() < self._asked + QUEUE_SECONDS:
             return set()
         self._asked = time.monotonic()
@@ -178,10 +178,17 @@ def _shared(task: Task) -> Task:
     return dataclasses.replace(task, asked=asked, runtime=absolute(task.runtime), code={})
 
 
+def _answered(job: Any) -> bool:
+    """Whether a job has left its result; where the folder is on a network, what is known of it is asked for anew."""
+    with contextlib.suppress(OSError):
+        job.paths.folder.chmod(job.paths.folder.stat().st_mode)
+    return bool(job.paths.result_pickle.exists())
+
+
 def _ended(job: Any) -> Ended:
-    """How a job ended; why, where it left no answer."""
-    if not job.paths.result_pickle.exists():
-        return Ended(1, {"message": f"Slurm ended job {job.job_id} ({job.state}); its log: {job.paths.stderr}"}, "")
+    """How a job ended; where it left no result, that Slurm ended it."""
+    if not _answered(job):
+        return Ended(1, {"message": f"Slurm ended job {job.job_id}; its log: {job.paths.stderr}"}, "")
     if (problem := job.exception()) is not None:
         return Ended(1, {"message": f"job {job.job_id}: {_last_line(str(problem))}; its log: {job.paths.stderr}"}, "")
     ended: Ended = job.result()
