@@ -139,17 +139,22 @@ def _train(dataset: str) -> Split:
 
 
 def our_epoch(
-    bench: Bench, attention: str = "none", kind: type[Batches] = Ready, compiled: str = "", **fields: Any
+    bench: Bench,
+    attention: str = "none",
+    kind: type[Batches] = Ready,
+    compiled: bool = False,
+    recorded: bool = True,
+    **fields: Any,
 ) -> Step:
-    """Our training loop for one epoch of the bench, eager or compiled in a mode: each call is the next epoch."""
+    """Our training loop for one epoch of the bench, with or without compiling and recording: each call is an epoch."""
     spec, device = bench.spec(attention, **fields), torch.device(bench.device)
     train = batches(spec, device, kind)
     with numerics(spec, Runtime(device=bench.device), device):
         settings = Settings.now()
     model = fresh_network(spec, CLASSES, 3, bench.side, device)
     state = State.fresh(spec, model, train.steps(), device)
-    forward: Any = torch.compile(state.model, mode=compiled) if compiled else None
-    pauses = training(spec, state, train, None, 1e9, forward)
+    forward: Any = torch.compile(state.model) if compiled else None
+    pauses = training(spec, state, train, None, 1e9, forward, recorded)
     return under(settings, lambda: next(pauses))
 
 
@@ -158,12 +163,12 @@ def ready(bench: Bench) -> tuple[Tensor, Tensor]:
     return batches(bench.spec(), torch.device(bench.device), Ready).one
 
 
-def plain_epoch(bench: Bench, model: nn.Module, compiled: str = "") -> Step:
+def plain_epoch(bench: Bench, model: nn.Module, compiled: bool = False) -> Step:
     """As many steps of a plain loop that is written for speed: autocast, channels last, fused SGD, no waiting."""
     images, labels = ready(bench)
     model = model.to(bench.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     updates = torch.optim.SGD(model.parameters(), 1e-3, 0.9, weight_decay=5e-4, nesterov=True, fused=True)
-    forward: Callable[[Tensor], Tensor] = torch.compile(model, mode=compiled) if compiled else model
+    forward: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model
 
     def epoch() -> None:
         for _ in range(bench.steps):

@@ -1,12 +1,16 @@
 """Devices: one file speaks of CUDA, and what must never wait for a device does not."""
 
+import contextlib
 import copy
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from attnbench import devices
 from attnbench.training.loop import _take_in
 
 SOURCE = Path(__file__).parent.parent / "src" / "attnbench"
@@ -28,3 +32,34 @@ def test_an_average_that_does_not_wait_is_that_of_torch():
         _take_in(ours, copy.deepcopy(model))
         theirs.update_parameters(model)
     assert all(a.equal(b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True))
+
+
+def test_work_is_recorded_once_for_each_shape_and_then_replayed(monkeypatch):
+    work, graphs = Mock(side_effect=lambda a, b: (a * b).sum()), list[Any]()
+
+    class FakeGraph:
+        """Of a recording, what it is asked to do: a replay computes anew from the tensors that were recorded."""
+
+        def __init__(self) -> None:
+            graphs.append(self)
+            self.replays = 0
+
+        def pool(self) -> str:
+            return "pool"
+
+        def replay(self) -> None:
+            self.replays += 1
+            ((taken, result),) = [rest for graph, *rest in recorded._recordings.values() if graph is self]
+            result.copy_((taken[0] * taken[1]).sum())
+
+    def record(graph: object, pool: object, capture_error_mode: str) -> contextlib.nullcontext[None]:
+        assert pool == ("pool" if len(graphs) > 1 else None)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
+    monkeypatch.setattr(torch.cuda, "graph", record)
+    recorded = devices.Recorded(work)
+    given = [torch.rand(size) for size in [3] * 5 + [2] * 6 + [3] * 2]
+    assert [float(recorded(one, 2 * one)) for one in given] == [float((one * 2 * one).sum()) for one in given]
+    assert work.call_count == 2 * (devices.Recorded.EAGER + 1)
+    assert [graph.replays for graph in graphs] == [4, 3]

@@ -120,6 +120,9 @@ def computed(module: nn.Module, x: Tensor, device: torch.device, half: bool = Fa
     """The output and every gradient of one step in training, on the CPU; drop-out sleeps."""
     module = copy.deepcopy(module).to(device).to(memory_format=torch.channels_last).train()
     x = x.to(device, memory_format=torch.channels_last).requires_grad_()
+    for part in module.modules():
+        if isinstance(part, nn.modules.dropout._DropoutNd):
+            part.p = 0.0
     awake = mock.patch("torch.nn.functional.dropout", lambda x, *_: x)
     with awake, seeded(0, "step"), torch.autocast(device.type, torch.bfloat16, enabled=half):
         out = module(x)
@@ -129,9 +132,9 @@ def computed(module: nn.Module, x: Tensor, device: torch.device, half: bool = Fa
     return {what: value.detach().cpu() for what, value in found.items() if value is not None}
 
 
-def distance(one: Tensor, other: Tensor) -> float:
-    """The norm of the difference over the larger norm."""
-    scale = max(float(one.double().norm()), float(other.double().norm()), 1e-6)
+def distance(one: Tensor, other: Tensor, least: float = 1e-6) -> float:
+    """The norm of the difference over the larger norm, or over `least`."""
+    scale = max(float(one.double().norm()), float(other.double().norm()), least)
     return float((one.double() - other.double()).norm()) / scale
 
 
@@ -140,7 +143,7 @@ def test_computes_on_a_device_what_it_computes_on_a_cpu(name, device):
     module, x = (value.double() for value in subject(name))
     there, here = computed(module, x, device), computed(module, x, torch.device("cpu"))
     largest = max(float(value.norm()) for what, value in here.items() if what.startswith("gradient"))
-    far = {what: distance(there[what], value) for what, value in here.items() if float(value.norm()) > 1e-9 * largest}
+    far = {what: distance(there[what], value, 1e-6 * largest) for what, value in here.items()}
     assert {what: value for what, value in far.items() if not value < SAME} == {}
 
 
@@ -244,6 +247,20 @@ def test_the_first_losses_are_those_of_a_cpu(device, data_dir):
             pauses = training(asked, state, train, None, 0)
             losses.append([float(next(pauses).state.losses[step]) for step in range(4)])
     assert losses[0] == pytest.approx(losses[1], rel=CLOSE)
+
+
+@pytest.mark.parametrize(("name", "device"), [on("cuda", name) for name in SUBJECTS], indirect=["device"])
+def test_recorded_steps_give_the_bits_of_the_same_steps_unrecorded(name, device, data_dir):
+    backbone, attention = (BACKBONES[name], "none") if name in BACKBONES else ("resnet20(widths=(32, 32, 32))", name)
+    asked = spec(backbone=backbone, attention=attention, image_size=32, precision="bf16", epochs=3)
+    digests = []
+    for recorded in (False, True):
+        with numerics(asked, Runtime(device="cuda"), device):
+            train, state = parts(asked, device, data_dir)
+            for _ in training(asked, state, train, None, 1e9, recorded=recorded):
+                pass
+        digests.append((weights_digest(state.model.state_dict()), [point["train_loss"] for point in state.curves]))
+    assert digests[0] == digests[1]
 
 
 class Unwaiting(Batches):

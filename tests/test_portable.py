@@ -138,7 +138,7 @@ def test_a_study_file_that_wants_them_goes_on_without_them_there_and_says_so(arm
     assert only("runs").numerics["portable"] is False
 
 
-@pytest.mark.parametrize("wrong", [{"device": "cuda"}, {"compile": True}], ids=str)
+@pytest.mark.parametrize("wrong", [{"device": "cuda"}, {"compile": "always"}], ids=str)
 def test_what_has_no_portable_numerics_is_refused(wrong: dict[str, Any]):
     with pytest.raises(BadSpec, match=f"{next(iter(wrong))}.*give numerics 'native'"):
         Runtime(numerics="portable", **wrong)

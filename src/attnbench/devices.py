@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +17,14 @@ SHARE = 0.5
 def available() -> bool:
     """Whether torch sees a CUDA device here."""
     return torch.cuda.is_available()
+
+
+def mine(device: torch.device) -> torch.device:
+    """Of several CUDA devices, this process's own where `torchrun` started a process for each of them."""
+    if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in os.environ:
+        return device
+    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def name(device: torch.device) -> str:
@@ -78,3 +87,44 @@ def held_to(device: torch.device, deterministic: bool) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before)
         torch.cuda.empty_cache()
+
+
+class Recorded:
+    """Work on a CUDA device that is recorded as one graph of kernels, and from then on started at once.
+
+    A small network waits for the processor, which starts its kernels one by one. For each shape of what is given, the
+    first calls run as they are and the next one is recorded. The graph computes what the work does, to the bit.
+
+    Args:
+        work: takes tensors and gives one; it must do the same at every call, and not wait for the device.
+    """
+
+    EAGER = 3
+    """Calls before the recording: libraries are loaded and an optimiser's state is made in them."""
+
+    def __init__(self, work: Callable[..., Tensor]) -> None:
+        self.work = work
+        self._calls: Counter[object] = Counter()
+        self._recordings: dict[object, tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]] = {}
+
+    def __call__(self, *given: Tensor) -> Tensor:
+        """What the work gives; the tensor of a recording is overwritten by the next call."""
+        kind = tuple((tensor.shape, tensor.stride(), tensor.dtype) for tensor in given)
+        self._calls[kind] += 1
+        if self._calls[kind] <= self.EAGER:
+            return self.work(*given)
+        if kind not in self._recordings:
+            self._recordings[kind] = self._record(given)  # which computes nothing
+        graph, taken, result = self._recordings[kind]
+        for kept, tensor in zip(taken, given, strict=True):
+            kept.copy_(tensor)
+        graph.replay()
+        return result
+
+    def _record(self, given: Sequence[Tensor]) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]:
+        """Graphs share their memory: none keeps anything in it that the next call still reads."""
+        pool = next((graph.pool() for graph, _, _ in self._recordings.values()), None)
+        taken, graph = [tensor.clone() for tensor in given], torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):  # other threads send batches
+            result = self.work(*taken)
+        return graph, taken, result

@@ -32,11 +32,14 @@ def run_verb(flags: Any) -> Callable[..., int]:
         from attnbench.store.runs import Store
         from attnbench.training.done import pending
         from attnbench.training.run import run as train
+        from attnbench.training.team import leads
 
         asked = RunSpec(**vars(spec))
-        if not pending([asked], Store(runtime.store), runtime.data_dir):
+        if leads() and not pending([asked], Store(runtime.store), runtime.data_dir):
             print(f"run {asked.id} is done already")
         record = train(asked, runtime, recipe)
+        if not leads():  # torchrun started several processes for this run
+            return 0
         count = vars(record)[record.scored]["images"]
         print(f"{record.images} accuracy {record.score:.2f} %  ({count:,} images)  {record.folder}/")
         return 0

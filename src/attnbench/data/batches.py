@@ -29,6 +29,7 @@ class Batches:
         constants: mean and standard deviation per channel, in 0..1.
         device: where the batches go.
         room: bytes that the images may take in the device's memory; None for what is free there, 0 on a CPU.
+        part: which share of how many of each training batch is made, where several processes train one run.
     """
 
     def __init__(
@@ -38,8 +39,9 @@ class Batches:
         constants: tuple[tuple[float, ...], tuple[float, ...]],
         device: torch.device,
         room: int | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
-        self.split, self.spec, self.device = split, spec, device
+        self.split, self.spec, self.device, self.part = split, spec, device, part
         self._room = devices.room(device) if room is None else room
         self.labels = torch.from_numpy(split.labels)
         mean, std = (torch.tensor(values, dtype=torch.float64) for values in constants)
@@ -56,10 +58,12 @@ class Batches:
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Shuffled, augmented training batches of one epoch from step `first` on: (step, B C H W, B)."""
         order = np.random.default_rng(stream(self.spec.seed_of("order"), "order", epoch)).permutation(len(self.split))
-        order = order[first * self.spec.batch_size : self.steps() * self.spec.batch_size]
+        size = self.spec.batch_size
+        batches = [order[step * size :][:size] for step in range(first, self.steps())]
+        mine = [batch[share(len(batch), *self.part)] for batch in batches]
         side = training_side(self.spec, epoch, self.split.source.images.shape[1])
         placed = self._placed
-        made = self._drawn_there(placed, order, epoch, side) if placed else self._drawn_here(order, epoch, side)
+        made = self._drawn_there(placed, mine, epoch, side) if placed else self._drawn_here(mine, epoch, side)
         for step, (images, labels) in enumerate(made, first):
             yield step, self._normalised(images), labels
 
@@ -81,13 +85,12 @@ class Batches:
             return None
         return Placed(self.split.source.images[self.split.indices], self.split.labels, self._fill, self.device)
 
-    def _drawn_here(self, order: np.ndarray, epoch: int, side: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _drawn_here(self, batches: list[np.ndarray], epoch: int, side: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches made by the CPU, uint8 B H W C and B; for another device on a thread of their own."""
-        seed, size = self.spec.seed_of("augment"), self.spec.batch_size
+        seed = self.spec.seed_of("augment")
 
         def made() -> Iterator[tuple[Tensor, Tensor]]:
-            for start in range(0, len(order), size):
-                places = order[start : start + size]
+            for places in batches:
                 indices = self.split.indices[places]
                 images = augmented(self.split.source.images[indices], indices, seed, epoch, self._augment, self._fill)
                 if side != images.shape[1]:
@@ -96,11 +99,13 @@ class Batches:
 
         return made() if self.device.type == "cpu" else ahead(made(), self.device)
 
-    def _drawn_there(self, placed: Placed, order: np.ndarray, epoch: int, side: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _drawn_there(
+        self, placed: Placed, batches: list[np.ndarray], epoch: int, side: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """The same batches, made by the device from the images that it holds."""
-        seed, size = self.spec.seed_of("augment"), self.split.source.images.shape[1]
+        seed, size, order = self.spec.seed_of("augment"), self.split.source.images.shape[1], np.concatenate(batches)
         draws = drawn(self.split.indices[order], seed, epoch, self._augment, size)
-        return placed.batches(order, draws, side, self.spec.batch_size)
+        return placed.batches(order, draws, side, [len(batch) for batch in batches])
 
     def _normalised(self, images: Tensor) -> Tensor:
         """uint8 B H W C to float32 B C H W in channels-last memory, without a copy for the layout."""
@@ -108,6 +113,11 @@ class Batches:
         scale, shift = self._rows(images.shape[2])
         batch.flatten(2).mul_(scale).add_(shift)
         return batch.permute(0, 3, 1, 2)
+
+
+def share(images: int, part: int, parts: int) -> slice:
+    """Which of the images of a batch one of several processes takes: all, where fewer than two each would be left."""
+    return slice(part * images // parts, (part + 1) * images // parts) if images >= 2 * parts else slice(0, images)
 
 
 def training_side(spec: RunSpec, epoch: int, side: int) -> int:

@@ -2,7 +2,7 @@
 
 import functools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -51,20 +51,24 @@ class Placed:
         self._columns = torch.arange(images.shape[2], device=device)[None, None, :]
         self._shrink = functools.cache(functools.partial(self._taps, images.shape[1]))
 
-    def batches(self, order: np.ndarray, draws: Draws, side: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The images at `order` (int64 N), with the draws of each, `size` at a time: uint8 B side side C, and int64 B.
+    def batches(
+        self, order: np.ndarray, draws: Draws, side: int, sizes: Sequence[int]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The images at `order` (int64 N), with the draws of each, in batches of `sizes`: uint8 B side side C, int64 B.
 
         Everything that an epoch needs is sent before its first batch: between two steps nothing waits. Batches of small
         images are made together, since starting a kernel takes longer than what it does to one of them.
         """
         parts = [None if part is None else devices.send(part, self.device) for part in vars(draws).values()]
         places = devices.send(order, self.device)
-        together = size * max(1, TOGETHER // (size * self.images[0, :, :, 0].numel()))
-        for start in range(0, len(order), together):
-            now = slice(start, start + together)
+        together = max(1, TOGETHER // (max(sizes) * self.images[0, :, :, 0].numel()))
+        ends = np.cumsum([0, *sizes]).tolist()
+        for first in range(0, len(sizes), together):
+            made = list(sizes[first : first + together])
+            now = slice(ends[first], ends[first + len(made)])
             images = self._augmented(places[now], *(None if part is None else part[now] for part in parts))
             images = images if side == images.shape[1] else self._shrunk(images, side)
-            yield from zip(images.split(size), self.labels[places[now]].split(size), strict=True)
+            yield from zip(images.split(made), self.labels[places[now]].split(made), strict=True)
 
     def _augmented(
         self,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from attnbench.analysis.stats import prediction_half_width
-from attnbench.errors import AttnbenchError
+from attnbench.errors import AttnbenchError, StoreProblem
 from attnbench.execution.sweep import Sweep, execute
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store.environment import environment
@@ -83,11 +83,16 @@ def reproduce(run: str, runtime: Runtime) -> Reproduction:
     """
     store = Store(runtime.store).holding(run)
     stored = store.find(run)
+    if processes := stored.numerics.get("processes"):
+        raise StoreProblem(
+            f"run {stored.id} was trained by {processes} processes, which one does not repeat: start the same spec "
+            f"with torchrun --nproc-per-node {processes} in another --store and compare weights_sha256"
+        )
     with tempfile.TemporaryDirectory(prefix="attnbench-reproduce-") as aside:
         replay = Runtime(
             device="cpu" if stored.numerics["device"] == "cpu" else "cuda",
             threads=stored.numerics["threads"],
-            compile=stored.numerics["compile"],
+            compile="always" if stored.numerics["compile"] else "never",
             numerics="portable" if stored.numerics.get("portable") else "native",
             store=aside,
             data_dir=runtime.data_dir,

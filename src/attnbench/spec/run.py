@@ -136,8 +136,10 @@ class Runtime:
     """cpu, cuda, cuda:N, or auto for the GPU if there is one."""
     threads: int = 1
     """CPU threads of a run; 0 for all cores. Other numbers give other bits."""
-    compile: bool = False
-    """Compile the network with torch.compile; pays off for long runs only."""
+    compile: Literal["never", "auto", "always"] = "never"
+    """Compile the network with torch.compile; auto: on a GPU, where a run is long enough to pay for it."""
+    graphs: Literal["auto", "never", "always"] = "auto"
+    """Start a training step on a GPU at once, as a recorded graph; auto: where network and mechanism are ours."""
     numerics: Literal["native", "portable"] | None = None
     """portable: the same bits on every CPU with AVX2, but slower; native: this machine's own; None: as a study says."""
     store: str = dataclasses.field(default_factory=lambda: os.environ.get("ATTNBENCH_STORE", "runs"))
@@ -157,7 +159,7 @@ class Runtime:
             found["device"] = f"{self.device!r} is not one of 'auto', 'cpu', 'cuda', 'cuda:N'"
         if self.numerics == "portable" and self.device.startswith("cuda"):
             found["device"] = f"{self.device!r} has no portable numerics, which are a CPU's; give numerics 'native'"
-        if self.numerics == "portable" and self.compile:
+        if self.numerics == "portable" and self.compile == "always":
             found["compile"] = "compiled code takes this processor's own instructions; give numerics 'native'"
         if found:
             raise BadSpec(found)

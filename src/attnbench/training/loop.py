@@ -1,11 +1,12 @@
 """The training loop: a generator that hands back at every moment at which a run can stop and go on."""
 
 import contextlib
+import functools
 import itertools
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -14,11 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from attnbench import devices
 from attnbench.data.batches import Batches
 from attnbench.errors import Diverged
 from attnbench.seeding import seeded
 from attnbench.spec.run import RunSpec
 from attnbench.training.optim import learning_rate, optimizer
+from attnbench.training.team import ALONE, WHOLE, Share, Team
 
 PLAIN = ("epoch", "step", "curves", "best", "seconds", "cpu_seconds")
 """Fields of the state that are saved as they are."""
@@ -45,6 +48,8 @@ class State:
     """The same in CPU time."""
     average: AveragedModel | None = None
     """The mean of the weights of the last steps, where the spec asks for it."""
+    rate: Tensor | None = None
+    """float32, the learning rate where a recorded step reads it; None on a CPU."""
     best: dict[str, Any] = field(default_factory=dict)
     """Accuracy, epoch and weights of the best epoch on validation, where that is the selection rule."""
     stop: bool = False
@@ -61,6 +66,7 @@ class State:
             losses=torch.zeros(steps, device=device),
             correct=torch.zeros((), dtype=torch.int64, device=device),
             average=AveragedModel(model, use_buffers=True) if spec.averaging else None,
+            rate=torch.zeros((), device=device) if device.type == "cuda" else None,
         )
 
     @property
@@ -81,6 +87,13 @@ class State:
         self.correct.copy_(saved["correct"])
         for name in PLAIN:
             setattr(self, name, saved[name])
+
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate of the next step; on a device with memory of its own it lies there."""
+        if self.rate is not None:
+            self.rate.fill_(rate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate if self.rate is None else self.rate
 
     def count_time(self, since: tuple[float, float]) -> None:
         """Add what has passed since `_clocks()` gave that to the running epoch's time."""
@@ -107,6 +120,8 @@ def training(
     val: Batches | None,
     minutes: float,
     model: nn.Module | None = None,
+    recorded: bool = False,
+    team: Team = ALONE,
 ) -> Iterator[Pause]:
     """Train on from `state`; the caller saves, logs or stops at each pause.
 
@@ -114,26 +129,37 @@ def training(
         val: validation batches, evaluated after each epoch; None for none.
         minutes: time between checkpoints inside an epoch.
         model: the compiled form of `state.model`, where there is one.
+        recorded: on a CUDA device, start the kernels of a step as one graph.
+        team: the processes that train this run together; each of them iterates.
 
     Raises:
         Diverged: a loss is not finite.
     """
     forward = state.model if model is None else model  # not `or`, which asks a compiled network for its length
+    update: Update = functools.partial(_update, spec, state, forward)
+    if recorded and team.size == 1 and train.device.type == "cuda":
+        update = devices.Recorded(update)
     due = time.monotonic() + 60 * minutes
     while state.epoch < spec.epochs:
         state.model.train()
         since = _clocks()
         for step, images, labels in train.epoch(state.epoch, state.step):
-            with seeded(spec.seed_of("noise"), "step", state.epoch, step):  # drawn per step: a run can stop anywhere
-                _step(spec, state, forward, step, images, labels, train.steps())
+            place = ("step", state.epoch, step, team.rank)[: 3 + (team.rank > 0)]
+            with seeded(spec.seed_of("noise"), *place):  # drawn per step: a run can stop anywhere
+                if team.size > 1:
+                    whole = team.share(min(spec.batch_size, len(train.split) - step * spec.batch_size))
+                    update = functools.partial(_update, spec, state, forward, share=whole)
+                _step(spec, state, update, step, images, labels, train.steps())
             state.step = step + 1
-            if state.step < train.steps() and (state.stop or time.monotonic() >= due):
+            if state.step < train.steps() and team.due(state, time.monotonic() >= due):
+                team.collect(state)
                 _check_losses(spec, state, train.steps())
                 state.count_time(since)
                 yield Pause("checkpoint", state)
                 since = _clocks()
                 due = time.monotonic() + 60 * minutes
         state.count_time(since)
+        team.collect(state)
         _close_epoch(spec, state, train, val)
         yield Pause("epoch", state)
         due = time.monotonic() + 60 * minutes
@@ -211,24 +237,35 @@ def stoppable(state: State) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _step(
-    spec: RunSpec, state: State, forward: nn.Module, step: int, images: Tensor, labels: Tensor, steps: int
-) -> None:
-    for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(spec, state.epoch, step, steps)
+Update = Callable[[Tensor, Tensor], Tensor]
+"""What a step computes: of images B C H W and labels B the loss, which it takes a step down."""
+
+
+def _step(spec: RunSpec, state: State, update: Update, step: int, images: Tensor, labels: Tensor, steps: int) -> None:
+    state.set_rate(learning_rate(spec, state.epoch, step, steps))
+    loss = update(images, labels)
+    state.losses[step] = loss
+    if state.average is not None and state.epoch * steps + step >= (1 - spec.averaging) * spec.epochs * steps:
+        _take_in(state.average, state.model)
+    if images.device.type == "cpu" and not loss.isfinite():
+        _check_losses(spec, state, steps)
+
+
+def _update(
+    spec: RunSpec, state: State, forward: nn.Module, images: Tensor, labels: Tensor, share: Share = WHOLE
+) -> Tensor:
     with autocast(spec, images.device):
         logits = forward(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=spec.label_smoothing)
-    state.scaler.scale(loss).backward()
+    if share is not WHOLE:
+        loss = loss * share.weight
+    state.scaler.scale(loss if share is WHOLE else loss * share.parts).backward()
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)
-    if state.average is not None and state.epoch * steps + step >= (1 - spec.averaging) * spec.epochs * steps:
-        _take_in(state.average, state.model)
-    state.losses[step] = loss.detach()
-    state.correct += (logits.detach().argmax(1) == labels).sum()
-    if images.device.type == "cpu" and not loss.isfinite():
-        _check_losses(spec, state, steps)
+    if share.counted:
+        state.correct += (logits.detach().argmax(1) == labels).sum()
+    return loss.detach()
 
 
 def _take_in(average: AveragedModel, model: nn.Module) -> None:

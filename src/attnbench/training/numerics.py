@@ -26,14 +26,34 @@ def choose_device(runtime: Runtime) -> torch.device:
         hold_to_portable()
         return torch.device("cpu")
     if wanted == "auto":
-        return torch.device("cuda" if devices.available() else "cpu")
+        return devices.mine(torch.device("cuda" if devices.available() else "cpu"))
     if wanted.startswith("cuda") and not devices.available():
         raise BadSpec({"device": f"{wanted!r}: torch sees no CUDA device here; 'cpu' works"})
-    return torch.device(wanted)
+    return devices.mine(torch.device(wanted))
+
+
+STEPS_TO_PAY = 50_000
+"""Training steps from which compiling a network for a GPU pays: 29,000 to 44,000 on an H100 (docs/gpu.md)."""
+
+
+def compiles(spec: RunSpec, runtime: Runtime, device: torch.device, images: int) -> bool:
+    """Whether a run on so many training images is compiled, which follows from its length, so that it can go on."""
+    if runtime.compile == "auto":
+        return device.type == "cuda" and spec.epochs * images / spec.batch_size >= STEPS_TO_PAY
+    return runtime.compile == "always"
+
+
+def records(spec: RunSpec, runtime: Runtime) -> bool:
+    """Whether steps are recorded as graphs: code of others may draw or decide on the CPU, which a recording repeats."""
+    found = spec.resolved
+    ours = found.backbone.entry.builtin and found.attention.entry.builtin
+    return runtime.graphs == "always" or (runtime.graphs == "auto" and ours)
 
 
 @contextlib.contextmanager
-def numerics(spec: RunSpec, runtime: Runtime, device: torch.device) -> Iterator[dict[str, Any]]:
+def numerics(
+    spec: RunSpec, runtime: Runtime, device: torch.device, compiled: bool = False, processes: int = 1
+) -> Iterator[dict[str, Any]]:
     """Set what can change bits, and say what it was set to; memory goes back to the GPU afterwards."""
     before = torch.get_num_threads()
     threads = runtime.threads or os.cpu_count() or 1
@@ -44,12 +64,13 @@ def numerics(spec: RunSpec, runtime: Runtime, device: torch.device) -> Iterator[
             yield {
                 "device": devices.name(device),
                 **instructions(),
-                "portable": instructions() == PORTABLE and device.type == "cpu" and not runtime.compile,
+                "portable": instructions() == PORTABLE and device.type == "cpu" and not compiled and processes == 1,
                 "threads": threads,
-                "compile": runtime.compile,
+                "compile": compiled,
                 "layout": "channels_last",
                 "precision": spec.precision if device.type == "cuda" else "fp32",
                 "torch": str(torch.__version__),  # a plain str: checkpoints load with weights_only
+                **({"processes": processes} if processes > 1 else {}),  # batch norm sees the share of each
             }
     finally:
         torch.set_num_threads(before)
@@ -57,15 +78,17 @@ def numerics(spec: RunSpec, runtime: Runtime, device: torch.device) -> Iterator[
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What changed between the numerics of two runs, in words: `threads 2 (now 1)`."""
-    changed = [name for name in now if before.get(name) != now[name]]
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     words = []
     if "portable" in changed and before.get("portable"):
         words = ["portable numerics (now native; --numerics portable goes on)"]
-    elif "portable" in changed and now["portable"]:
+    elif "portable" in changed and now.get("portable"):
         words = ["native numerics (now portable; --numerics native goes on)"]
     told = {"portable", *WORDS} if words else {"portable"}
     rest = [name for name in changed if name not in told]
-    return ", ".join(words + [f"{WORDS.get(name, name)} {before.get(name)} (now {now[name]})" for name in rest])
+    return ", ".join(
+        words + [f"{WORDS.get(name, name)} {before.get(name, 1)} (now {now.get(name, 1)})" for name in rest]
+    )
 
 
 def keep_pages() -> None:

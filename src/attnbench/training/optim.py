@@ -24,7 +24,7 @@ def optimizer(spec: RunSpec, model: nn.Module) -> Optimizer:
     ]
     groups = [group for group in groups if group["params"]]
     if spec.optimizer == "adamw":
-        return AdamW(groups, lr=spec.lr, fused=True)
+        return AdamW(groups, lr=spec.lr, fused=True, capturable=named[0][1].device.type == "cuda")
     return SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.momentum > 0, fused=True)
 
 

@@ -29,8 +29,9 @@ from attnbench.store.mlflow import View, mirrored
 from attnbench.store.runs import RunRecord, Store
 from attnbench.training.done import finished
 from attnbench.training.loop import Pause, Predicted, State, predict, stoppable, training
-from attnbench.training.numerics import choose_device, differences, numerics
+from attnbench.training.numerics import choose_device, compiles, differences, numerics, records
 from attnbench.training.progress import Told, Watched, telling
+from attnbench.training.team import Team, gathered
 
 Log = Callable[[RunSpec, dict[str, float]], None]
 
@@ -68,37 +69,65 @@ def run(
     runtime = runtime or Runtime()
     store = Store(runtime.store)
     shown = log or (print_epoch if runtime.tracker != "none" else None)
-    with store.lock(spec.id):
-        if found := finished(spec, store, runtime.data_dir):
-            _view(store, spec, view)
-            return found
-        mirror = mirrored(store, [spec.id], enabled=runtime.tracker == "mlflow")
-        with mirror, _marked(store, spec, recipe), telling(shown is not None) as progress:
-            store.begin(spec.id)
-            _view(store, spec, view)
-            return _train_and_test(spec, runtime, store, recipe, shown or _silent, progress)
+    with gathered(spec) as team:
+        if not team.first:
+            if team.told(None):
+                _train_and_test(spec, runtime, store, recipe, _silent, _untold, team)
+            record: RunRecord = team.told(None)
+            return record
+        with store.lock(spec.id):
+            found = finished(spec, store, runtime.data_dir)
+            team.told(found is None)
+            if found:
+                _view(store, spec, view)
+                team.told(found)
+                return found
+            mirror = mirrored(store, [spec.id], enabled=runtime.tracker == "mlflow")
+            with mirror, _marked(store, spec, recipe), telling(shown is not None) as progress:
+                store.begin(spec.id)
+                _view(store, spec, view)
+                made = _train_and_test(spec, runtime, store, recipe, shown or _silent, progress, team)
+                assert made is not None  # the first process makes it
+                team.told(made)
+                return made
+
+
+def _untold(_what: str, _done: int, _total: int) -> None:
+    """Say nothing of progress."""
 
 
 def _silent(_spec: RunSpec, _point: dict[str, float]) -> None:
     """Say nothing of an epoch."""
 
 
-def _train_and_test(spec: RunSpec, runtime: Runtime, store: Store, recipe: str, log: Log, progress: Told) -> RunRecord:
+def _train_and_test(
+    spec: RunSpec, runtime: Runtime, store: Store, recipe: str, log: Log, progress: Told, team: Team
+) -> RunRecord | None:
+    """Its record; None in all processes of a team but the first."""
     clock, device = _Clock(), choose_device(runtime)
     splits = load_splits(spec, runtime.data_dir)
-    with numerics(spec, runtime, device) as bits:
+    compiled = compiles(spec, runtime, device, len(splits.train))
+    with numerics(spec, runtime, device, compiled, team.size) as bits:
         norm = constants(spec, splits.train)
-        train, scored = (Watched(split, spec, norm, device, told=progress) for split in (splits.train, splits.scored))
+        train = Watched(splits.train, spec, norm, device, None, team.part, told=progress)
+        scored = Watched(splits.scored, spec, norm, device, told=progress)
         val = Watched(splits.val, spec, norm, device, told=progress) if splits.val and _wants_val(spec) else None
         model = fresh_network(spec, splits.classes, splits.channels, splits.image_size, device)
         state = State.fresh(spec, model, train.steps(), device)
         mark: dict[str, Any] = {"numerics": bits, "images": splits.split_fingerprint}
-        mark |= {"resumed": _resume(store, spec, state, mark)}
+        mark |= {"resumed": _resume(store, spec, state, mark) if team.first else 0}
+        team.begin(state)
         clock.lap("prepare")
-        compiled: Any = torch.compile(state.model) if runtime.compile else None
+        forward: Any = team.network(state.model)
+        forward = torch.compile(forward) if compiled else forward
+        minutes, recorded = runtime.checkpoint_minutes, records(spec, runtime)
         with stoppable(state):
-            for pause in training(spec, state, train, val, runtime.checkpoint_minutes, compiled):
-                _keep(store, spec, pause, mark, log)
+            for pause in training(spec, state, train, val if team.first else None, minutes, forward, recorded, team):
+                if team.first:
+                    _keep(store, spec, pause, mark, log)
+                _heed(spec, state)
+        if not team.first:
+            return None
         clock.lap("train")
         selected = _select(spec, state)
         store.log(spec.id, spec.evaluate, reading="final evaluation", images=len(splits.scored))
@@ -191,16 +220,20 @@ def _select(spec: RunSpec, state: State) -> dict[str, Any]:
 
 
 def _keep(store: Store, spec: RunSpec, pause: Pause, mark: dict[str, Any], log: Log) -> None:
-    """Checkpoint first, journal second: the journal can be mended from the checkpoint, not the other way.
-
-    Raises:
-        KeyboardInterrupt: somebody asked training to stop; the same run goes on from here.
-    """
+    """Checkpoint first, journal second: the journal can be mended from the checkpoint, not the other way."""
     state = pause.state
     store.checkpoint(spec.id, {**state.to_dict(), **mark})
     if pause.kind == "epoch":
         store.log(spec.id, "epoch", **state.curves[-1])
         log(spec, state.curves[-1])
+
+
+def _heed(spec: RunSpec, state: State) -> None:
+    """End here if somebody asked for it; the same run goes on from its checkpoint.
+
+    Raises:
+        KeyboardInterrupt: somebody did.
+    """
     if state.stop and state.epoch < spec.epochs:
         raise KeyboardInterrupt(f"stopped at epoch {state.epoch + 1}, step {state.step}")
 
@@ -216,7 +249,7 @@ def _resume(store: Store, spec: RunSpec, state: State, mark: dict[str, Any]) -> 
         store.mend_journal(spec.id, [])
         store.log(spec.id, "start", spec=spec.fields, numerics=numerics)
         return 0
-    if saved["numerics"] != numerics:
+    if not _goes_on(saved["numerics"], numerics, state.model):
         was = differences(saved["numerics"], numerics)
         raise StoreProblem(
             f"run {spec.id} was begun with {was}; go on with the same, or delete {store.folder(spec.id)}/ to start anew"
@@ -226,6 +259,13 @@ def _resume(store: Store, spec: RunSpec, state: State, mark: dict[str, Any]) -> 
     store.mend_journal(spec.id, state.curves)
     store.log(spec.id, "resume", epoch=state.epoch, step=state.step)
     return resumed
+
+
+def _goes_on(before: dict[str, Any], now: dict[str, Any], model: nn.Module) -> bool:
+    """Whether training may go on: under equal numerics, or with other processes where no layer looks across images."""
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        return before == now
+    return {**before, "processes": 0, "portable": 0} == {**now, "processes": 0, "portable": 0}
 
 
 def _view(store: Store, spec: RunSpec, view: View | None) -> None:
