@@ -32,7 +32,7 @@ class Trained:
         self.calls: list[list[tuple[str, int]]] = []
         self.failing, self.dying = failing, dying
 
-    def __call__(self, sweep: Sweep, jobs: int, retries: int) -> list[Failure]:
+    def __call__(self, sweep: Sweep, _how: object) -> list[Failure]:
         left = [spec for spec in sweep.specs if not sweep.store.done(spec.id)]
         self.calls.append([(spec.attention, spec.seed) for spec in left])
         failures = []

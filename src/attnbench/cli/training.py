@@ -136,12 +136,13 @@ def foretell(sweep: "Sweep", pending: list[RunSpec], how: "Execution") -> None:
 
     for spec in pending:
         print(f"  {spec.id}  {sweep.describe(spec)}")
-    hours, jobs = estimate(sweep) if pending else 0.0, how.jobs or 1
-    print(
-        f"about {hours / jobs:.2f} hours with --jobs {jobs} on free cores: {hours:.2f} hours of CPU (or GPU) time"
-        if hours is not None
-        else "no estimate: the number of images is known only when the data are there"
-    )
+    hours = estimate(sweep) if pending else 0.0
+    if hours is None:
+        print("no estimate: the number of images is known only when the data are there")
+        return
+    jobs = how.jobs or (1 if how.executor == "local" else None)
+    at_once = f"{hours / jobs:.2f} hours with --jobs {jobs} on free cores: " if jobs else ""
+    print(f"about {at_once}{hours:.2f} hours of CPU (or GPU) time")
 
 
 def possible(numerics: Literal["native", "portable"], file: Path) -> Literal["native", "portable"]:

@@ -40,7 +40,7 @@ class Execution:
     """slurm: time limit of a job; a run that needs longer is queued again and goes on (default: 60)."""
 
     def __post_init__(self) -> None:
-        least = {"jobs": 1, "retries": 0, "per_device": 1, "minutes": 1, "gpus_per_run": 0}
+        least = {"jobs": 1, "retries": 0, "per_device": 1, "minutes": 3, "gpus_per_run": 0}
         given = {name: value for name, value in vars(self).items() if value is not None}
         wrong = {
             name: f"{given[name]} must be at least {low}" for name, low in least.items() if given.get(name, low) < low
