@@ -12,7 +12,7 @@ from typing import Any
 
 from attnbench.errors import BadReference
 
-_INSTALLED = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+_INSTALLED = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 
 
 def digest_of(source: Path, module: str) -> str:
