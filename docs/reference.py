@@ -1,15 +1,16 @@
 """The classic table again: published gains of one run a cell beside ours, from the records of the reference studies."""
 
 from collections.abc import Iterator, Sequence
+from statistics import mean
 
 from claims import Claim, load
 
 from attnbench.analysis.costs import costs
 from attnbench.catalogue.refs import parse
 from attnbench.catalogue.registry import DATASETS
-from attnbench.report.text import signed, spread
+from attnbench.report.text import kind, signed, spread
 from attnbench.spec.study import Study
-from studies import REFERENCE, ROOT, comparison, trained
+from studies import REFERENCE, RESULTS, ROOT, comparison, trained
 
 PIPELINE = "../run_experiment.py"
 """The address, in claims.yaml, of what the pipeline that this project grew out of published."""
@@ -23,6 +24,32 @@ def reference() -> str:
     for name in REFERENCE:
         dataset = Study.load(ROOT / "studies" / f"{name}.yaml").base["dataset"]
         lines += _rows(name, DATASETS.resolve(dataset).card.title, [c for c in published if c.data == dataset])
+    return "\n".join(lines) + "\n"
+
+
+OLD_GAINS = ("gpu-flowers-classic", "gpu-flowers-better", "flowers-classic", "reference-flowers102", "flowers-long")
+"""Regimes of Oxford 102 Flowers, the one in which the gains were published first."""
+
+
+def regimes() -> str:
+    """What SE and CBAM gain on the flowers in each regime, with the accuracies on training and test images."""
+    head = "| regime | arm | seeds | training | test | to none | 95 % interval | verdict |"
+    lines = [head, "|:--|:--|--:|--:|--:|--:|:--|:--|"]
+    for name in OLD_GAINS:
+        title = f"[{name}](../studies/{name}.yaml)"
+        if not (RESULTS / name).is_dir():
+            lines.append(f"| {title} | not run yet | | | | | | |")
+            continue
+        (found,) = comparison(name).cells
+        for arm in sorted(found.arms, key=lambda arm: ("none", "se", "cbam").index(parse(arm.name).name)):
+            trained_to = mean(record.curves[-1]["train_accuracy"] for record in arm.records)
+            gain = (
+                arm.contrast
+                and f"{signed(arm.contrast.difference.mean)} | {spread(arm.contrast.difference, plus=True)}"
+            )
+            verdict = f"{gain} | {kind(arm.contrast.verdict)}" if arm.contrast else "| |"
+            row = f"{len(arm.seeds)} | {trained_to:.1f} | {arm.score.mean:.2f} | {verdict}"
+            lines.append(f"| {title if arm is found.arms[0] else ''} | {parse(arm.name).name} | {row} |")
     return "\n".join(lines) + "\n"
 
 

@@ -33,7 +33,7 @@ PARTS = {
     "report": studies,
     "table": studies,
     "choice": studies,
-    "reference": reference,
+    **dict.fromkeys(("reference", "regimes"), reference),
     **dict.fromkeys(("cards", "notes", "promises", "totals", "witnesses", "profile"), catalogue),
     **dict.fromkeys(("speed", "where", "gpu", "search", "target", "verdict"), performance),
     "tree": rooms,

@@ -98,6 +98,18 @@ def test_the_committed_records_are_what_they_say(capsys):
     assert "FAILED" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", sorted(folder.name for folder in (ROOT / "results").glob("reference-*")))
+def test_a_bundle_of_the_reference_study_is_what_it_says(name, capsys):
+    shutil.copytree(ROOT / "results" / name, name)
+    assert submit(ROOT / "studies" / f"{name}.yaml", name, Path("reference.zip")) == 0
+    assert verify(Path("reference.zip")) == 0
+    said = capsys.readouterr().out
+    runs = len(list(Path(name).glob("*/record.json")))
+    assert f"recomputed from the predictions of {runs} runs" in said
+    assert f"before the first run began ({runs} of {runs} runs say when they began)" in said
+    assert "verdicts told again from the records: digit for digit" in said
+
+
 def test_runs_without_predictions_are_said_to_be_as_stated():
     plan = made.study(**SMALL)
     made_bundle(plan)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from attnbench.backbones import backbone
     from attnbench.data import dataset
     from attnbench.mechanisms import attention, build_attention
+    from attnbench.networks.anywhere import graft, load_pretrained, sites, ungraft
     from attnbench.networks.network import network
     from attnbench.spec.run import RunSpec, Runtime
     from attnbench.spec.study import Study
@@ -31,6 +32,10 @@ _HOME = {
     "compare": "analysis.comparison",
     "verdict": "analysis.scored",
     "network": "networks.network",
+    "graft": "networks.anywhere",
+    "load_pretrained": "networks.anywhere",
+    "sites": "networks.anywhere",
+    "ungraft": "networks.anywhere",
     "build_attention": "mechanisms",
     "attention": "mechanisms",
     "backbone": "backbones",
@@ -46,9 +51,13 @@ __all__ = [
     "build_attention",
     "compare",
     "dataset",
+    "graft",
     "load",
+    "load_pretrained",
     "network",
     "run",
+    "sites",
+    "ungraft",
     "verdict",
 ]
 

@@ -74,7 +74,7 @@ def _plain_errors() -> Iterator[None]:
         _tell(problem)
         sys.exit(problem.exit_code)
     except KeyboardInterrupt as stopped:
-        print(f"attnbench: {stopped or 'stopped'}; the same command goes on from here", file=sys.stderr)
+        print(f"attnbench: {str(stopped) or 'stopped'}; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()

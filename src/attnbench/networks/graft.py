@@ -2,6 +2,7 @@
 
 import copy
 import re
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -45,8 +46,21 @@ def graft(
         if not paths or init == "identity":
             what = "cannot start as nothing" if paths else "finds none there"
             raise BadReference(f"{attention} takes the place of 3x3 convolutions of equal widths, and {what}")
-    grafted = {}
     shapes = _shapes(observed(model, image), paths, position != "behind")
+    return insert(model, attention, shapes, seed, position, init, trial)
+
+
+def insert(
+    model: nn.Module,
+    attention: Choice[Paper],
+    shapes: Mapping[str, Shape],
+    seed: int = 0,
+    position: Position = "behind",
+    init: Init = "own",
+    trial: Trial | None = None,
+) -> dict[str, nn.Module]:
+    """Put a mechanism at the modules of these paths, whose maps have these shapes; returns path -> mechanism."""
+    grafted = {}
     for path, (channels, height, width) in shapes.items():
         with seeded(seed, "attention", path):
             grafted[path] = build_attention(attention, channels, (height, width))
@@ -54,17 +68,25 @@ def graft(
         _welcome(grafted, shapes, attention, trial)
     for path in reversed(grafted):  # what lies deepest first: a match may lie inside another one
         added = _eased(grafted[path], shapes[path]) if init == "identity" else grafted[path]
-        model.set_submodule(path, _joined(model.get_submodule(path), added, position))
+        there = next(model.parameters(), torch.empty(0))
+        model.set_submodule(path, _joined(model.get_submodule(path), added.to(there.device), position))
     return grafted
 
 
 class Grafted(nn.Sequential):
     """A module of the backbone with a mechanism behind or before it, or a mechanism in its place."""
 
-    def __init__(self, *modules: nn.Module, plain: int | None = None) -> None:
+    def __init__(self, *modules: nn.Module, plain: int | None = None, replaced: nn.Module | None = None) -> None:
         super().__init__(*modules)
         self.plain = plain
         """Which of them is the backbone's own; None where it has been replaced."""
+        vars(self)["replaced"] = replaced  # no part of the network any more
+
+    @property
+    def original(self) -> nn.Module:
+        """The backbone's own module."""
+        module: nn.Module = vars(self)["replaced"] if self.plain is None else self[self.plain]
+        return module
 
 
 class ZeroInitialisedResidual(nn.Module):
@@ -81,7 +103,7 @@ class ZeroInitialisedResidual(nn.Module):
 
 
 def _welcome(
-    grafted: dict[str, nn.Module], shapes: dict[str, Shape], attention: Choice[Paper], trial: Trial | None
+    grafted: dict[str, nn.Module], shapes: Mapping[str, Shape], attention: Choice[Paper], trial: Trial | None
 ) -> None:
     """Hand somebody's own modules maps as published code expects them, and try one for each shape."""
     for module in grafted.values():
@@ -160,8 +182,8 @@ def _replaceable(module: nn.Module) -> bool:
 
 def _joined(module: nn.Module, added: nn.Module, position: Position) -> Grafted:
     if position == "instead":
-        assert isinstance(module, nn.Conv2d)
-        return Grafted(added, *([nn.AvgPool2d(2, ceil_mode=True)] if module.stride == (2, 2) else []), plain=None)
+        halves = isinstance(module, nn.Conv2d) and module.stride == (2, 2)
+        return Grafted(added, *([nn.AvgPool2d(2, ceil_mode=True)] if halves else []), replaced=module)
     return Grafted(added, module, plain=1) if position == "before" else Grafted(module, added, plain=0)
 
 

@@ -1,6 +1,7 @@
 """What a backbone holds by itself: the shape of the maps at every module, and attention that it was built with."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,11 +32,11 @@ def observed(model: nn.Module, image: tuple[int, int, int]) -> Shapes:
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     ghosts = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
     try:
-        return _watched(model, lambda: torch.func.functional_call(model, ghosts, (_blank(image, "meta"),)))
+        return watched(model, lambda: torch.func.functional_call(model, ghosts, (_blank(image, "meta"),)))
     except Exception:
         device = next((tensor.device for tensor in tensors.values()), torch.device("cpu"))
         with seeded(0, "probe"):
-            return _watched(model, lambda: model(_blank(image, device)))
+            return watched(model, lambda: model(_blank(image, device)))
 
 
 def accepted(backbone: Choice[Backbone], model: nn.Module, image: tuple[int, int, int], classes: int) -> Shapes:
@@ -90,7 +91,8 @@ def _blank(image: tuple[int, int, int], device: Any) -> Tensor:
     return torch.zeros(1, *image, device=device)
 
 
-def _watched(model: nn.Module, forward: Any) -> Shapes:
+def watched(model: nn.Module, forward: Callable[[], Any]) -> Shapes:
+    """The shapes at every module, while `forward` runs the network in evaluation mode."""
     shapes: Shapes = {}
 
     def watch(path: str) -> Any:

@@ -1,0 +1,304 @@
+"""A mechanism put into anybody's network: where it can go, old checkpoints into the new one, and the plain one back."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnbench.catalogue.refs import nearest
+from attnbench.catalogue.registry import ATTENTION
+from attnbench.errors import AttnbenchError, BadReference
+from attnbench.networks.graft import Grafted, Init, Position, insert, likely_sites
+from attnbench.networks.trial import Shape, Trial
+from attnbench.networks.within import Shapes, attention_within, watched
+from attnbench.seeding import seeded
+
+At = str | Sequence[str] | Callable[[str, nn.Module], bool]
+BUILT_IN = "built-in"
+"""The name of all places of attention that a network was built with."""
+FITTING = 0.5
+"""Share of a network's tensors that a checkpoint must hold to be taken for one of it."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Places in a network that are alike."""
+
+    at: str
+    """A pattern of their paths, as `graft` takes it."""
+    kind: str
+    """block: the last norm of each block; post: behind each block; built-in: attention that is there already."""
+    paths: tuple[str, ...]
+    shapes: tuple[Shape, ...]
+    """Channels, height and width of the maps at each path, for the example."""
+
+    def __str__(self) -> str:
+        sizes = ", ".join("x".join(map(str, shape)) for shape in dict.fromkeys(self.shapes))
+        return f"{self.kind:<9} {self.at}  ({len(self.paths)}: {sizes})"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What became of a checkpoint's tensors."""
+
+    loaded: tuple[str, ...]
+    """Names, in the plain network, of what was taken from the checkpoint."""
+    new: tuple[str, ...]
+    """Names, in the grafted network, of what belongs to mechanisms and keeps its initial values."""
+    missing: tuple[str, ...]
+    """Tensors of the plain network that the checkpoint has not; they keep the values that they had."""
+    left_over: tuple[str, ...]
+    """Tensors of the checkpoint that found no place, those of another shape with both shapes."""
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.loaded)} tensors loaded", f"{len(self.new)} new"]
+        for what, names in (("missing", self.missing), ("left over", self.left_over)):
+            shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+            parts.append(f"{len(names)} {what}" + (f" ({shown})" if names else ""))
+        return ", ".join(parts)
+
+
+def graft(
+    model: nn.Module,
+    attention: str,
+    at: At | None = None,
+    *,
+    example: Any,
+    position: Position = "behind",
+    init: Init = "identity",
+    seed: int = 0,
+) -> nn.Module:
+    """Put a mechanism into a network, in place, and give the network back.
+
+    With `init="identity"` its outputs are what they were, bit for bit, until it is trained.
+
+    Args:
+        attention: a mechanism: a name, name(option=1), or package.module:Class; `none` takes built-in attention away.
+        at: a pattern of module paths, a list of paths, a function of path and module, or `built-in` for the attention
+            that the network was built with, which the mechanism replaces; None for the first of `sites`.
+        example: what the network takes: a tensor, a list (as detectors take), a tuple of arguments, a mapping of named
+            ones; or (channels, height, width) for one image of zeros. One forward finds the shape at each place.
+        position: behind or before each module, or instead of it, where that keeps the shape of its maps.
+        seed: of the mechanism's initial weights.
+
+    Raises:
+        BadReference: nothing there by that name, no map there, an example that does not run, an unknown mechanism.
+    """
+    choice, seen = ATTENTION.resolve(attention), _seen(model, example)
+    if at == BUILT_IN:
+        return _exchanged(model, attention, seen, seed)
+    if choice.entry.name == "none":
+        raise BadReference(f"none puts nothing anywhere; with at={BUILT_IN!r} it takes attention away")
+    paths = _paths(model, at, seen)
+    if any(not path for path in paths):
+        raise BadReference("the network as a whole is no place; name modules inside it")
+    shapes = {path: _map(seen, path, position != "behind") for path in paths}
+    if position == "instead" and (wider := [path for path in paths if seen[path][0] != seen[path][1]]):
+        raise BadReference(f"{wider[0]!r} changes the shape of its maps, so that no mechanism can take its place")
+    insert(model, choice, shapes, seed, position, init, Trial())
+    return model
+
+
+def sites(model: nn.Module, example: Any) -> list[Site]:
+    """Sensible places for a mechanism, the usual one first; `example` as `graft` takes it.
+
+    A block is the innermost kind of module that occurs at least twice, holds a convolution and gives maps.
+    """
+    seen = _seen(model, example)
+    return [
+        Site(pattern, kind, tuple(paths), tuple(_map(seen, path, False) for path in paths))
+        for kind, found in _groups(model, seen).items()
+        for pattern, paths in _alike(found).items()
+    ]
+
+
+def ungraft(model: nn.Module) -> nn.Module:
+    """Take every mechanism out again, in place: the plain network, with the weights that its own layers have now.
+
+    What a mechanism stood instead of comes back as it was when it was replaced.
+    """
+    for path in reversed([path for path, module in model.named_modules() if isinstance(module, Grafted)]):
+        found = model.get_submodule(path)
+        assert isinstance(found, Grafted)
+        model.set_submodule(path, found.original)
+    return model
+
+
+def plain_names(model: nn.Module) -> dict[str, str]:
+    """Name of each tensor of the plain network -> its name in the grafted one."""
+    grafts = {path: module.plain for path, module in model.named_modules() if isinstance(module, Grafted)}
+    found = {}
+    for name in model.state_dict():
+        parts, kept, ours = name.split("."), list[str](), False
+        for number, part in enumerate(parts):
+            above = ".".join(parts[:number])
+            if above in grafts:
+                ours = ours or part != str(grafts[above])
+            else:
+                kept.append(part)
+        if not ours:
+            found[".".join(kept)] = name
+    return found
+
+
+def load_pretrained(model: nn.Module, state: Mapping[str, Any]) -> Loaded:
+    """Load a checkpoint of the plain network into the grafted one, and say what became of every tensor.
+
+    Args:
+        state: name -> tensor, as `state_dict()` gives it; a checkpoint that holds it as `state_dict` or `model`, and
+            names that begin with `module.`, are understood.
+
+    Raises:
+        BadReference: it is a checkpoint of another network.
+    """
+    for key in ("state_dict", "model"):
+        if isinstance(state.get(key), Mapping):
+            state = state[key]
+    given = {str(name).removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
+    own, names = model.state_dict(), plain_names(model)
+    fitting = {name for name in names if name in given and given[name].shape == own[names[name]].shape}
+    if len(fitting) < FITTING * len(names):
+        stranger = next((name for name in given if name not in names), "none by any name")
+        raise BadReference(
+            f"the checkpoint is of another network: {len(fitting)} of {len(names)} tensors are there in their shapes; "
+            f"it holds {stranger}, the network {next((name for name in names if name not in fitting), '')}"
+        )
+    shapes = {name: f"{name} {_size(given[name])} for {_size(own[names[name]])}" for name in given if name in names}
+    for name in fitting:
+        own[names[name]] = given[name]
+    model.load_state_dict(own)  # its metadata with it, which some networks read
+    return Loaded(
+        loaded=tuple(name for name in names if name in fitting),
+        new=tuple(name for name in own if name not in set(names.values())),
+        missing=tuple(name for name in names if name not in given),
+        left_over=tuple(shapes.get(name, name) for name in given if name not in fitting),
+    )
+
+
+def _seen(model: nn.Module, example: Any) -> Shapes:
+    """The shapes of every module's first input and output, from one forward of the example in evaluation mode."""
+    if isinstance(example, tuple) and all(isinstance(part, int) for part in example):
+        device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+        example = torch.zeros(1, *example, device=device)
+    try:
+        with seeded(0, "probe"):
+            return watched(model, lambda: _forward(model, example))
+    except AttnbenchError:
+        raise
+    except Exception as problem:
+        what = " ".join(str(problem).split())[:200]
+        raise BadReference(
+            f"the example does not run through {type(model).__name__}: {type(problem).__name__}: {what}; give what "
+            "the network takes: a tensor, a list of images, a tuple of arguments, or a mapping of named ones"
+        ) from problem
+
+
+def _forward(model: nn.Module, example: Any) -> Any:
+    if isinstance(example, Mapping):
+        return model(**example)
+    return model(*example) if isinstance(example, tuple) else model(example)
+
+
+def _paths(model: nn.Module, at: At | None, seen: Shapes) -> list[str]:
+    """The paths of the modules that are meant, in the order of the network."""
+    modules = dict(model.named_modules())
+    if at is None:
+        groups = _groups(model, seen)
+        if not (usual := groups["block"] or groups["post"]):
+            raise BadReference(f"no block is found in {type(model).__name__}; name a place{likely_sites(model)}")
+        return usual
+    if isinstance(at, str):
+        try:
+            found = [path for path in modules if path == at or re.fullmatch(at, path)]
+        except re.error as problem:
+            raise BadReference(f"at={at!r} is no regular expression: {problem}") from None
+        missing = f"at={at!r} matches no module{likely_sites(model)}"
+    elif callable(at):
+        found = [path for path, module in modules.items() if path and at(path, module)]
+        missing = f"the function at= chooses no module{likely_sites(model)}"
+    else:
+        found = list(at)
+        wrong = [path for path in found if path not in modules]
+        missing = f"no module is called {wrong[0]!r}{nearest(wrong[0], modules)}" if wrong else "at=[] names no module"
+        found = [] if wrong else found
+    if not found:
+        raise BadReference(missing)
+    return found
+
+
+def _groups(model: nn.Module, seen: Shapes) -> dict[str, list[str]]:
+    """Kind of place -> paths, in the order of the network."""
+    kinds = Counter(type(module) for module in model.modules())
+    blocks = [
+        path
+        for path, module in model.named_modules()
+        if path and kinds[type(module)] > 1 and _gives_maps(seen, path) and _is_block(module)
+    ]
+    inner = [path for path in blocks if not any(other.startswith(f"{path}.") for other in blocks)]
+    norms = [norm for path in inner if (norm := _last_norm(model.get_submodule(path), path, seen))]
+    there = [path for path in attention_within(model, seen) if _gives_maps(seen, path)]
+    return {"block": norms, "post": inner, BUILT_IN: there}
+
+
+def _is_block(module: nn.Module) -> bool:
+    """Whether something holds a convolution and another layer of weights: no unit of a convolution and its norm."""
+    layers = [part for part in module.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
+    convolves = any(isinstance(part, nn.Conv2d) for part in layers)
+    return convolves and len(layers) > 1 and not isinstance(module, nn.Sequential)
+
+
+def _last_norm(block: nn.Module, path: str, seen: Shapes) -> str | None:
+    """The path of the last norm over maps as large as what the block gives."""
+    norms = [
+        f"{path}.{name}"
+        for name, part in block.named_modules()
+        if name and "Norm" in type(part).__name__ and seen.get(f"{path}.{name}", ((), ()))[1] == seen[path][1]
+        and not re.search(r"downsample|shortcut", name)
+    ]  # fmt: skip
+    return norms[-1] if norms else None
+
+
+def _gives_maps(seen: Shapes, path: str) -> bool:
+    """Whether a module gives maps of more than one pixel."""
+    given = seen.get(path, ((), ()))[1]
+    return len(given) == 4 and given[2] * given[3] > 1
+
+
+def _map(seen: Shapes, path: str, of_input: bool) -> Shape:
+    """(channels, height, width) of a module's output, or input."""
+    if path not in seen:
+        raise BadReference(f"{path!r} cannot be a place: it takes no part for the example, or gives no tensor")
+    shape = seen[path][0 if of_input else 1]
+    if len(shape) != 4:
+        raise BadReference(f"{path!r} cannot be a place: it gives {len(shape)} dimensions, not maps B C H W")
+    return shape[1], shape[2], shape[3]
+
+
+def _exchanged(model: nn.Module, attention: str, seen: Shapes, seed: int) -> nn.Module:
+    """The network with its built-in attention replaced by a mechanism, or taken away."""
+    paths = [path for path in attention_within(model, seen) if _gives_maps(seen, path)]
+    if not paths:
+        raise BadReference(f"{type(model).__name__} was built without attention that gates maps{likely_sites(model)}")
+    choice = ATTENTION.resolve(attention)
+    if choice.entry.name == "none":
+        for path in paths:
+            model.set_submodule(path, Grafted(nn.Identity(), replaced=model.get_submodule(path)))
+    else:
+        insert(model, choice, {path: _map(seen, path, False) for path in paths}, seed, "instead", "own", Trial())
+    return model
+
+
+def _alike(paths: Sequence[str]) -> dict[str, list[str]]:
+    """Pattern -> paths that differ in numbers alone."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        found.setdefault(re.sub(r"\d+", r"\\d+", re.escape(path)), []).append(path)
+    return found
+
+
+def _size(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "one value"
