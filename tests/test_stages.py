@@ -32,7 +32,7 @@ class Trained:
         self.calls: list[list[tuple[str, int]]] = []
         self.failing, self.dying = failing, dying
 
-    def __call__(self, sweep: Sweep, jobs: int, retries: int) -> list[Failure]:
+    def __call__(self, sweep: Sweep, _how: object = None) -> list[Failure]:
         left = [spec for spec in sweep.specs if not sweep.store.done(spec.id)]
         self.calls.append([(spec.attention, spec.seed) for spec in left])
         failures = []
@@ -125,7 +125,7 @@ def test_stopped_after_any_run_and_started_again_it_comes_to_the_same(monkeypatc
 
 def test_the_report_of_such_a_study_is_that_of_the_same_study_trained_to_its_end(monkeypatch):
     _, found = trained(monkeypatch, study())
-    Trained()(Sweep(study().runs(), Runtime(store="runs", tracker="none")), 1, 0)
+    Trained()(Sweep(study().runs(), Runtime(store="runs", tracker="none")))
     whole = compare(study(), Store("runs"))
     assert had() == dict.fromkeys(ARMS, 12)
     assert answers(whole) == answers(found[-1].comparison)
@@ -206,7 +206,7 @@ def decided(stdout: str) -> list[str]:
 
 def test_report_and_compare_keep_what_was_seen_and_say_what_was_changed(attnbench: Callable[..., Outcome]):
     plan = study(looks=None, seeds=5)
-    Trained()(Sweep(plan.runs(), Runtime(store="runs", tracker="none")), 1, 0)
+    Trained()(Sweep(plan.runs(), Runtime(store="runs", tracker="none")))
     store, journal = Store("runs"), StudyJournal(Store("runs"), "plan")
     fields = {"name": "plan", "base": plan.base, "grid": plan.grid, "seeds": 5}
     write(**fields, looks=None, margin=0.3)

@@ -71,8 +71,9 @@ class Deaf(Gate):  # in its third step for ever, whatever it is told
             time.sleep(HANG)
 
 class Held(Gate):  # in its third step until it is told to stop; no longer when somebody has written the file `go`
+    at = 19
     def see(self):
-        if self.calls != 19 or Path("go").exists():
+        if self.calls != self.at or Path("go").exists():
             return
         told = []
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -81,6 +82,9 @@ class Held(Gate):  # in its third step until it is told to stop; no longer when 
         Path(f"began-{os.getpid()}").touch()
         while not told:
             time.sleep(0.01)
+
+class Late(Held):  # in the third step of its second epoch
+    at = 55
 """
 )
 

@@ -22,3 +22,8 @@ def joined(words: Sequence[str]) -> str:
 def printable(text: str) -> str:
     """A line that strangers may have written, without what a terminal would take for a command."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def first_line(problem: Exception) -> str:
+    """What a library's error says first."""
+    return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:300]

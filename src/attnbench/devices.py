@@ -32,6 +32,13 @@ def name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
+def visible() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES calls each device that torch sees; nothing is started on them."""
+    named = [part.strip() for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()]
+    count = torch.cuda.device_count()
+    return (named or [str(number) for number in range(count)])[:count]
+
+
 def room(device: torch.device) -> int:
     """Bytes that the images of a split may take on a device; 0 on a CPU, which reads them from the disk's cache."""
     return int(SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0

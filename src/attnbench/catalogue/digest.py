@@ -12,7 +12,7 @@ from typing import Any
 
 from attnbench.errors import BadReference
 
-_INSTALLED = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+_INSTALLED = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 
 
 def digest_of(source: Path, module: str) -> str:
@@ -20,12 +20,30 @@ def digest_of(source: Path, module: str) -> str:
 
     An installed package is its one file: it changes with its version, not under somebody's hands.
     """
-    top = source.resolve().parents[module.count(".") + (source.name == "__init__.py")]
+    top = _top(source, module)
     files = {source.resolve()} if top in _INSTALLED else _closure(source.resolve(), top)
     if len(files) == 1:
         return hashlib.sha256(source.read_bytes()).hexdigest()[:16]
     lines = sorted(f"{file.relative_to(top)} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def carried(source: Path, module: str) -> dict[str, bytes]:
+    """The files that a digest is of, by where they lie below their top folder; none of an installed package.
+
+    With them go the `__init__.py` of the packages above them.
+    """
+    top = _top(source, module)
+    if top in _INSTALLED:
+        return {}
+    files = _closure(source.resolve(), top)
+    packages = {folder / "__init__.py" for file in files for folder in file.parents if top in folder.parents}
+    return {file.relative_to(top).as_posix(): file.read_bytes() for file in files | packages if file.is_file()}
+
+
+def _top(source: Path, module: str) -> Path:
+    """The folder that a module's file is imported from."""
+    return source.resolve().parents[module.count(".") + (source.name == "__init__.py")]
 
 
 def digest_of_object(thing: Any) -> str:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from attnbench.cli.flags import RuntimeFlags
+from attnbench.cli.flags import ExecutionFlags, RuntimeFlags
 
 if TYPE_CHECKING:
     from attnbench.analysis.choosing import Round
     from attnbench.execution.choosing import Before
+    from attnbench.execution.executors import Execution
     from attnbench.report.advice import Choice
     from attnbench.spec.contest import Contest
     from attnbench.spec.run import Runtime
@@ -22,18 +23,15 @@ if TYPE_CHECKING:
 def choose(
     file: Positional[Path],
     runtime: RuntimeFlags,
-    jobs: int = 1,
+    how: ExecutionFlags,
     dry_run: bool = False,
-    retries: int = 0,
     out: Path | None = None,
 ) -> int:
     """Find the best of many mechanisms under a budget: screen on validation images, confirm on test images.
 
     Args:
         file: A study whose grid.attention is a list, all, or kind: D, with a budget; a YAML file.
-        jobs: Runs at a time, each in a process of its own.
         dry_run: Measure what limits are about, say what would be trained and about how long it takes; train nothing.
-        retries: How often a run that died is tried again.
         out: Folder of the answer (default: reports/NAME).
     """
     from attnbench.cli.training import possible
@@ -45,10 +43,10 @@ def choose(
     before = _before(contest, runtime, dry_run)
     print(f"{contest.name}: {len(contest.arms)} mechanisms, budget {contest.amount:g} {contest.unit}")
     print("\n".join(outline_lines(contest, before.outline(contest), len(before.arms), before.out)), flush=True)
-    return 0 if dry_run else _train(contest, before, runtime, jobs, retries, out or Path("reports") / contest.slug)
+    return 0 if dry_run else _train(contest, before, runtime, how, out or Path("reports") / contest.slug)
 
 
-def _train(contest: "Contest", before: "Before", runtime: "Runtime", jobs: int, retries: int, folder: Path) -> int:
+def _train(contest: "Contest", before: "Before", runtime: "Runtime", how: "Execution", folder: Path) -> int:
     """Screen, confirm, and answer."""
     from attnbench.cli.training import in_stages
     from attnbench.execution.choosing import confirmation_looks, screened
@@ -56,13 +54,13 @@ def _train(contest: "Contest", before: "Before", runtime: "Runtime", jobs: int, 
     from attnbench.report.advice import round_lines
     from attnbench.store.studies import StudyJournal
 
-    rounds = screened(contest, before.arms, runtime, jobs, retries)
+    rounds = screened(contest, before.arms, runtime, how)
     sweep = Sweep([], runtime, contest.recipe)
     looks = confirmation_looks(contest, before, rounds, sweep.store)
     print("\n".join(round_lines(contest, rounds, looks)), flush=True)
     study = contest.confirmation(rounds[-1].kept if rounds else before.arms, looks)
     StudyJournal(sweep.store, study.slug).keep_plan(study)
-    if code := in_stages(study, dataclasses.replace(sweep, specs=study.runs(), study=study.name), jobs, retries):
+    if code := in_stages(study, dataclasses.replace(sweep, specs=study.runs(), study=study.name), how):
         return code
     return _answer(contest, before, rounds, study, runtime, folder)
 

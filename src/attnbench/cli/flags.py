@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
+from attnbench.execution.executors import Execution
 from attnbench.spec.recipes import preset
 from attnbench.spec.run import RunSpec, Runtime, field_docs
 
 RuntimeFlags = Annotated[Runtime, arg(name="")]
+ExecutionFlags = Annotated[Execution, arg(name="")]
 StoreFlag = Annotated[str | None, arg(help="Folder of runs (default: runs, or ATTNBENCH_STORE).")]
 StoreOrBundleFlag = Annotated[
     str | None, arg(help="Folder of runs, or a bundle of them (default: runs, or ATTNBENCH_STORE).")

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from attnbench.cli.flags import RuntimeFlags, StoreFlag
+from attnbench.cli.flags import ExecutionFlags, RuntimeFlags, StoreFlag
 from attnbench.cli.training import foretell, possible, tell_failures
 from attnbench.errors import AttnbenchError, BadStudy
 
 if TYPE_CHECKING:
+    from attnbench.execution.executors import Execution
     from attnbench.execution.sweep import Sweep
     from attnbench.report.sheet import Sheet
     from attnbench.spec.study import Study
@@ -42,11 +43,10 @@ def power(file: Positional[Path], store: StoreFlag = None, spread: float | None 
 def variance(
     file: Positional[Path],
     runtime: RuntimeFlags,
+    how: ExecutionFlags,
     attention: str | None = None,
     seeds: int = 8,
-    jobs: int = 1,
     dry_run: bool = False,
-    retries: int = 0,
     out: Path | None = None,
 ) -> int:
     """Train one arm with each source of chance varied alone, and say how much each moves its accuracy.
@@ -55,9 +55,7 @@ def variance(
         file: The study, a YAML file.
         attention: The arm (default: the study's baseline).
         seeds: Runs for each source.
-        jobs: Runs at a time, each in a process of its own.
         dry_run: Say which runs there are, and about how long they take; train nothing.
-        retries: How often a run that died is tried again.
         out: Folder of the sheet (default: reports/NAME).
     """
     from attnbench.execution.chance import budgets, runs_of
@@ -73,7 +71,7 @@ def variance(
     cells = runs_of(plan, arm, seeds, runtime.data_dir)
     specs = [spec for each in cells.values() for runs in each.runs.values() for spec in runs]
     sweep = Sweep([*{spec.id: spec for spec in specs}.values()], runtime, plan.recipe, f"{plan.name} variance")
-    failed = _do(sweep, jobs, dry_run, retries)
+    failed = _do(sweep, how, dry_run)
     if not dry_run:
         _show(sheet(plan.name, arm, budgets(plan, arm, cells, sweep.store)), _folder(out, plan), "variance")
     return int(failed)
@@ -82,18 +80,15 @@ def variance(
 def tune(
     file: Positional[Path],
     runtime: RuntimeFlags,
-    jobs: int = 1,
+    how: ExecutionFlags,
     dry_run: bool = False,
-    retries: int = 0,
     out: Path | None = None,
 ) -> int:
     """Tune every arm of a study by as many trials in the same space, on validation images; write the tuned study.
 
     Args:
         file: The study with the keys space, trials and sampler, a YAML file.
-        jobs: Trials at a time, each in a process of its own.
         dry_run: Say which trials there are, and about how long they take; train nothing.
-        retries: How often a run that died is tried again.
         out: Folder of the sheet and of the tuned study (default: reports/NAME).
     """
     from attnbench.execution import tuning
@@ -104,25 +99,25 @@ def tune(
     plan = Search.load(file)
     runtime = dataclasses.replace(runtime, numerics=runtime.numerics or possible(plan.numerics, file))
     if dry_run:
-        _do(Sweep(tuning.planned(plan), runtime, plan.recipe, f"{plan.name} search"), jobs, dry_run, retries)
+        _do(Sweep(tuning.planned(plan), runtime, plan.recipe, f"{plan.name} search"), how, dry_run)
         return 0
-    found, folder = tuning.tune(plan, runtime, jobs, retries), _folder(out, plan)
+    found, folder = tuning.tune(plan, runtime, how), _folder(out, plan)
     write_study(plan, found, folder / "tuned.yaml")
     _show(sheet(plan, found), folder, "tune")
     print(f"the study with tuned values: attnbench study {folder / 'tuned.yaml'}")
     return 0
 
 
-def _do(sweep: "Sweep", jobs: int, dry_run: bool, retries: int) -> bool:
+def _do(sweep: "Sweep", how: "Execution", dry_run: bool) -> bool:
     """Do the runs that are left, or foretell them; whether any failed."""
     from attnbench.execution.sweep import execute
 
     pending = sweep.pending()
     print(f"{sweep.study}: {len(sweep.specs)} runs, {len(sweep.specs) - len(pending)} done, {len(pending)} left")
     if dry_run:
-        foretell(sweep, pending, jobs)
+        foretell(sweep, pending, how)
         return False
-    failures = execute(sweep, jobs, retries)
+    failures = execute(sweep, how)
     tell_failures(failures, sweep)
     return bool(failures)
 

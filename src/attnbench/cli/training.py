@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from attnbench.cli.flags import RuntimeFlags
+from attnbench.cli.flags import ExecutionFlags, RuntimeFlags
 from attnbench.console import say
 from attnbench.spec.portable import lacking
 from attnbench.spec.run import RunSpec
 
 if TYPE_CHECKING:
     from attnbench.analysis.comparison import Place
+    from attnbench.execution.executors import Execution
     from attnbench.execution.sweep import Failure, Sweep
     from attnbench.spec.study import Study
 
@@ -49,18 +50,15 @@ def run_verb(flags: Any) -> Callable[..., int]:
 def study(
     file: Positional[Path],
     runtime: RuntimeFlags,
-    jobs: int = 1,
+    how: ExecutionFlags,
     dry_run: bool = False,
-    retries: int = 0,
     until_decided: bool = False,
 ) -> int:
     """Do all runs of a study file that are not done yet.
 
     Args:
         file: The study, a YAML file.
-        jobs: Runs at a time, each in a process of its own.
         dry_run: Say what is done, what is left, and about how long that takes; train nothing.
-        retries: How often a run that died is tried again.
         until_decided: Train to each of the study's looks in turn, without the arms that are decided; a failed run is a
             result then, and is not tried again.
     """
@@ -77,18 +75,18 @@ def study(
     pending = sweep.pending()
     _announce(plan, sweep, pending)
     if dry_run:
-        foretell(sweep, pending, jobs)
+        foretell(sweep, pending, how)
         return 0
     StudyJournal(Store(runtime.store), plan.slug).keep_plan(plan)
     if until_decided:
-        return in_stages(plan, sweep, jobs, retries)
-    tell_failures(failures := execute(sweep, jobs, retries), sweep)
+        return in_stages(plan, sweep, how)
+    tell_failures(failures := execute(sweep, how), sweep)
     done = len(sweep.specs) - len(sweep.pending())
     print(f"{plan.name}: {done} of {len(sweep.specs)} runs are done in {runtime.store}/")
     return 1 if failures else 0
 
 
-def in_stages(plan: "Study", sweep: "Sweep", jobs: int, retries: int) -> int:
+def in_stages(plan: "Study", sweep: "Sweep", how: "Execution") -> int:
     """Train from look to look, say what each decided, and keep that it was seen."""
     from attnbench.analysis.recorded import seen_now
     from attnbench.execution.stages import until_decided
@@ -96,7 +94,7 @@ def in_stages(plan: "Study", sweep: "Sweep", jobs: int, retries: int) -> int:
     from attnbench.store.studies import StudyJournal
 
     journal, before = StudyJournal(sweep.store, plan.slug), frozenset["Place"]()
-    for stage in until_decided(plan, sweep, jobs, retries):
+    for stage in until_decided(plan, sweep, how):
         tell_failures(stage.failures, sweep)
         if not stage.reached:
             print(
@@ -132,18 +130,19 @@ def _announce(plan: "Study", sweep: "Sweep", pending: list[RunSpec]) -> None:
         print("\n  ".join(design_lines(design)))
 
 
-def foretell(sweep: "Sweep", pending: list[RunSpec], jobs: int) -> None:
+def foretell(sweep: "Sweep", pending: list[RunSpec], how: "Execution") -> None:
     """The runs that are left, and about how long they take."""
     from attnbench.execution.sweep import estimate
 
     for spec in pending:
         print(f"  {spec.id}  {sweep.describe(spec)}")
     hours = estimate(sweep) if pending else 0.0
-    print(
-        f"about {hours / jobs:.2f} hours with --jobs {jobs} on free cores: {hours:.2f} hours of CPU (or GPU) time"
-        if hours is not None
-        else "no estimate: the number of images is known only when the data are there"
-    )
+    if hours is None:
+        print("no estimate: the number of images is known only when the data are there")
+        return
+    jobs = how.jobs or (1 if how.executor == "local" else None)
+    at_once = f"{hours / jobs:.2f} hours with --jobs {jobs} on free cores: " if jobs else ""
+    print(f"about {at_once}{hours:.2f} hours of CPU (or GPU) time")
 
 
 def possible(numerics: Literal["native", "portable"], file: Path) -> Literal["native", "portable"]:

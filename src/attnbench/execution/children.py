@@ -31,15 +31,18 @@ class Ended:
     """`value`, or the `message` and the `trace` of a mistake; empty after a crash."""
     said: str
     """Everything that it wrote to stderr."""
+    host: str = ""
+    """The machine, where it is not this one."""
 
     @property
     def reason(self) -> str:
         """Why it did not do its job, in one line."""
+        where = f"on {self.host}: " if self.host else ""
         if self.code < 0:
             name = signal.Signals(-self.code).name
-            return f"killed by signal {-self.code} ({name}); run the study again to go on from its checkpoint"
+            return f"{where}killed by signal {-self.code} ({name}); run the study again to go on from its checkpoint"
         lines = str(self.answer.get("message") or self.said.strip()).splitlines()
-        return lines[-1] if lines else f"exit code {self.code}"
+        return where + (lines[-1] if lines else f"exit code {self.code}")
 
     @property
     def trace(self) -> str:
@@ -50,17 +53,27 @@ class Ended:
 class Child:
     """A process that does one job; in a session of its own, so that Ctrl-C reaches the parent alone."""
 
-    def __init__(self, job: str, asked: Mapping[str, object], runtime: Runtime) -> None:
+    def __init__(
+        self,
+        job: str,
+        asked: Mapping[str, object],
+        runtime: Runtime,
+        environment: Mapping[str, str] | None = None,
+        folder: str | None = None,
+    ) -> None:
+        """Start it.
+
+        Args:
+            asked: what it is told; its modules are sought where this process finds them, if it names no `path`.
+            environment: variables that it has besides ours.
+            folder: where it works; None for where we do.
+        """
         with contextlib.ExitStack() as files:
             self._answer, self._said = (files.enter_context(tempfile.TemporaryFile()) for _ in range(2))
-            self.process = _start(job, runtime, self._answer.fileno(), self._said.fileno())
+            self.process = _start(job, runtime, self._answer.fileno(), self._said.fileno(), environment or {}, folder)
             self._files = files.pop_all()  # closed at its end
         assert self.process.stdin is not None
-        whole = {
-            **asked,
-            "runtime": dataclasses.asdict(runtime),
-            "path": [str(Path(place).resolve()) for place in sys.path],
-        }
+        whole = {"path": search_path(), **asked, "runtime": dataclasses.asdict(runtime)}
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(whole) + "\n")
             self.process.stdin.flush()  # and it stays open: its end tells the child that we are gone
@@ -69,6 +82,10 @@ class Child:
         """Let it write a checkpoint and end."""
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGINT)
+
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.process.poll() is not None
 
     def ended(self) -> Ended:
         """Wait for its end."""
@@ -129,7 +146,14 @@ def _whole(file: Any) -> str:
     return str(file.read().decode(errors="replace"))
 
 
-def _start(job: str, runtime: Runtime, answer: int, said: int) -> subprocess.Popen[str]:
+def search_path() -> list[str]:
+    """Where this process finds modules."""
+    return [str(Path(place).resolve()) for place in sys.path]
+
+
+def _start(
+    job: str, runtime: Runtime, answer: int, said: int, environment: Mapping[str, str], folder: str | None
+) -> subprocess.Popen[str]:
     threads = str(runtime.threads or os.cpu_count() or 1)
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "attnbench.execution.worker", job, str(answer)],
@@ -137,7 +161,14 @@ def _start(job: str, runtime: Runtime, answer: int, said: int) -> subprocess.Pop
         stdout=subprocess.DEVNULL if job == "train" else None,
         stderr=said,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **pins(runtime.numerics)},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            **pins(runtime.numerics),
+            **environment,
+        },
+        cwd=folder,
         pass_fds=[answer],
         start_new_session=True,
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from attnbench.analysis.budget import Outline, Price, looks_within, outlined
 from attnbench.analysis.choosing import Round, halved
 from attnbench.errors import AttnbenchError, StoreProblem
+from attnbench.execution.executors import Execution
 from attnbench.execution.sweep import Failure, Sweep, execute, expected_seconds, seconds_taken
 from attnbench.files import replacing
 from attnbench.spec.contest import Contest, Rung
@@ -115,7 +116,7 @@ def expected(contest: Contest, arms: Sequence[str], runtime: Runtime) -> dict[st
     return found
 
 
-def screened(contest: Contest, arms: Sequence[str], runtime: Runtime, jobs: int = 1, retries: int = 0) -> list[Round]:
+def screened(contest: Contest, arms: Sequence[str], runtime: Runtime, how: Execution | None = None) -> list[Round]:
     """Screen by successive halving on validation images; runs that are done are not repeated.
 
     A run that failed by itself (its loss was not finite, its mechanism broke) is a result and is not tried again.
@@ -128,13 +129,13 @@ def screened(contest: Contest, arms: Sequence[str], runtime: Runtime, jobs: int 
     def score(rung: Rung, left: Sequence[str]) -> dict[str, list[float]]:
         specs = {arm: [contest.screening_run(arm, rung, seed) for seed in range(rung.seeds)] for arm in left}
         by_seed = [specs[arm][seed] for seed in range(rung.seeds) for arm in left]
-        trained(Sweep(by_seed, runtime, contest.recipe, contest.name), jobs, retries)
+        trained(Sweep(by_seed, runtime, contest.recipe, contest.name), how)
         return {arm: [_score(store.record(spec.id)) for spec in own] for arm, own in specs.items()}
 
     return halved(arms, contest.baseline_text, contest.rungs(len(arms)), score)
 
 
-def trained(sweep: Sweep, jobs: int, retries: int) -> None:
+def trained(sweep: Sweep, how: Execution | None) -> None:
     """Do the runs of a sweep that have no record yet, neither done nor failed.
 
     Raises:
@@ -142,7 +143,7 @@ def trained(sweep: Sweep, jobs: int, retries: int) -> None:
     """
     broken = {spec.id for spec in sweep.specs if (found := sweep.store.record(spec.id)) and not found.done}
     new = dataclasses.replace(sweep, specs=[spec for spec in sweep.specs if spec.id not in broken])
-    failures = [each for each in execute(new, jobs, retries) if sweep.store.record(each.spec.id) is None]
+    failures = [each for each in execute(new, how) if sweep.store.record(each.spec.id) is None]
     if failures:
         raise Unfinished(failures, [sweep.describe(each.spec) for each in failures])
 

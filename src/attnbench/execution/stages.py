@@ -7,6 +7,7 @@ from pathlib import Path
 from attnbench.analysis.comparison import Comparison, Place, compare, needed
 from attnbench.analysis.power import able
 from attnbench.errors import BadStudy
+from attnbench.execution.executors import Execution
 from attnbench.execution.sweep import Failure, Sweep, execute
 from attnbench.spec.study import Study
 
@@ -28,20 +29,21 @@ class Stage:
     """Runs that failed in this stage."""
 
 
-def until_decided(study: Study, sweep: Sweep, jobs: int = 1, retries: int = 0) -> Iterator[Stage]:
+def until_decided(study: Study, sweep: Sweep, how: Execution | None = None) -> Iterator[Stage]:
     """Train to each look of a study in turn, without the arms that are decided; all it goes by is on disk.
 
     A run that failed is a result and is not tried again. Where one could not even fail, as when its process was
     killed, the look is not reached, and the stage is the last.
 
     Args:
-        sweep: all runs of the study, as they are to be executed.
+        sweep: all runs of the study.
+        how: where they are trained, and how many at a time.
     """
     sizes, decided = look_sizes(study), frozenset[Place]()
     for size in sizes:
         specs = needed(study, decided, size)
         new = [spec for spec in specs if (record := sweep.store.record(spec.id)) is None or record.done]
-        failures = execute(replace(sweep, specs=new), jobs, retries)
+        failures = execute(replace(sweep, specs=new), how)
         found = compare(study, sweep.store)
         decided = frozenset(place for place in found.decided if len(found.places[place].seeds) <= size)
         reached = all(sweep.store.record(spec.id) for spec in specs)

@@ -1,25 +1,28 @@
 """Many runs: skip what is done, give each of the rest a process, keep going after a failure."""
 
-import contextlib
 import dataclasses
 import functools
 import statistics
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
+from attnbench.catalogue.digest import carried
 from attnbench.catalogue.registry import Choice
-from attnbench.errors import BadReference, BadSpec, Diverged
-from attnbench.execution.children import Child, Told, ask
+from attnbench.errors import BadReference, Diverged
+from attnbench.execution import local
+from attnbench.execution.agreement import expectation
+from attnbench.execution.children import Ended, Told, ask
+from attnbench.execution.display import display
+from attnbench.execution.executors import Execution, Task, Workers
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store.mlflow import View, mirrored
 from attnbench.store.runs import RunRecord, Store
 from attnbench.training.done import pending
+
+POLL_SECONDS = 0.5
+"""How long a look at the runs that are training waits for one to end."""
 
 
 @dataclass(frozen=True)
@@ -62,26 +65,27 @@ class Sweep:
         return [name for name in others if len({repr(getattr(spec, name)) for spec in self.specs}) > 1]
 
 
-def execute(sweep: Sweep, jobs: int = 1, retries: int = 0) -> list[Failure]:
-    """Do every pending run in a process of its own, `jobs` at a time; returns those that failed.
+def execute(sweep: Sweep, how: Execution | None = None) -> list[Failure]:
+    """Do every pending run in a process of its own, here or on a cluster; returns those that failed.
 
-    Data, networks and the tracking store are prepared once, before anything fans out. Ctrl-C lets each process
+    Data, networks and the tracking store are prepared once, here, before anything fans out. Ctrl-C lets each process
     write a checkpoint, and the same call goes on from there.
+
+    Args:
+        how: where runs are trained, and how many at a time; None for one after the other on this machine.
 
     Raises:
         AttnbenchError: something that no run could do anything about.
     """
-    if jobs < 1 or retries < 0:
-        raise BadSpec(
-            {"jobs": f"{jobs} must be at least 1"} if jobs < 1 else {"retries": f"{retries} must be at least 0"}
-        )
-    left = sweep.pending()
+    how, left, told = how or Execution(), sweep.pending(), Told()
     if not left:
         return []
-    told = Told()
-    ask("prepare", {"specs": _sendable(left)}, sweep.runtime, told)
-    with mirrored(sweep.store, [spec.id for spec in left], enabled=sweep.runtime.tracker == "mlflow"):
-        return _fan_out(sweep, left, jobs, retries, told)
+    here = sweep.runtime if how.executor == "local" else dataclasses.replace(sweep.runtime, device="auto")
+    prepared = ask("prepare", {"specs": _sendable(left)}, here, told)
+    tasks = [_task(sweep, spec, prepared["images"]) for spec in left]
+    mirror = mirrored(sweep.store, [spec.id for spec in left], enabled=sweep.runtime.tracker == "mlflow")
+    with mirror, _workers(sweep, how, prepared["devices"]) as workers:
+        return _fan_out(sweep, tasks, workers, how.retries, told)
 
 
 def estimate(sweep: Sweep) -> float | None:
@@ -122,115 +126,74 @@ def _sendable(specs: Sequence[RunSpec]) -> list[dict[str, object]]:
     return found
 
 
-def _fan_out(sweep: Sweep, left: list[RunSpec], jobs: int, retries: int, told: Told) -> list[Failure]:
-    workers = WorkerPool(sweep, retries, told)
+def _task(sweep: Sweep, spec: RunSpec, images: Mapping[str, str]) -> Task:
+    """What the process of a run is told; its journal is mirrored here, not there."""
+    fields = _sendable([spec])[0]
+    asked = {
+        "spec": fields,
+        "recipe": sweep.recipe,
+        "view": dataclasses.asdict(View.of(spec, sweep.study)),
+        "expected": expectation(spec, fields, images),
+    }
+    return Task(spec.id, asked, dataclasses.replace(sweep.runtime, tracker="none"), _own_code(spec))
+
+
+def _own_code(spec: RunSpec) -> dict[str, bytes]:
+    """The user's own files that a run needs, by where they lie below the folder that they are imported from."""
+    found: dict[str, bytes] = {}
+    waiting: list[Choice[Any]] = [getattr(spec.resolved, name) for name in ("dataset", "attention", "backbone")]
+    while waiting:
+        choice = waiting.pop()
+        waiting += choice.parts
+        if not choice.entry.builtin and choice.entry.source is not None:
+            found |= carried(choice.entry.source, choice.entry.target.partition(":")[0])
+    return found
+
+
+def _workers(sweep: Sweep, how: Execution, devices: Sequence[str]) -> AbstractContextManager[Workers]:
+    if how.executor == "ray":
+        from attnbench.execution import ray
+
+        return ray.workers(how, sweep.runtime)
+    if how.executor == "slurm":
+        from attnbench.execution import slurm
+
+        return slurm.workers(how, sweep.runtime)
+    return local.workers(how, sweep.store, devices)
+
+
+def _fan_out(sweep: Sweep, tasks: Sequence[Task], workers: Workers, retries: int, told: Told) -> list[Failure]:
+    """Have the runs trained, those that died again as long as they have retries; returns the failures."""
+    specs = {spec.id: spec for spec in sweep.specs}
+    open_ = {task.run: (task, retries) for task in tasks}
     failures = []
-    with ThreadPoolExecutor(jobs) as pool, _display(sweep, len(left)) as display:
-        futures = {pool.submit(workers.train, spec): spec for spec in left}
-        waiting: set[Future[Failure | None]] = set(futures)
+    with display([specs[run] for run in open_], sweep.describe) as shown:
         try:
-            while waiting:
-                finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-                display.show(workers)
-                for future in finished:
-                    failure = future.result()
-                    display.finished(futures[future], failure.reason if failure else None)
+            workers.start(tasks)
+            while open_:
+                again = []
+                for run, ended in workers.ended(POLL_SECONDS):
+                    task, left = open_.pop(run)
+                    failure = _failure(sweep, specs[run], ended, told)
+                    if failure and left and ended.code != Diverged.child_exit_code:
+                        open_[run] = task, left - 1
+                        again.append(task)
+                        continue
+                    shown.finished(run, sweep.store.record(run), failure.reason if failure else None)
                     failures += [failure] if failure else []
+                workers.start(again)
+                shown.show(workers.running())
         except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
             workers.interrupt()
             raise
     return failures
 
 
-class WorkerPool:
-    """The processes that are training at the moment."""
-
-    def __init__(self, sweep: Sweep, retries: int, told: Told) -> None:
-        self.sweep, self.retries, self.told = sweep, retries, told
-        self.running: dict[str, RunSpec] = {}
-        self._children: set[Child] = set()
-        self._stopped = threading.Event()
-
-    def train(self, spec: RunSpec) -> Failure | None:
-        """Train one run to its end, with retries; returns the failure if it failed."""
-        failure: Failure | None = None
-        for _ in range(1 + self.retries):
-            if self._stopped.is_set():
-                return Failure(spec, "interrupted")
-            code, failure = self._attempt(spec)
-            if failure is None or code == Diverged.child_exit_code:
-                break
-        return failure
-
-    def interrupt(self) -> None:
-        """Let every process write a checkpoint and end."""
-        self._stopped.set()
-        for child in list(self._children):
-            child.interrupt()
-
-    def _attempt(self, spec: RunSpec) -> tuple[int, Failure | None]:
-        """Train in a process; its exit code, and the failure if the run is not done."""
-        asked = {
-            "spec": _sendable([spec])[0],
-            "recipe": self.sweep.recipe,
-            "view": dataclasses.asdict(View.of(spec, self.sweep.study)),
-        }
-        child = Child("train", asked, dataclasses.replace(self.sweep.runtime, tracker="none"))
-        self._children.add(child)
-        if self._stopped.is_set():  # Ctrl-C came while it was being started
-            child.interrupt()
-        self.running[spec.id] = spec
-        try:
-            ended = child.ended()
-        finally:
-            self._children.discard(child)
-            self.running.pop(spec.id, None)
-        if ended.code == 0 and self.sweep.store.done(spec.id):
-            self.told.show(ended.said)
-            return ended.code, None
-        return ended.code, Failure(spec, ended.reason, ended.trace)
-
-
-class _Progress:
-    """A bar over all runs and a line for each that is training; plain lines where there is no terminal."""
-
-    def __init__(self, bars: Progress, sweep: Sweep, total: int) -> None:
-        self.bars, self.sweep = bars, sweep
-        self.whole = bars.add_task("runs", total=total)
-        self.tasks: dict[str, TaskID] = {}
-
-    def show(self, workers: WorkerPool) -> None:
-        """Bring the lines of the running runs up to date."""
-        for run, spec in list(workers.running.items()):
-            points = [line for line in self.sweep.store.journal(run) if line["event"] == "epoch"]
-            if run not in self.tasks:
-                self.tasks[run] = self.bars.add_task(self.sweep.describe(spec), total=spec.epochs)
-            self.bars.update(self.tasks[run], completed=len(points))
-
-    def finished(self, spec: RunSpec, reason: str | None) -> None:
-        """Drop a run's line, move the whole bar on, and say how it went."""
-        if spec.id in self.tasks:
-            self.bars.remove_task(self.tasks.pop(spec.id))
-        self.bars.advance(self.whole)
-        record = self.sweep.store.record(spec.id)
-        outcome = f"{record.score:.2f} %" if record and record.done else f"FAILED: {reason}"
-        self.bars.console.print(
-            f"{spec.id}  {self.sweep.describe(spec)}  {outcome}", highlight=False, markup=False, soft_wrap=True
-        )
-
-
-@contextlib.contextmanager
-def _display(sweep: Sweep, total: int) -> Iterator[_Progress]:
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    console = Console()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        yield _Progress(bars, sweep, total)
+def _failure(sweep: Sweep, spec: RunSpec, ended: Ended, told: Told) -> Failure | None:
+    if ended.code == 0 and sweep.store.done(spec.id):
+        told.show(ended.said)
+        return None
+    return Failure(spec, ended.reason, ended.trace)
 
 
 def seconds_taken(record: RunRecord) -> float:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnbench.analysis.tuning import Trial, Tuned
 from attnbench.errors import AttnbenchError
+from attnbench.execution.executors import Execution
 from attnbench.execution.sweep import Sweep, execute
 from attnbench.seeding import stream
 from attnbench.spec.arm import ArmKey
@@ -37,7 +38,7 @@ class _Arm:
     done: list[Trial]
 
 
-def tune(search: Search, runtime: Runtime, jobs: int = 1, retries: int = 0) -> list[Tuned]:
+def tune(search: Search, runtime: Runtime, how: Execution | None = None) -> list[Tuned]:
     """Make the trials that are left, and keep all of them in Optuna's journal; returns what each arm's gave.
 
     Raises:
@@ -49,7 +50,7 @@ def tune(search: Search, runtime: Runtime, jobs: int = 1, retries: int = 0) -> l
         asked = [_ask(search, arm) for arm in arms]
         specs = [spec for one_of_each in zip(*asked, strict=True) for _, spec in one_of_each]
         left = [spec for spec in specs if (record := store.record(spec.id)) is None or record.done]
-        execute(Sweep(left, runtime, search.recipe, f"{search.name} search"), jobs, retries)
+        execute(Sweep(left, runtime, search.recipe, f"{search.name} search"), how)
         for arm, each in zip(arms, asked, strict=True):
             arm.done.extend(_trials(store, each, len(arm.done)))
         _keep(search, store, arms)

@@ -11,11 +11,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from attnbench import devices
 from attnbench.catalogue.foreign import told
 from attnbench.data.batches import training_side
 from attnbench.data.cache import there
 from attnbench.data.splits import constants, load_splits
 from attnbench.errors import AttnbenchError, ForeignError
+from attnbench.execution.agreement import insist, kind
 from attnbench.networks.network import fresh_network
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store.mlflow import View
@@ -27,6 +29,8 @@ PROBE_MACS = 20e9
 
 def main() -> None:
     """Do the job named on the command line with what the parent sends as one line of JSON."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # deaf to it where a shell put the study behind,
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # and in a worker of Ray
     asked = json.loads(sys.stdin.readline())
     sys.path += [place for place in asked["path"] if place not in sys.path]
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -50,27 +54,36 @@ def main() -> None:
 def _end_with_parent() -> None:
     """Standard input ends when the parent dies: leave a checkpoint and stop, as after Ctrl-C."""
     sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def _train(asked: Any) -> None:
-    view = View(**asked["view"]) if asked.get("view") else None
-    run(RunSpec.of(asked["spec"]), Runtime(**asked["runtime"]), asked["recipe"], view)
+    spec, runtime = RunSpec.of(asked["spec"]), Runtime(**asked["runtime"])
+    insist(asked["expected"], spec, runtime.data_dir)
+    run(spec, runtime, asked["recipe"], View(**asked["view"]))
 
 
-def _prepare(asked: Any) -> None:
-    """Fetch and decode all data, build every network once, and name everything that cannot be."""
+def _prepare(asked: Any) -> dict[str, object]:
+    """Fetch and decode all data, build every network once, and name everything that cannot be.
+
+    Returns the images' fingerprint for each kind of run, and the GPUs that runs may be shared out among.
+    """
     problems: dict[str, str] = {}
-    device = choose_device(Runtime(**asked["runtime"]))
-    for spec in _distinct(asked["specs"]):
+    images: dict[str, str] = {}
+    runtime = Runtime(**asked["runtime"])
+    device = choose_device(runtime)
+    for text, spec in _distinct(asked["specs"]).items():
         try:
-            splits = load_splits(spec, asked["runtime"]["data_dir"])
+            splits = load_splits(spec, runtime.data_dir)
             constants(spec, splits.train)
             fresh_network(spec, splits.classes, splits.channels, splits.image_size, device)
+            images[text] = splits.data_fingerprint
         except AttnbenchError as problem:
             problems[str(problem)] = problem.trace
     if problems:
         raise ForeignError("\n".join(problems), "\n".join(dict.fromkeys(filter(None, problems.values()))))
+    shared = device.type == "cuda" and device.index is None  # cuda:1 was asked for by its number
+    return {"images": images, "devices": devices.visible() if shared else []}
 
 
 def _estimate(asked: Any) -> list[float | None]:
@@ -132,9 +145,9 @@ def _step_seconds(model: torch.nn.Module, batch_size: int, channels: int, size: 
     return min(seconds) / batch
 
 
-def _distinct(specs: list[dict[str, Any]]) -> list[RunSpec]:
-    """One spec for all that differ in the seed only."""
-    return [RunSpec.of(fields) for fields in {repr({**fields, "seed": 0}): fields for fields in specs}.values()]
+def _distinct(specs: list[dict[str, Any]]) -> dict[str, RunSpec]:
+    """One spec for each kind of run."""
+    return {text: RunSpec.of(fields) for text, fields in {kind(fields): fields for fields in specs}.items()}
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ _ROOMS = ("mechanisms", "backbones", "networks", "data", "training")
 NUMERICAL = ("maps.py", "seeding.py", "catalogue/formula.py", *(f"{room}/*.py" for room in _ROOMS))
 """Files of this package that decide the numbers of a run."""
 PACKAGES = ("attnbench", "torch", "torchvision", "numpy", "scipy", "mlflow", "pillow", "scikit-learn")
+DECIDING = ("torch", "torchvision", "numpy", "pillow", "scikit-learn")
+"""Those of them that can change what is computed."""
 
 
 @functools.cache
@@ -28,6 +30,11 @@ def environment() -> dict[str, object]:
         "git_dirty": dirty,
         "code": code_digest(),
     }
+
+
+def deciding() -> dict[str, str | None]:
+    """What two machines must have in common for one run on both: the code's digest and versions of packages."""
+    return {"code": code_digest(), **{name: _version(name) for name in DECIDING}}
 
 
 @functools.cache

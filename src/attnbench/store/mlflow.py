@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from attnbench.console import say
+from attnbench.console import first_line, say
 from attnbench.errors import AttnbenchError
 from attnbench.spec.run import RunSpec
 from attnbench.store.locks import sending_lock, tracking_lock
@@ -281,11 +281,6 @@ def _follow(mirror: Mirror, runs: list[str], over: threading.Event, trouble: lis
                 if not over.is_set():
                     over.wait(5 * POLL_SECONDS)
                 break
-
-
-def first_line(problem: Exception) -> str:
-    """What an error of MLflow's says first."""
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:300]
 
 
 def quiet() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnbench.catalogue.refs import nearest
+from attnbench.console import first_line
 from attnbench.errors import BadScores
-from attnbench.store.mlflow import first_line, quiet
+from attnbench.store.mlflow import quiet
 from attnbench.store.origin import Origin
 from attnbench.store.scores import Table
 
