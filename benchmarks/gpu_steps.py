@@ -18,8 +18,10 @@ from attnbench.data.splits import Split, constants, load_splits
 from attnbench.networks.network import fresh_network
 from attnbench.spec.recipes import preset
 from attnbench.spec.run import RunSpec, Runtime
-from attnbench.training.loop import State, training
+from attnbench.training.loop import training
 from attnbench.training.numerics import numerics
+from attnbench.training.state import State
+from attnbench.training.step import How
 
 CLASSES, TESTED = 10, 64
 Kind = TypeVar("Kind", bound=Batches)
@@ -154,7 +156,7 @@ def our_epoch(
     model = fresh_network(spec, CLASSES, 3, bench.side, device)
     state = State.fresh(spec, model, train.steps(), device)
     forward: Any = torch.compile(state.model) if compiled else None
-    pauses = training(spec, state, train, None, 1e9, forward, recorded)
+    pauses = training(spec, state, train, None, 1e9, How(forward, recorded))
     return under(settings, lambda: next(pauses))
 
 

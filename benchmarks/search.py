@@ -20,7 +20,8 @@ from attnbench.errors import Diverged
 from attnbench.networks.network import network_of
 from attnbench.spec.recipes import preset
 from attnbench.spec.run import RunSpec
-from attnbench.training.loop import State, predict, training
+from attnbench.training.loop import predict, training
+from attnbench.training.state import State
 
 
 def main() -> None:

@@ -20,9 +20,10 @@ from attnbench.networks.cost import activation_bytes
 from attnbench.spec.recipes import preset
 from attnbench.spec.run import RunSpec
 from attnbench.spec.study import Study
-from attnbench.training.loop import State, training
+from attnbench.training.loop import training
 from attnbench.training.numerics import keep_pages
 from attnbench.training.optim import optimizer
+from attnbench.training.state import State
 
 SIDE = 32
 STEP_GOALS = {"resnet20": 1.20, 'resnet18(stem="cifar")': 1.07}

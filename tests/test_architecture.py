@@ -135,7 +135,10 @@ def test_public_names_are_what_they_say_after_every_submodule_was_imported():
     )
     done = run(code)
     assert done.returncode == 0, done.stderr
-    wanted = "RunSpec Runtime Study Store run compare verdict load network build_attention attention backbone dataset"
+    wanted = (
+        "RunSpec Runtime Study Store run compare verdict load network build_attention attention backbone dataset "
+        "graft sites load_pretrained ungraft"
+    )
     assert set(done.stdout.split()) == set(wanted.split())
 
 

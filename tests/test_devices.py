@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from attnbench import devices
-from attnbench.training.loop import _take_in
+from attnbench.training.step import take_in
 
 SOURCE = Path(__file__).parent.parent / "src" / "attnbench"
 
@@ -29,7 +29,7 @@ def test_an_average_that_does_not_wait_is_that_of_torch():
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter))
-        _take_in(ours, copy.deepcopy(model))
+        take_in(ours, copy.deepcopy(model))
         theirs.update_parameters(model)
     assert all(a.equal(b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True))
 

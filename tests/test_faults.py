@@ -17,7 +17,7 @@ import attnbench
 from attnbench import RunSpec, Runtime, Store
 from attnbench.errors import OutOfMemory, StoreProblem
 from attnbench.store.runs import RunRecord
-from attnbench.training import loop
+from attnbench.training import loop, step
 
 SPEC = RunSpec(**{**TINY, "batch_size": 50, "val_fraction": 0.2})
 WORDS = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
@@ -48,14 +48,14 @@ def same(one: RunRecord, two: RunRecord) -> bool:
 
 @pytest.mark.parametrize("lack", LACKS)
 def test_out_of_memory_in_training_says_the_batch_size_and_goes_on_later(do, undisturbed, monkeypatch, lack):
-    def short(*arguments: Any) -> None:
+    def short(*arguments: Any) -> Any:
         if next(steps) == 3:
             raise LACKS[lack]
-        step(*arguments)
+        return update(*arguments)
 
-    step, steps = loop._step, itertools.count()
+    update, steps = step._update, itertools.count()
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_step", short)
+        patch.setattr(step, "_update", short)
         with pytest.raises(OutOfMemory, match="out of memory in training with a batch size of 50") as told:
             do(checkpoint_minutes=0.0)
     assert "--batch-size 25" in str(told.value)
@@ -82,7 +82,7 @@ def test_out_of_memory_in_the_test_trains_nothing_twice(do, undisturbed, monkeyp
         with pytest.raises(OutOfMemory, match="in the test with a batch size of 50 and each half of it"):
             do()
     assert sizes == [50, 25, 12, 6, 3, 1]
-    monkeypatch.setattr(loop, "_step", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(step, "_update", lambda *_: pytest.fail("trained again"))
     assert same(do(), undisturbed)
 
 

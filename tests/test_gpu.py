@@ -32,9 +32,11 @@ from attnbench.seeding import seeded
 from attnbench.store import mlflow as tracking
 from attnbench.store.runs import RunRecord
 from attnbench.training import run as runner
-from attnbench.training.loop import State, predict, training
+from attnbench.training.loop import predict, training
 from attnbench.training.numerics import numerics
 from attnbench.training.run import weights_digest
+from attnbench.training.state import State
+from attnbench.training.step import How
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the first handle of cuBLAS
 
@@ -257,7 +259,7 @@ def test_recorded_steps_give_the_bits_of_the_same_steps_unrecorded(name, device,
     for recorded in (False, True):
         with numerics(asked, Runtime(device="cuda"), device):
             train, state = parts(asked, device, data_dir)
-            for _ in training(asked, state, train, None, 1e9, recorded=recorded):
+            for _ in training(asked, state, train, None, 1e9, How(recorded=recorded)):
                 pass
         digests.append((weights_digest(state.model.state_dict()), [point["train_loss"] for point in state.curves]))
     assert digests[0] == digests[1]

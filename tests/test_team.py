@@ -21,7 +21,9 @@ from attnbench.data.splits import constants, load_splits
 from attnbench.errors import BadSpec, StoreProblem
 from attnbench.examine.reproduce import reproduce
 from attnbench.networks.network import fresh_network
-from attnbench.training.loop import State, training
+from attnbench.training.loop import training
+from attnbench.training.state import State
+from attnbench.training.step import How
 from attnbench.training.team import Team
 
 CPU, TESTS = torch.device("cpu"), Path(__file__).parent
@@ -111,7 +113,7 @@ def alone(fields: dict[str, Any], data_dir: Path, parts: int) -> list[dict[str, 
     train = Batches(splits.train, spec, constants(spec, splits.train), CPU)
     model = fresh_network(spec, splits.classes, splits.channels, splits.image_size, CPU)
     state = State.fresh(spec, model, train.steps(), CPU)
-    for _ in training(spec, state, train, None, 1e9, Ghosts(state.model, parts)):
+    for _ in training(spec, state, train, None, 1e9, How(Ghosts(state.model, parts))):
         pass
     return state.curves
 
@@ -192,7 +194,7 @@ def test_a_batch_in_parts_is_the_same_step(data_dir, most, parts):
     splits = load_splits(spec, data_dir)
     train = Batches(splits.train, spec, constants(spec, splits.train), CPU)
     state = State.fresh(spec, fresh_network(spec, splits.classes, splits.channels, splits.image_size, CPU), 5, CPU)
-    for _ in training(spec, state, train, None, 1e9, Hungry(state.model, most), in_parts=True):
+    for _ in training(spec, state, train, None, 1e9, How(Hungry(state.model, most), in_parts=True)):
         pass
     assert state.parts == parts
     losses = [point["train_loss"] for point in state.curves]

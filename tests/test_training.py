@@ -22,8 +22,9 @@ from attnbench.errors import Diverged
 from attnbench.networks.network import network_of
 from attnbench.store.runs import RunRecord, Store
 from attnbench.training import loop
-from attnbench.training.loop import Predicted, State, predict, training
+from attnbench.training.loop import Predicted, predict, training
 from attnbench.training.run import weights_digest
+from attnbench.training.state import State
 
 CPU = torch.device("cpu")
 NAMED = {"id", "spec", "recipe", "status", "test", "weights_sha256", "data_fingerprint", "split_fingerprint"}

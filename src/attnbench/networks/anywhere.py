@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attnbench.catalogue.cards import Paper
 from attnbench.catalogue.refs import nearest
-from attnbench.catalogue.registry import ATTENTION
+from attnbench.catalogue.registry import ATTENTION, Choice
 from attnbench.errors import AttnbenchError, BadReference
 from attnbench.networks.graft import Grafted, Init, Position, insert, likely_sites
 from attnbench.networks.trial import Shape, Trial
@@ -90,11 +91,11 @@ def graft(
     """
     choice, seen = ATTENTION.resolve(attention), _seen(model, example)
     if at == BUILT_IN:
-        return _exchanged(model, attention, seen, seed)
+        return _exchanged(model, choice, seen, seed)
     if choice.entry.name == "none":
         raise BadReference(f"none puts nothing anywhere; with at={BUILT_IN!r} it takes attention away")
     paths = _paths(model, at, seen)
-    if any(not path for path in paths):
+    if "" in paths:
         raise BadReference("the network as a whole is no place; name modules inside it")
     shapes = {path: _map(seen, path, position != "behind") for path in paths}
     if position == "instead" and (wider := [path for path in paths if seen[path][0] != seen[path][1]]):
@@ -121,10 +122,9 @@ def ungraft(model: nn.Module) -> nn.Module:
 
     What a mechanism stood instead of comes back as it was when it was replaced.
     """
-    for path in reversed([path for path, module in model.named_modules() if isinstance(module, Grafted)]):
-        found = model.get_submodule(path)
-        assert isinstance(found, Grafted)
-        model.set_submodule(path, found.original)
+    found = {path: module.original for path, module in model.named_modules() if isinstance(module, Grafted)}
+    for path in reversed(found):
+        model.set_submodule(path, found[path])
     return model
 
 
@@ -167,23 +167,25 @@ def load_pretrained(model: nn.Module, state: Mapping[str, Any]) -> Loaded:
             f"the checkpoint is of another network: {len(fitting)} of {len(names)} tensors are there in their shapes; "
             f"it holds {stranger}, the network {next((name for name in names if name not in fitting), '')}"
         )
-    shapes = {name: f"{name} {_size(given[name])} for {_size(own[names[name]])}" for name in given if name in names}
-    for name in fitting:
-        own[names[name]] = given[name]
+    shapes = {
+        name: " for ".join("x".join(map(str, value.shape)) for value in (given[name], own[names[name]]))
+        for name in given
+        if name in names
+    }
+    own.update({names[name]: given[name] for name in fitting})
     model.load_state_dict(own)  # its metadata with it, which some networks read
     return Loaded(
         loaded=tuple(name for name in names if name in fitting),
         new=tuple(name for name in own if name not in set(names.values())),
         missing=tuple(name for name in names if name not in given),
-        left_over=tuple(shapes.get(name, name) for name in given if name not in fitting),
+        left_over=tuple(f"{name} {shapes.get(name, '')}".rstrip() for name in given if name not in fitting),
     )
 
 
 def _seen(model: nn.Module, example: Any) -> Shapes:
     """The shapes of every module's first input and output, from one forward of the example in evaluation mode."""
     if isinstance(example, tuple) and all(isinstance(part, int) for part in example):
-        device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
-        example = torch.zeros(1, *example, device=device)
+        example = next(model.parameters(), torch.empty(0)).new_zeros(1, *example)
     try:
         with seeded(0, "probe"):
             return watched(model, lambda: _forward(model, example))
@@ -246,9 +248,8 @@ def _groups(model: nn.Module, seen: Shapes) -> dict[str, list[str]]:
 
 def _is_block(module: nn.Module) -> bool:
     """Whether something holds a convolution and another layer of weights: no unit of a convolution and its norm."""
-    layers = [part for part in module.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
-    convolves = any(isinstance(part, nn.Conv2d) for part in layers)
-    return convolves and len(layers) > 1 and not isinstance(module, nn.Sequential)
+    layers = [type(part) for part in module.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
+    return nn.Conv2d in layers and len(layers) > 1 and not isinstance(module, nn.Sequential)
 
 
 def _last_norm(block: nn.Module, path: str, seen: Shapes) -> str | None:
@@ -278,17 +279,16 @@ def _map(seen: Shapes, path: str, of_input: bool) -> Shape:
     return shape[1], shape[2], shape[3]
 
 
-def _exchanged(model: nn.Module, attention: str, seen: Shapes, seed: int) -> nn.Module:
+def _exchanged(model: nn.Module, choice: Choice[Paper], seen: Shapes, seed: int) -> nn.Module:
     """The network with its built-in attention replaced by a mechanism, or taken away."""
     paths = [path for path in attention_within(model, seen) if _gives_maps(seen, path)]
     if not paths:
         raise BadReference(f"{type(model).__name__} was built without attention that gates maps{likely_sites(model)}")
-    choice = ATTENTION.resolve(attention)
-    if choice.entry.name == "none":
-        for path in paths:
-            model.set_submodule(path, Grafted(nn.Identity(), replaced=model.get_submodule(path)))
-    else:
+    if choice.entry.name != "none":
         insert(model, choice, {path: _map(seen, path, False) for path in paths}, seed, "instead", "own", Trial())
+        return model
+    for path in paths:
+        model.set_submodule(path, Grafted(nn.Identity(), replaced=model.get_submodule(path)))
     return model
 
 
@@ -298,7 +298,3 @@ def _alike(paths: Sequence[str]) -> dict[str, list[str]]:
     for path in paths:
         found.setdefault(re.sub(r"\d+", r"\\d+", re.escape(path)), []).append(path)
     return found
-
-
-def _size(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "one value"

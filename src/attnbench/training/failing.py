@@ -10,7 +10,7 @@ from attnbench.errors import AttnbenchError, Diverged, OutOfMemory, StoreProblem
 from attnbench.spec.run import RunSpec, canonical
 from attnbench.store.environment import environment
 from attnbench.store.runs import RunRecord, Store
-from attnbench.training.loop import out_of_memory
+from attnbench.training.step import out_of_memory
 
 
 def unfinished(spec: RunSpec, recipe: str) -> RunRecord:
@@ -60,9 +60,17 @@ def _too_large(store: Store, spec: RunSpec, problem: BaseException) -> OutOfMemo
     with contextlib.suppress(OSError):
         store.log(spec.id, "out of memory", error=str(problem).split("\n")[0], batch_size=spec.batch_size)
     smaller = [f"--batch-size {spec.batch_size // 2}"] if spec.batch_size > 1 else []
-    others = ", ".join([*smaller, "a smaller --image-size or network", "--precision bf16 on a GPU"])
+    others = ", ".join(
+        [
+            *smaller,
+            "a smaller --image-size or network",
+            "--micro-batch auto without batch norm",
+            "--precision bf16 on a GPU",
+        ]
+    )
     return OutOfMemory(
         f"run {spec.id} ({spec.dataset} {spec.backbone} {spec.attention} seed {spec.seed}) is out of memory {where}; "
         f"it goes on from its checkpoint where there is more memory "
-        f"(fewer --jobs, another device); runs of their own that need less: {others}"
+        f"(fewer --jobs, another device, --micro-batch auto where nothing is batch norm); "
+        f"runs of their own that need less: {others}"
     )

@@ -19,8 +19,9 @@ from attnbench.errors import DataProblem, StoreProblem
 from attnbench.networks.network import network_of
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store.runs import RunRecord, Store
-from attnbench.training.loop import autocast, predict
+from attnbench.training.loop import predict
 from attnbench.training.numerics import choose_device, numerics
+from attnbench.training.step import autocast
 
 
 class Predictor(nn.Module):

@@ -12,22 +12,24 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import nn
 
-from attnbench.console import say
 from attnbench.data.splits import Splits, constants, load_splits
-from attnbench.errors import BadSpec, StoreProblem
 from attnbench.files import replacing
 from attnbench.networks.cost import cost
 from attnbench.networks.network import built_in, fresh_network
 from attnbench.networks.weights import weights_of
+from attnbench.spec.resolved import Constants
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store import predictions as predictions_file
 from attnbench.store.mlflow import View, mirrored
 from attnbench.store.runs import RunRecord, Store
 from attnbench.training.done import finished
 from attnbench.training.failing import marked, unfinished
-from attnbench.training.loop import Pause, Predicted, State, predict, training
-from attnbench.training.numerics import choose_device, compiles, differences, numerics, records
+from attnbench.training.loop import Pause, Predicted, predict, training
+from attnbench.training.numerics import choose_device, compiles, numerics, records
 from attnbench.training.progress import Told, Watched, telling
+from attnbench.training.resuming import check_parts, heed, resume
+from attnbench.training.state import State
+from attnbench.training.step import How
 from attnbench.training.stopping import stoppable
 from attnbench.training.team import Team, gathered
 
@@ -70,26 +72,47 @@ def run(
     store = Store(runtime.store)
     shown = log or (print_epoch if runtime.tracker != "none" else None)
     with gathered(spec) as team:
-        if not team.first:
-            if team.told(None):
-                _train_and_test(spec, runtime, store, recipe, _silent, _untold, team)
-            record: RunRecord = team.told(None)
-            return record
-        with store.lock(spec.id):
-            found = finished(spec, store, runtime.data_dir)
-            team.told(found is None)
-            if found:
-                _view(store, spec, view)
-                team.told(found)
-                return found
-            mirror = mirrored(store, [spec.id], enabled=runtime.tracker == "mlflow")
-            with mirror, marked(store, spec, recipe), telling(shown is not None) as progress:
+        job = _Job(spec, runtime, store, recipe, shown or _silent, team)
+        return _led(job, view) if team.first else _followed(job)
+
+
+def _led(job: "_Job", view: View | None) -> RunRecord:
+    """The record of a run, from the process that keeps the store."""
+    spec, store, team = job.spec, job.store, job.team
+    with store.lock(spec.id):
+        found = finished(spec, store, job.runtime.data_dir)
+        team.told(found is None)
+        if found:
+            _view(store, spec, view)
+        else:
+            mirror = mirrored(store, [spec.id], enabled=job.runtime.tracker == "mlflow")
+            with mirror, marked(store, spec, job.recipe), telling(job.log is not _silent) as progress:
                 store.begin(spec.id)
                 _view(store, spec, view)
-                made = _train_and_test(spec, runtime, store, recipe, shown or _silent, progress, team)
-                assert made is not None  # the first process makes it
-                team.told(made)
-                return made
+                _train_and_test(job, progress)
+            found = store.find(spec.id)
+        team.told(found)
+        return found
+
+
+def _followed(job: "_Job") -> RunRecord:
+    """The record of a run, from a process that helps to train it."""
+    if job.team.told(None):
+        _train_and_test(job, _untold)
+    record: RunRecord = job.team.told(None)
+    return record
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """A run, and how this process takes part in it."""
+
+    spec: RunSpec
+    runtime: Runtime
+    store: Store
+    recipe: str
+    log: Log
+    team: Team
 
 
 def _untold(_what: str, _done: int, _total: int) -> None:
@@ -100,45 +123,23 @@ def _silent(_spec: RunSpec, _point: dict[str, float]) -> None:
     """Say nothing of an epoch."""
 
 
-def _train_and_test(
-    spec: RunSpec, runtime: Runtime, store: Store, recipe: str, log: Log, progress: Told, team: Team
-) -> RunRecord | None:
-    """Its record; None in all processes of a team but the first."""
-    clock, device = _Clock(), choose_device(runtime)
-    splits = load_splits(spec, runtime.data_dir)
-    compiled = compiles(spec, runtime, device, len(splits.train))
-    with numerics(spec, runtime, device, compiled, team.size) as bits:
+def _train_and_test(job: _Job, progress: Told) -> None:
+    """Train; the first process of a team tests, too, and writes the record."""
+    spec, store, clock, device = job.spec, job.store, _Clock(), choose_device(job.runtime)
+    splits = load_splits(spec, job.runtime.data_dir)
+    compiled = compiles(spec, job.runtime, device, len(splits.train))
+    with numerics(spec, job.runtime, device, compiled, job.team.size) as bits:
         norm = constants(spec, splits.train)
-        train = Watched(splits.train, spec, norm, device, None, team.part, told=progress)
-        scored = Watched(splits.scored, spec, norm, device, told=progress)
-        val = Watched(splits.val, spec, norm, device, told=progress) if splits.val and _wants_val(spec) else None
-        model = fresh_network(spec, splits.classes, splits.channels, splits.image_size, device)
-        state = State.fresh(spec, model, train.steps(), device)
         mark: dict[str, Any] = {"numerics": bits, "images": splits.split_fingerprint}
-        mark |= {"resumed": _resume(store, spec, state, mark) if team.first else 0}
-        if in_parts := runtime.micro_batch == "auto":
-            _check_parts(spec, state.model, team)
-        team.begin(state)
-        clock.lap("prepare")
-        forward: Any = team.network(state.model)
-        forward = torch.compile(forward) if compiled else forward
-        minutes, recorded = runtime.checkpoint_minutes, records(spec, runtime)
-        with stoppable(state):
-            val = val if team.first else None
-            for pause in training(spec, state, train, val, minutes, forward, recorded, team, in_parts):
-                if team.first:
-                    _keep(store, spec, pause, mark, log)
-                _heed(spec, state)
-        if not team.first:
-            return None
-        bits |= {"micro_batches": state.parts} if state.parts > 1 else {}
-        clock.lap("train")
+        state = _trained(job, splits, norm, device, mark, progress, clock)
+        if not job.team.first:
+            return
         selected = _select(spec, state)
         store.log(spec.id, spec.evaluate, reading="final evaluation", images=len(splits.scored))
-        predicted = predict(state.model, scored)
+        predicted = predict(state.model, Watched(splits.scored, spec, norm, device, told=progress))
         clock.lap("test")
     record = dataclasses.replace(
-        unfinished(spec, recipe),
+        unfinished(spec, job.recipe),
         status="done",
         test=scores(predicted) if spec.evaluate == "test" else {},
         val=scores(predicted) if spec.evaluate == "val" else {},
@@ -148,13 +149,49 @@ def _train_and_test(
         weights_sha256=_save(store.folder(spec.id), state.model, predicted),
         data_fingerprint=splits.data_fingerprint,
         split_fingerprint=splits.split_fingerprint,
-        numerics=bits,
+        numerics=bits | ({"micro_batches": state.parts} if state.parts > 1 else {}),
         cost=cost(state.model, (splits.channels, splits.image_size, splits.image_size)),
         timings=clock.laps | {"train": sum(point["seconds"] for point in state.curves)},  # of all that took part
         resumed=mark["resumed"],
     )
     store.finish(record)
-    return store.find(spec.id)
+
+
+def _trained(
+    job: _Job,
+    splits: Splits,
+    norm: Constants,
+    device: torch.device,
+    mark: dict[str, Any],
+    progress: Told,
+    clock: "_Clock",
+) -> State:
+    """The state after the last epoch.
+
+    Args:
+        mark: what each checkpoint holds besides the state; `resumed` is added: how often the run was taken up.
+    """
+    spec, runtime, team = job.spec, job.runtime, job.team
+    train, val = Watched(splits.train, spec, norm, device, None, team.part, told=progress), None
+    if splits.val and _wants_val(spec) and team.first:
+        val = Watched(splits.val, spec, norm, device, told=progress)
+    model = fresh_network(spec, splits.classes, splits.channels, splits.image_size, device)
+    state = State.fresh(spec, model, train.steps(), device)
+    if runtime.micro_batch == "auto":
+        check_parts(spec, state.model, team)
+    mark |= {"resumed": resume(job.store, spec, state, mark) if team.first else 0}
+    team.begin(state)
+    clock.lap("prepare")
+    forward: Any = team.network(state.model)
+    forward = torch.compile(forward) if mark["numerics"]["compile"] else forward
+    how = How(forward, records(spec, runtime), runtime.micro_batch == "auto", team)
+    with stoppable(state):
+        for pause in training(spec, state, train, val, runtime.checkpoint_minutes, how):
+            if team.first:
+                _keep(job.store, spec, pause, mark, job.log)
+            heed(spec, state)
+    clock.lap("train")
+    return state
 
 
 def scores(predicted: Predicted) -> dict[str, Any]:
@@ -168,7 +205,7 @@ def scores(predicted: Predicted) -> dict[str, Any]:
     }
 
 
-def _input(splits: Splits, norm: tuple[tuple[float, ...], tuple[float, ...]]) -> dict[str, Any]:
+def _input(splits: Splits, norm: Constants) -> dict[str, Any]:
     """What the network takes."""
     return {
         "classes": splits.classes,
@@ -216,62 +253,6 @@ def _keep(store: Store, spec: RunSpec, pause: Pause, mark: dict[str, Any], log: 
     if pause.kind == "epoch":
         store.log(spec.id, "epoch", **state.curves[-1])
         log(spec, state.curves[-1])
-
-
-def _heed(spec: RunSpec, state: State) -> None:
-    """End here if somebody asked for it; the same run goes on from its checkpoint.
-
-    Raises:
-        KeyboardInterrupt: somebody did.
-    """
-    if state.stop and state.epoch < spec.epochs:
-        raise KeyboardInterrupt(f"stopped at epoch {state.epoch + 1}, step {state.step}")
-
-
-def _resume(store: Store, spec: RunSpec, state: State, mark: dict[str, Any]) -> int:
-    """Take up the newest checkpoint, if there is one; returns how often that has been done with this run."""
-    saved, numerics = store.latest(spec.id), mark["numerics"]
-    if saved is not None and saved.get("images", mark["images"]) != mark["images"]:
-        say(f"run {spec.id} was begun on other images than are there now: it starts anew")
-        store.drop_checkpoints(spec.id)
-        saved = None
-    if saved is None:
-        store.mend_journal(spec.id, [])
-        store.log(spec.id, "start", spec=spec.fields, numerics=numerics)
-        return 0
-    if not _goes_on(saved["numerics"], numerics, state.model):
-        was = differences(saved["numerics"], numerics)
-        raise StoreProblem(
-            f"run {spec.id} was begun with {was}; go on with the same, or delete {store.folder(spec.id)}/ to start anew"
-        )
-    state.restore(saved)
-    resumed: int = saved["resumed"] + 1
-    store.mend_journal(spec.id, state.curves)
-    store.log(spec.id, "resume", epoch=state.epoch, step=state.step)
-    return resumed
-
-
-def _check_parts(spec: RunSpec, model: nn.Module, team: Team) -> None:
-    """Refuse to take batches in parts where that would be another recipe.
-
-    Raises:
-        BadSpec: the network has batch norm, or several processes share the batches already.
-    """
-    if team.size > 1:
-        raise BadSpec({"micro_batch": f"'auto' is for one process, not {team.size}, which share each batch already"})
-    if _sees_whole_batches(model):
-        raise BadSpec({"micro_batch": f"'auto' would change what batch norm computes in {spec.backbone}; give 'never'"})
-
-
-def _sees_whole_batches(model: nn.Module) -> bool:
-    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
-
-
-def _goes_on(before: dict[str, Any], now: dict[str, Any], model: nn.Module) -> bool:
-    """Whether training may go on: under equal numerics, or with other processes where no layer looks across images."""
-    if _sees_whole_batches(model):
-        return before == now
-    return {**before, "processes": 0, "portable": 0} == {**now, "processes": 0, "portable": 0}
 
 
 def _view(store: Store, spec: RunSpec, view: View | None) -> None:

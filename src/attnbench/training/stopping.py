@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 
 from attnbench.errors import Terminated
-from attnbench.training.loop import State
+from attnbench.training.state import State
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from attnbench.errors import BadSpec
 from attnbench.spec.run import RunSpec
 
 if TYPE_CHECKING:
-    from attnbench.training.loop import State
+    from attnbench.training.state import State
 
 AGREE = 8
 """Steps after which the processes ask each other whether one of them was told to stop."""

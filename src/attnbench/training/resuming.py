@@ -1,0 +1,69 @@
+"""A run that goes on: what a checkpoint must agree with, and where training may stop."""
+
+from typing import Any
+
+from torch import nn
+
+from attnbench.console import say
+from attnbench.errors import BadSpec, StoreProblem
+from attnbench.spec.run import RunSpec
+from attnbench.store.runs import Store
+from attnbench.training.numerics import differences
+from attnbench.training.state import State
+from attnbench.training.team import Team
+
+
+def resume(store: Store, spec: RunSpec, state: State, mark: dict[str, Any]) -> int:
+    """Take up the newest checkpoint, if there is one; returns how often that has been done with this run."""
+    saved, numerics = store.latest(spec.id), mark["numerics"]
+    if saved is not None and saved.get("images", mark["images"]) != mark["images"]:
+        say(f"run {spec.id} was begun on other images than are there now: it starts anew")
+        store.drop_checkpoints(spec.id)
+        saved = None
+    if saved is None:
+        store.mend_journal(spec.id, [])
+        store.log(spec.id, "start", spec=spec.fields, numerics=numerics)
+        return 0
+    if not _goes_on(saved["numerics"], numerics, state.model):
+        was = differences(saved["numerics"], numerics)
+        raise StoreProblem(
+            f"run {spec.id} was begun with {was}; go on with the same, or delete {store.folder(spec.id)}/ to start anew"
+        )
+    state.restore(saved)
+    resumed: int = saved["resumed"] + 1
+    store.mend_journal(spec.id, state.curves)
+    store.log(spec.id, "resume", epoch=state.epoch, step=state.step)
+    return resumed
+
+
+def heed(spec: RunSpec, state: State) -> None:
+    """End here if somebody asked for it; the same run goes on from its checkpoint.
+
+    Raises:
+        KeyboardInterrupt: somebody did.
+    """
+    if state.stop and state.epoch < spec.epochs:
+        raise KeyboardInterrupt(f"stopped at epoch {state.epoch + 1}, step {state.step}")
+
+
+def check_parts(spec: RunSpec, model: nn.Module, team: Team) -> None:
+    """Refuse to take batches in parts where that would be another recipe.
+
+    Raises:
+        BadSpec: the network has batch norm, or several processes share the batches already.
+    """
+    if team.size > 1:
+        raise BadSpec({"micro_batch": f"'auto' is for one process, not {team.size}, which share each batch already"})
+    if _sees_whole_batches(model):
+        raise BadSpec({"micro_batch": f"'auto' would change what batch norm computes in {spec.backbone}; give 'never'"})
+
+
+def _goes_on(before: dict[str, Any], now: dict[str, Any], model: nn.Module) -> bool:
+    """Whether training may go on: under equal numerics, or with other processes where no layer looks across images."""
+    if _sees_whole_batches(model):
+        return before == now
+    return {**before, "processes": 0, "portable": 0} == {**now, "processes": 0, "portable": 0}
+
+
+def _sees_whole_batches(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
