@@ -155,14 +155,15 @@ def sync(store: StoreFlag = None) -> int:
     return int(failed > 0)
 
 
-def ui(port: int = 5000) -> int:
-    """Open the runs in MLflow's own pages on 127.0.0.1.
+def ui(port: int = 5000, host: str = "127.0.0.1") -> int:
+    """Open the runs in MLflow's own pages, which nobody but this machine reaches unless --host says so.
 
     Args:
         port: Port of the server.
+        host: Address that it listens at; 0.0.0.0 lets everybody on the network read and change the runs.
     """
     _check_port(port)
-    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", host, "--port", str(port)]
     process = subprocess.Popen(command, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"})
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
