@@ -1,4 +1,4 @@
-"""What is said to the person at the terminal."""
+"""What is said to the person at the terminal or their spreadsheet, of texts that strangers may have written."""
 
 import sys
 from collections.abc import Sequence
@@ -22,3 +22,8 @@ def joined(words: Sequence[str]) -> str:
 def printable(text: str) -> str:
     """A line that strangers may have written, without what a terminal would take for a command."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def inert(value: object) -> object:
+    """A value for a cell of a CSV file: a text that a spreadsheet would take for a formula is made a text again."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else value

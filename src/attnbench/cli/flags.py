@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 from typing import Annotated, Any
 
-from tyro.conf import arg
+from tyro.conf import UseAppendAction, arg
 
 from attnbench.spec.recipes import preset
 from attnbench.spec.run import RunSpec, Runtime, field_docs
@@ -13,6 +13,11 @@ from attnbench.spec.run import RunSpec, Runtime, field_docs
 RuntimeFlags = Annotated[Runtime, arg(name="")]
 StoreFlag = Annotated[str | None, arg(help="Folder of runs (default: runs, or ATTNBENCH_STORE).")]
 DataFlag = Annotated[str | None, arg(help="Folder of data sets (default: data, or ATTNBENCH_DATA_DIR).")]
+CodeFlag = Annotated[
+    UseAppendAction[tuple[str, ...]],
+    arg(help="package.module:Object that may be imported because the run names it; again for another one."),
+]
+"""Code of their own that a stored run names: a record may be somebody else's, and no code is imported on its word."""
 
 
 def run_flags(argv: list[str]) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
-from attnbench.cli.flags import DataFlag, StoreFlag
+from attnbench.cli.flags import CodeFlag, DataFlag, StoreFlag
 from attnbench.errors import AttnbenchError, StoreProblem
 from attnbench.spec.run import Runtime
 
@@ -81,6 +81,7 @@ def evaluate(
     store: StoreFlag = None,
     data_dir: DataFlag = None,
     device: str = "auto",
+    code: CodeFlag = (),
 ) -> int:
     """Test a trained run with other gates than its own: is a gate specific to its image, does accuracy depend on it?
 
@@ -93,7 +94,7 @@ def evaluate(
     from attnbench.store.runs import Store
 
     runtime = runtime_of(store=store, data_dir=data_dir, device=device)
-    found = tested(run, gate, runtime)
+    found = tested(run, gate, runtime, code)
     record = Store(runtime.store).holding(run).find(run)
     gap = found["accuracy"] - record.accuracy
     print(
@@ -109,6 +110,7 @@ def predict(
     top: int = 3,
     store: StoreFlag = None,
     device: str = "auto",
+    code: CodeFlag = (),
 ) -> int:
     """Classify image files with a trained run, read and predicted exactly as its test images were.
 
@@ -122,7 +124,7 @@ def predict(
 
     if not images or top < 1:
         raise AttnbenchError("attnbench predict RUN IMAGE... needs an image file, and --top at least 1")
-    names, logits = predict_files(run, images, runtime_of(store=store, device=device))
+    names, logits = predict_files(run, images, runtime_of(store=store, device=device), code)
     for file, shares in zip(images, logits.double().softmax(1), strict=True):
         best = shares.topk(min(top, len(names)))
         said = [f"{names[int(c)]} {100 * float(p):.2f} %" for p, c in zip(best.values, best.indices, strict=True)]
@@ -130,7 +132,7 @@ def predict(
     return 0
 
 
-def reproduce(run: Positional[str], store: StoreFlag = None, data_dir: DataFlag = None) -> int:
+def reproduce(run: Positional[str], store: StoreFlag = None, data_dir: DataFlag = None, code: CodeFlag = ()) -> int:
     """Train a stored run again under its recorded numerics: identical, within tolerance, or different (exit code 1).
 
     A tolerance comes from the spread of at least five runs of the same cell, and is never above 1 point.
@@ -140,7 +142,7 @@ def reproduce(run: Positional[str], store: StoreFlag = None, data_dir: DataFlag 
     """
     from attnbench.examine.reproduce import reproduce as again
 
-    result = again(run, runtime_of(store=store, data_dir=data_dir))
+    result = again(run, runtime_of(store=store, data_dir=data_dir), code)
     print(result)
     return int(result.verdict == "different")
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,11 @@ from attnbench.errors import DataProblem
 from attnbench.files import replacing, user_cache
 
 _FORMAT = 3
+_UNREADABLE = (
+    *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError),
+    *(RecursionError, SyntaxError, TokenError, TypeError, ValueError),
+)
+"""What files raise that are not as they were written."""
 
 
 @dataclass(frozen=True)
@@ -140,10 +146,11 @@ def _home(root: Path) -> Path:
 def _known(index: Path, state: str | None) -> str | None:
     """The folder that an earlier call made from files in this state."""
     try:
-        found = json.loads(index.read_text())
-    except (OSError, ValueError):
+        found = json.loads(index.read_text(encoding="utf-8"))
+        known = state is not None and found["state"] == state
+        return Path(found["folder"]).name if known else None
+    except (OSError, *_UNREADABLE):
         return None
-    return found["folder"] if state is not None and found.get("state") == state else None
 
 
 def _build(asked: _Asked, home: Path) -> str:
@@ -250,7 +257,7 @@ def _open(folder: Path) -> Decoded:
             fingerprint=about["fingerprint"],
             **arrays,
         )
-    except (OSError, ValueError, EOFError, LookupError, TypeError) as problem:
+    except (OSError, *_UNREADABLE) as problem:
         raise DataProblem(f"the cache {folder} is damaged ({problem}); delete it and try again") from None
 
 

@@ -31,8 +31,8 @@ def unpack(archive: Path, folder: Path) -> None:
     """Unpack a tar (plain or compressed), a zip or a gzip file into a folder.
 
     Raises:
-        DataProblem: it is damaged, has a member that is no file or would lie outside of the folder, or holds too much.
-        OSError: the archive cannot be read, or the folder cannot be written.
+        DataProblem: it is damaged, has a member that is no file or would lie outside of the folder, or holds too much;
+            or the folder cannot be written.
     """
     left = _Left(archive)
     try:
@@ -45,6 +45,8 @@ def unpack(archive: Path, folder: Path) -> None:
                 _write(source, folder / archive.stem, left)
     except _DAMAGED as problem:
         raise DataProblem(f"{archive} is damaged ({problem}); delete it and try again") from None
+    except OSError as problem:
+        raise DataProblem(f"{archive} cannot be unpacked into {folder}/: {problem.strerror or problem}") from None
 
 
 class _Left:

@@ -8,15 +8,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from attnbench.console import say
+from attnbench.console import printable, say
 from attnbench.errors import StoreProblem
 from attnbench.files import add_line, replacing, whole_lines
 from attnbench.spec.run import Runtime
-from attnbench.store.record import RunRecord
+from attnbench.store.record import RunRecord, shape_mistake
 
 __all__ = ["RunRecord", "Store"]
 
 KEPT_CHECKPOINTS = 2
+MARKS = {"epoch": int, "step": int, "resumed": int, "numerics": dict, "curves": list}
+"""What the state in a checkpoint has besides weights, with types."""
 
 
 class Store:
@@ -42,11 +44,15 @@ class Store:
         """
         file = self.folder(run) / "record.json"
         try:
-            return RunRecord.from_json(file.read_text(), str(file.parent))
+            found = RunRecord.from_json(file.read_text(encoding="utf-8"), str(file.parent))
+            wrong = shape_mistake(found)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, TypeError, KeyError) as problem:
-            raise StoreProblem(f"{file} cannot be read ({problem}); delete it to train the run again") from None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as problem:
+            wrong = str(problem)
+        if wrong:
+            raise StoreProblem(f"{file} cannot be read ({printable(wrong)}); delete it to train the run again")
+        return found
 
     def done(self, run: str) -> bool:
         """Whether a run was trained to the end."""
@@ -144,8 +150,8 @@ class Store:
         add_line(self.folder(run) / "journal.jsonl", values)
 
     def journal(self, run: str) -> list[dict[str, Any]]:
-        """The whole lines of a run's journal; a line that a crash cut off is left out."""
-        return whole_lines(self.folder(run) / "journal.jsonl")
+        """The whole lines of a run's journal; what a crash cut off, or is no event, is left out."""
+        return [line for line in whole_lines(self.folder(run) / "journal.jsonl") if _is_event(line)]
 
     def mend_journal(self, run: str, curves: list[dict[str, float]]) -> None:
         """Make the journal's epochs those of the state that training goes on from."""
@@ -173,6 +179,10 @@ class Store:
         for file in reversed(self._checkpoints(run)):
             try:
                 state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+                if not isinstance(state, dict) or any(
+                    type(state.get(name)) is not kind for name, kind in MARKS.items()
+                ):
+                    raise ValueError("no state of a run")
             except Exception as problem:  # damaged in whatever way: the one before it serves
                 say(f"{file} cannot be read ({type(problem).__name__}) and is removed")
                 file.unlink()  # or it would count as one of the last two
@@ -182,3 +192,12 @@ class Store:
 
     def _checkpoints(self, run: str) -> list[Path]:
         return sorted(self.folder(run).glob("checkpoint-*.pt"))
+
+
+def _is_event(line: Any) -> bool:
+    """Whether a line of a journal, which anybody may have written, says what happened and when."""
+    if not isinstance(line, dict) or not isinstance(line.get("event"), str):
+        return False
+    time_, epoch = line.get("time", 0), line.get("epoch", 1)
+    timed = isinstance(time_, int | float) and 0 <= time_ < 1e11
+    return timed and (line["event"] != "epoch" or ("epoch" in line and type(epoch) is int and 1 <= epoch < 1 << 31))
