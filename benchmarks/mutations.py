@@ -5,9 +5,8 @@ Random bytes are refused at the first look; what finds mistakes is right but for
 
 import copy
 import json
+from collections.abc import Callable, Sequence
 from typing import Any
-
-from hypothesis import strategies as st
 
 DEEP = 3000
 """How deeply brackets are nested: deeper than Python's own stack."""
@@ -27,19 +26,34 @@ VALUES: list[Any] = [
     [0] * 1000,
 ]  # fmt: skip
 """Values put in the place of others."""
+LENGTHS = (1, 2, 4, 16, 100)
 NAMES = ["", "folder", "seed", "é", "__class__", "a" * 200]
 
 
-@st.composite
-def changed_bytes(draw: st.DrawFn, valid: bytes) -> bytes:
+Pick = Callable[[int, int], int]
+"""Draws a whole number between two, both included: hypothesis, which makes a fault small, or a fast generator."""
+
+
+def changed(pick: Pick, valid: Sequence[bytes], of_json: bool) -> bytes:
+    """A file that is nearly right, or once in a while one that is nothing like it."""
+    base = valid[pick(0, len(valid) - 1)]
+    match pick(0, 9):
+        case 0:
+            return bytes(pick(0, 255) for _ in range(pick(0, 40)))
+        case 1:
+            return TOKENS[pick(0, len(TOKENS) - 1)]
+        case kind:
+            return _changed_json(pick, base) if of_json and kind < 7 else _changed_bytes(pick, base)
+
+
+def _changed_bytes(pick: Pick, valid: bytes) -> bytes:
     """One to three changes of the bytes of a file."""
     content = bytearray(valid)
-    for _ in range(draw(st.integers(1, 3))):
-        place = draw(st.integers(0, len(content)))
-        length = draw(st.sampled_from([1, 2, 4, 16, 100]))
-        match draw(st.integers(0, 5)):
+    for _ in range(pick(1, 3)):
+        place, length = pick(0, len(content)), LENGTHS[pick(0, len(LENGTHS) - 1)]
+        match pick(0, 5):
             case 0 if place < len(content):
-                content[place] ^= 1 << draw(st.integers(0, 7))
+                content[place] ^= 1 << pick(0, 7)
             case 1:
                 del content[place:]
             case 2:
@@ -47,34 +61,30 @@ def changed_bytes(draw: st.DrawFn, valid: bytes) -> bytes:
             case 3:
                 content[place:place] = content[place : place + length]
             case 4:
-                content[place : place + length] = TOKENS[draw(st.integers(0, len(TOKENS) - 1))]
+                content[place : place + length] = TOKENS[pick(0, len(TOKENS) - 1)]
             case _:
-                content[place : place + length] = draw(st.binary(max_size=16))
+                content[place : place + length] = bytes(pick(0, 255) for _ in range(pick(0, 8)))
     return bytes(content)
 
 
-@st.composite
-def changed_json(draw: st.DrawFn, valid: bytes) -> bytes:
+def _changed_json(pick: Pick, valid: bytes) -> bytes:
     """One to three values of a JSON file replaced, left out, or put under another name."""
     values = json.loads(valid)
-    for _ in range(draw(st.integers(1, 3))):
+    for _ in range(pick(1, 3)):
         places = _places(values)
         if not places:
             break
-        holder, key = places[draw(st.integers(0, len(places) - 1))]
-        match draw(st.integers(0, 4)):
+        holder, key = places[pick(0, len(places) - 1)]
+        match pick(0, 4):
             case 0:
                 del holder[key]
             case 1 if isinstance(holder, dict):
-                holder[NAMES[draw(st.integers(0, len(NAMES) - 1))]] = holder.pop(key)
+                holder[NAMES[pick(0, len(NAMES) - 1)]] = holder.pop(key)
+            case 2:
+                holder[key] = pick(-(1 << 70), 1 << 70) >> pick(0, 70)
             case _:
-                holder[key] = draw(_values())
-    return json.dumps(values, ensure_ascii=draw(st.booleans())).encode("utf-8", "surrogatepass")
-
-
-def _values() -> st.SearchStrategy[Any]:
-    known = st.integers(0, len(VALUES) - 1).map(lambda place: copy.deepcopy(VALUES[place]))
-    return known | st.integers() | st.floats() | st.text(max_size=20)
+                holder[key] = copy.deepcopy(VALUES[pick(0, len(VALUES) - 1)])
+    return json.dumps(values, ensure_ascii=bool(pick(0, 1))).encode("utf-8", "surrogatepass")
 
 
 def _places(values: Any) -> list[tuple[Any, Any]]:

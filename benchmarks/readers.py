@@ -45,6 +45,8 @@ class Reader:
     read: Callable[[Path], object]
     share: int = 1
     """Of all inputs: cheap readers get more of them."""
+    writes: bool = False
+    """Whether it leaves files of its own, which the next input must not find."""
 
 
 def _studies() -> list[bytes]:
@@ -347,18 +349,18 @@ READERS = {
     "study": Reader("study.yaml", _studies, _read_study, 1),
     "reference": Reader("reference", _references, _read_reference, 14),
     "record": Reader(f"{RUN}/record.json", _records, _read_record, 12),
-    "journal": Reader(f"{RUN}/journal.jsonl", _journals, _read_journal, 10),
+    "journal": Reader(f"{RUN}/journal.jsonl", _journals, _read_journal, 10, True),
     "study journal": Reader("runs/studies/mine.jsonl", _study_journals, _read_study_journal, 8),
     "view": Reader(f"{RUN}/tracking.json", _views, _read_view, 4),
     "predictions": Reader(f"{RUN}/predictions.npz", _predictions, _read_predictions, 4),
     "weights": Reader(f"{RUN}/weights.safetensors", _weights, _read_weights, 1),
-    "checkpoint": Reader(f"{RUN}/checkpoint-00001-0000000.pt", _checkpoints, _read_checkpoint, 1),
-    "cache": Reader("cache/about.json", _caches, _read_cache, 4),
-    "cache array": Reader("cache/labels.npy", _arrays, _read_cache, 4),
+    "checkpoint": Reader(f"{RUN}/checkpoint-00001-0000000.pt", _checkpoints, _read_checkpoint, 1, True),
+    "cache": Reader("cache/about.json", _caches, _read_cache, 4, True),
+    "cache array": Reader("cache/labels.npy", _arrays, _read_cache, 4, True),
     "image folder": Reader("images/a/1.png", _pictures, _read_images, 2),
     "scores": Reader("scores.csv", _scores, _read_scores, 8),
-    "tar": Reader("made.tar.gz", _tars, _read_archive, 4),
-    "zip": Reader("made.zip", _zips, _read_archive, 4),
+    "tar": Reader("made.tar.gz", _tars, _read_archive, 4, True),
+    "zip": Reader("made.zip", _zips, _read_archive, 4, True),
 }  # fmt: skip
 JSON = ("record", "view", "cache")
 """Readers of one JSON value, whose values are changed too, and not only their bytes."""

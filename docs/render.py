@@ -13,6 +13,7 @@ from pathlib import Path
 import catalogue
 import claims
 import findings
+import fuzzing
 import performance
 import reference
 import rooms
@@ -37,6 +38,7 @@ PARTS = {
     **dict.fromkeys(("cards", "notes", "promises", "totals", "witnesses", "profile"), catalogue),
     **dict.fromkeys(("speed", "where", "gpu", "search", "target", "verdict"), performance),
     "tree": rooms,
+    "fuzz": fuzzing,
     "claims": claims,
 }
 """What stands between marks -> the module whose function of that name makes it."""
