@@ -14,8 +14,8 @@ def fuzz() -> str:
     inputs = sum(row["inputs"] for row in rows.values())
     dates = sorted({row["date"] for row in rows.values()})
     lines = [
-        f"{inputs:,} inputs on {' to '.join(dict.fromkeys((dates[0], dates[-1])))}, Python {found['python']}, hypothesis "
-        f"{found['hypothesis']}: no other outcome than a value or a message, none later than "
+        f"{inputs:,} inputs on {' to '.join(dict.fromkeys((dates[0], dates[-1])))}, Python {found['python']}, "
+        f"hypothesis {found['hypothesis']}: no other outcome than a value or a message, none later than "
         f"{found['seconds_allowed']} seconds.",
         "",
         "| reader | inputs | gave a value | gave a message | slowest |",

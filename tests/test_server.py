@@ -34,9 +34,9 @@ name, seed, *gates = sys.argv[1:]
 record = made.run(Path(f"made-{seed}"), RunSpec(dataset=name, epochs=6, seed=int(seed)), 80.0)
 record = dataclasses.replace(record, curves=[{**point, "seconds": 1.0} for point in record.curves])
 store, run = Store("runs"), record.id
-artifact = Path(f"notes-{seed}.txt").resolve()
-artifact.write_text(f"of run {seed}")
 store.begin(run)
+artifact = store.folder(run) / "notes.txt"
+artifact.write_text(f"of run {seed}")
 view = View("shared", {"dataset": name, "seed": seed}, {"study": "eight"}, artifacts=[str(artifact)])
 store.write(run, View.FILE, view.to_json())
 with mirrored(store, [run]):

@@ -267,6 +267,15 @@ def test_a_link_out_of_a_store_is_not_merged():
 # Files that are code for others
 
 
+@pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1", "-1", "@a", "\t=1", "\r=1"])
+def test_a_text_is_no_formula_in_any_table_of_ours(text):
+    from attnbench.report.sheet import Sheet
+
+    sheet = Sheet("title", [], [], [], "", [{"arm": text, "accuracy": -1.5}], {})
+    assert sheet._csv().splitlines()[1].startswith(("'", "\"'"))
+    assert sheet._csv().endswith(",-1.5\n")
+
+
 def test_a_hostile_pickle_in_place_of_a_checkpoint_or_of_weights_is_inert(capfd):
     store = Store("runs")
     folder = store.folder("run")

@@ -1,4 +1,4 @@
-"""What is said to the person at the terminal or their spreadsheet, of texts that strangers may have written."""
+"""What is said to the person at the terminal; what neither a terminal nor a spreadsheet takes for a command."""
 
 import sys
 from collections.abc import Sequence

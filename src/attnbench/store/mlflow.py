@@ -119,7 +119,8 @@ class Mirror:
             sent = {int(metric.step) for metric in self._client.get_metric_history(key, "train_loss")}
         else:
             name = "-".join(view.params.get(part, "") for part in ("dataset", "attention", "attention_type", "seed"))
-            tags = {**view.tags, "run_key": edition, "mlflow.runName": name.strip("-").replace("--", "-")}
+            shown = name.strip("-").replace("--", "-") or edition
+            tags = {**view.tags, "run_key": edition, "mlflow.runName": shown}
             began = int(1000 * self.store.journal(run)[0].get("time", 0))
             key, sent = self._client.create_run(experiment, start_time=began or None, tags=tags).info.run_id, set()
         from mlflow.entities import Param

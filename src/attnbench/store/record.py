@@ -158,6 +158,22 @@ class Form:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Versions:
+    """What the canonical form of a run says of cards: their versions, or the digest of somebody's own source."""
+
+    dataset: int | str
+    attention: int | str
+    backbone: int | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cards:
+    """What is used of the cards in a record."""
+
+    attention: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Asked:
     """What is used of the spec of a run where it is not looked up."""
 
@@ -189,12 +205,18 @@ class Cost:
 def shape_mistake(record: RunRecord) -> str:
     """What of a record is not of the types that a record has; empty if it all is. Anybody may have written it."""
     checks: list[tuple[str, type, Any]] = [("", RunRecord, vars(record))]
-    checks += [("canonical", Form, record.canonical), ("spec", Asked, record.spec)]
+    checks += [("canonical", Form, record.canonical), ("spec", Asked, record.spec), ("cards", Cards, record.cards)]
+    if isinstance(record.canonical, dict):
+        checks.append(("canonical.versions", Versions, record.canonical.get("versions")))
     if record.status == "done":
         scored = "val" if isinstance(record.spec, dict) and record.spec.get("evaluate") == "val" else "test"
         checks += [(scored, Scored, vars(record)[scored]), ("cost", Cost, record.cost)]
     for part, kind, values in checks:
-        used = {f.name: values[f.name] for f in dataclasses.fields(kind) if f.name in values} if values else {}
+        used = (
+            {f.name: values[f.name] for f in dataclasses.fields(kind) if f.name in values}
+            if isinstance(values, dict)
+            else {}
+        )
         for place, what in violations(kind, used):
             return f"{'.'.join(map(str, filter(None, (part, *place))))}: {what}"
     return "" if NAME.fullmatch(record.id) else f"id: {record.id!r} is no name of a run"
