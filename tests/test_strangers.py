@@ -106,7 +106,7 @@ def verbs(home: Path) -> dict[str, list[str]]:
     from PIL import Image
 
     Image.new("RGB", (8, 8)).save("image.png")
-    asked = {}
+    asked: dict[str, list[str]] = {}
     for field in NAMES:
         plan, store, swapped = made.study(f"study-{field}", **SMALL), Path(f"runs-{field}"), Path(f"swapped-{field}")
         made.fill(store, plan, images=60)
@@ -262,6 +262,28 @@ def test_a_link_out_of_a_store_is_not_merged():
     with pytest.raises(StoreProblem, match="is a link that leads out of theirs/"):
         merge(Store("mine"), [Store("theirs")])
     assert not list(Path("mine").rglob("notes.txt"))
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("classes", 10**12),
+        ("classes", -1),
+        ("classes", "ten"),
+        ("image_size", 10**9),
+        ("channels", 0),
+        ("normalise", 5),
+    ],
+)
+def test_a_network_that_nobody_can_build_is_refused_before_it_is(part, value):
+    from attnbench import load
+    from attnbench.errors import StoreProblem
+
+    made.fill(Path("runs"), made.study(**SMALL), images=20)
+    record = Store("runs").records()[0]
+    (Path("runs") / record.id / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(StoreProblem, match=f"input.{part}"):
+        load(dataclasses.replace(record, input={**record.input, part: value}))
 
 
 # Files that are code for others

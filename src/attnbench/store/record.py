@@ -202,6 +202,22 @@ class Cost:
     macs: Annotated[float, Ge(0)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """What is used of what the network of a run takes, by which it is built again."""
+
+    classes: Annotated[int, Ge(1), Le(1_000_000)]
+    channels: Annotated[int, Ge(1), Le(64)]
+    image_size: Annotated[int, Ge(1), Le(2048)]
+    normalise: list[list[float]]
+
+
+def input_mistake(record: RunRecord) -> str:
+    """Why no network can be built from a record; empty if one can."""
+    used = {f.name: record.input[f.name] for f in dataclasses.fields(Input) if f.name in record.input}
+    return next((f"input.{'.'.join(map(str, place))}: {what}" for place, what in violations(Input, used)), "")
+
+
 def shape_mistake(record: RunRecord) -> str:
     """What of a record is not of the types that a record has; empty if it all is. Anybody may have written it."""
     checks: list[tuple[str, type, Any]] = [("", RunRecord, vars(record))]

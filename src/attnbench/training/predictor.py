@@ -19,6 +19,7 @@ from attnbench.errors import DataProblem, StoreProblem
 from attnbench.networks.network import network_of
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store.asked import spec_of
+from attnbench.store.record import input_mistake
 from attnbench.store.runs import RunRecord, Store
 from attnbench.training.loop import autocast, predict
 from attnbench.training.numerics import choose_device, numerics
@@ -111,6 +112,8 @@ def load(run: str | Path | RunRecord, store: str | Path | None = None, code: Col
     home = Store(store) if store else Store.default()
     record = run if isinstance(run, RunRecord) else home.holding(run).find(run)
     images, spec = record.input, spec_of(record, code)
+    if wrong := input_mistake(record):
+        raise StoreProblem(f"run {record.id} has a record that is none: {wrong}")
     model = network_of(spec, images["classes"], images["channels"], images["image_size"])
     file = Path(record.folder) / "weights.safetensors"
     if not file.is_file():
