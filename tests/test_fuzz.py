@@ -11,7 +11,8 @@ import pytest
 from conftest import ROOT
 
 from attnbench import Study
-from attnbench.errors import BadStudy
+from attnbench.errors import BadScores, BadStudy
+from attnbench.store.scores import read
 
 NAMES = [
     *("study", "reference", "record", "journal", "study journal", "view", "predictions", "weights"),
@@ -108,6 +109,13 @@ def test_a_study_that_nobody_could_write_out_is_refused(line, said):
     Path("large.yaml").write_text(f"name: large\nbase: {{dataset: digits}}\n{line}\n")
     with pytest.raises(BadStudy, match=said):
         Study.load("large.yaml")
+
+
+@pytest.mark.parametrize("seed", ["9" * 5000, "9" * 400 + ".0"])
+def test_a_seed_of_too_many_digits_is_refused(seed):
+    Path("scores.csv").write_text(f"arm,seed,score\nnone,{seed},1\n")
+    with pytest.raises(BadScores, match="is not a whole number of at most 15 digits"):
+        read("scores.csv").scores()
 
 
 def test_a_file_without_end_is_no_study():
