@@ -117,7 +117,7 @@ def _sample(name: str, runs: Sequence[RunRecord], chance: float) -> Sample:
 def _chance(record: RunRecord) -> float:
     """The accuracy in percent of guessing among the classes of a run; 0 where nothing says how many those are."""
     classes = record.input.get("classes") or record.cards.get("dataset", {}).get("classes")
-    return 100 / classes if classes else 0.0
+    return 100 / classes if isinstance(classes, int) and classes > 0 else 0.0
 
 
 def planned_key(record: RunRecord, plan: Plan) -> str:
