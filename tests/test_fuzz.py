@@ -118,6 +118,25 @@ def test_a_seed_of_too_many_digits_is_refused(seed):
         read("scores.csv").scores()
 
 
+def test_an_image_that_claims_to_be_huge_is_refused_before_it_is_decoded():
+    from PIL import Image
+
+    from attnbench import RunSpec
+    from attnbench.data.splits import load_splits
+    from attnbench.errors import DataProblem
+
+    for name in ("a", "b"):
+        Path("images", name).mkdir(parents=True)
+        for number in range(3):
+            Image.new("1", (8, 8)).save(f"images/{name}/{number}.tiff")
+    content = Path("images/a/0.tiff").read_bytes()
+    height = b"\x01\x01\x04\x00\x01\x00\x00\x00\x08\x00\x00\x00"
+    assert content.count(height) == 1
+    Path("images/a/0.tiff").write_bytes(content.replace(height, height[:-4] + b"\x00\x00\x00\x01"))
+    with pytest.raises(DataProblem, match="too large: 8 x 16,777,216 pixels"):
+        load_splits(RunSpec(dataset='imagefolder(path="images")', image_size=8), ".")
+
+
 def test_a_file_without_end_is_no_study():
     with pytest.raises(BadStudy, match="more than"):
         Study.load("/dev/zero")

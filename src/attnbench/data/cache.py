@@ -32,6 +32,8 @@ from attnbench.errors import DataProblem
 from attnbench.files import replacing, user_cache
 
 _FORMAT = 3
+_TYPES = {"labels": "int64", "keys": "|V16", "pixels": "|V16", "sums": "int64"}
+"""Of the arrays in a cache."""
 _UNREADABLE = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError),
     *(RecursionError, SyntaxError, TokenError, TypeError, ValueError),
@@ -249,6 +251,8 @@ def _open(folder: Path) -> Decoded:
         shape = tuple(about["shape"])
         if (folder / "images.bin").stat().st_size != np.prod(shape) or {len(a) for a in arrays.values()} != {shape[0]}:
             raise ValueError("sizes differ")
+        if {name: str(array.dtype) for name, array in arrays.items()} != _TYPES or arrays["sums"].ndim != 3:
+            raise ValueError("types differ")
         return Decoded(
             images=np.memmap(folder / "images.bin", np.uint8, "r", shape=shape),
             names=tuple(about["names"]),

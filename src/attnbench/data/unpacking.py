@@ -69,7 +69,7 @@ class _Left:
         if self.members < 0:
             raise DataProblem(f"{self.archive} has more than {MOST_MEMBERS:,} members")
         path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name:
+        if not name or path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name:
             raise DataProblem(f"{self.archive}: member {name!r} would lie outside of the folder; nothing is unpacked")
         return folder / path
 
