@@ -24,7 +24,7 @@ from attnbench.data import Raw, folders, pixels
 from attnbench.errors import DataProblem
 
 CHUNK = 512
-MOST_PIXELS = 1 << 26
+MOST_PIXELS = 1 << 27
 """Of an image as its file has it: a file of a few bytes may claim any number."""
 NAMED = 10
 """So many broken files are named; the others are counted."""
