@@ -13,6 +13,7 @@ from pathlib import Path
 import catalogue
 import claims
 import findings
+import fuzzing
 import performance
 import reference
 import reliability
@@ -39,6 +40,7 @@ PARTS = {
     **dict.fromkeys(("speed", "where", "gpu", "search", "target", "verdict"), performance),
     "tree": rooms,
     "faults": reliability,
+    "fuzz": fuzzing,
     "claims": claims,
 }
 """What stands between marks -> the module whose function of that name makes it."""

@@ -4,8 +4,8 @@ import dataclasses
 import gzip
 import hashlib
 import io
-import json
 import pickle
+import re
 import struct
 import tarfile
 import threading
@@ -17,7 +17,6 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torchvision.datasets as official
-from torchvision.datasets import utils as torchvision_utils
 
 from attnbench import RunSpec
 from attnbench.catalogue.cards import Source
@@ -66,7 +65,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, body: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
-        self.body, self.ranges = body, True
+        self.body, self.ranges, self.moved = body, True, ""
         self.cuts: list[int] = []
         self.log: list[tuple[str | None, int]] = []
 
@@ -84,6 +83,11 @@ class Answer(BaseHTTPRequestHandler):
         rest = self.server.body[start:]
         self.server.log.append((asked, len(rest[:cut]) if cut != -1 else 0))
         if cut == -1:
+            return
+        if self.server.moved:
+            self.send_response(302)
+            self.send_header("Location", self.server.moved)
+            self.end_headers()
             return
         self.send_response(416 if not rest else 206 if start else 200)
         self.send_header("Content-Length", str(len(rest)))
@@ -110,10 +114,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         thread.join()
 
 
-def card(server: Server, md5: str = "") -> Source:
+def card(server: Server, sha256: str = "") -> Source:
     """CIFAR-10's card with the loopback's address."""
-    md5 = md5 or hashlib.md5(server.body).hexdigest()
-    return dataclasses.replace(DATASETS.find("CIFAR10").card, files=((server.url, md5),))
+    sha256 = sha256 or hashlib.sha256(server.body).hexdigest()
+    return dataclasses.replace(DATASETS.find("CIFAR10").card, files=((server.url, "an md5", sha256),))
 
 
 def get(server: Server) -> None:
@@ -157,7 +161,7 @@ def test_a_server_that_dies_leaves_what_came_and_a_later_call_finishes(server):
     server.cuts = [1000, -1, -1]
     with pytest.raises(DataProblem) as caught:
         get(server)
-    assert f"put {NAME} (md5 {card(server).files[0][1]}) into data/" in str(caught.value)
+    assert f"put {NAME} (md5 an md5, sha256 {card(server).files[0][2]}) into data/" in str(caught.value)
     assert Path(f"data/{NAME}.partial").read_bytes() == server.body[:1000]
     server.log.clear()
     get(server)
@@ -172,26 +176,30 @@ def test_a_fetch_that_ended_before_its_last_step_needs_no_more_bytes(server):
     assert unpacked()
 
 
-def test_a_file_with_another_md5_is_refused(server):
-    with pytest.raises(DataProblem, match=f"{NAME} has md5 .* the official one is {'0' * 32}; delete it"):
-        download.get("CIFAR10", card(server, "0" * 32), Path("data"))
+def test_a_file_with_another_sha256_is_refused(server):
+    with pytest.raises(DataProblem, match=f"{NAME} has SHA-256 .* the official one is {'0' * 64}; delete it"):
+        download.get("CIFAR10", card(server, "0" * 64), Path("data"))
     assert not Path("data/cifar-10-batches-py").exists()
 
 
-def test_the_sha256_that_was_seen_is_written_down(server):
-    get(server)
-    (seen,) = json.loads(Path("data/sha256-seen.json").read_text()).items()
-    sha256 = hashlib.sha256(server.body).hexdigest()
-    assert seen == (NAME, {"sha256": sha256, "bytes": len(server.body), "url": server.url})
+@pytest.mark.parametrize("address", ["http://example.org/x.tar", "ftp://example.org/x.tar", "file:///etc/passwd"])
+def test_nothing_is_fetched_but_over_https(server, address):
+    wanted = dataclasses.replace(card(server), files=((address, "", "0" * 64),))
+    with pytest.raises(DataProblem, match=f"{address} is no https address"):
+        download.get("CIFAR10", wanted, Path("data"))
+    server.moved = address  # an address that is fine, and sends on to one that is not
+    with pytest.raises(DataProblem, match=rf"{address} is no https address|'{address}' is not allowed"):
+        get(server)
+    assert not list(Path("data").glob("x.tar*"))
 
 
 def test_an_unpacking_that_breaks_off_leaves_no_half_folder_and_the_archive_is_not_fetched_again(server, monkeypatch):
-    def half(archive: str, folder: str) -> None:
-        Path(folder, "cifar-10-batches-py").mkdir()
+    def half(archive: Path, folder: Path) -> None:
+        (folder / "cifar-10-batches-py").mkdir()
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(torchvision_utils, "extract_archive", half)
+        patch.setattr(download, "unpack", half)
         with pytest.raises(KeyboardInterrupt):
             get(server)
     assert not [path for path in Path("data").iterdir() if path.is_dir()]
@@ -215,18 +223,24 @@ def test_without_a_network_the_message_says_what_to_put_where(command, attnbench
     (line,) = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (2, "")
     assert line.startswith("attnbench: CIFAR100 needs somewhere/cifar-100-python")
-    assert "put cifar-100-python.tar.gz (md5 eb9058c3a382ffc7106e4002c42a8d85) into somewhere/" in line
+    assert "put cifar-100-python.tar.gz (md5 eb9058c3a382ffc7106e4002c42a8d85, sha256 85cd44d0" in line
+
+
+def stated(name: str) -> dict[str, str]:
+    """The md5 of each official file, by its address."""
+    return {url: md5 for url, md5, _ in DATASETS.find(name).card.files}
 
 
 def test_addresses_and_md5s_are_torchvisions_own():
-    ours = {name: dict(DATASETS.find(name).card.files) for name in ("CIFAR10", "CIFAR100")}
-    assert ours == {name: {reader.url: reader.tgz_md5} for name, reader in READERS.items()}
-    flowers, fashion = official.Flowers102, official.FashionMNIST
-    expected = {flowers._download_url_prefix + name: md5 for name, md5 in flowers._file_dict.values()}
-    assert dict(DATASETS.find("Oxford102Flowers").card.files) == expected
-    assert dict(DATASETS.find("FashionMNIST").card.files) == {
-        fashion.mirrors[0] + name: md5 for name, md5 in fashion.resources
+    assert {name: stated(name) for name in READERS} == {
+        name: {reader.url: reader.tgz_md5} for name, reader in READERS.items()
     }
+    flowers, fashion = official.Flowers102, official.FashionMNIST
+    assert stated("Oxford102Flowers") == {
+        flowers._download_url_prefix + name: md5 for name, md5 in flowers._file_dict.values()
+    }
+    # torchvision's own address is http; the makers' repository has the same files
+    assert {url.rsplit("/")[-1]: md5 for url, md5 in stated("FashionMNIST").items()} == dict(fashion.resources)
 
 
 def test_the_address_of_eurosat_is_torchvisions_own(monkeypatch):
@@ -234,7 +248,14 @@ def test_the_address_of_eurosat_is_torchvisions_own(monkeypatch):
     monkeypatch.setattr(official.eurosat, "download_and_extract_archive", fetch)
     with pytest.raises(RuntimeError):
         official.EuroSAT("nowhere", download=True)
-    assert DATASETS.find("EuroSAT").card.files == ((fetch.call_args.args[0], fetch.call_args.kwargs["md5"]),)
+    assert stated("EuroSAT") == {fetch.call_args.args[0]: fetch.call_args.kwargs["md5"]}
+
+
+def test_every_official_file_has_an_https_address_and_a_sha256():
+    for entry in DATASETS:
+        for url, _, sha256 in entry.card.files:
+            assert url.startswith("https://")
+            assert re.fullmatch("[0-9a-f]{64}", sha256), url
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -279,10 +300,10 @@ def fashion() -> dict[str, np.ndarray]:
         written[f"{part}-images-idx3-ubyte"] = draws.integers(0, 256, (count, 28, 28), np.uint8)
         written[f"{part}-labels-idx1-ubyte"] = np.arange(count, dtype=np.uint8)
     files = []
-    for url, _ in known.card.files:
+    for url, md5, _ in known.card.files:
         file = folder / url.rsplit("/", 1)[-1]
         file.write_bytes(gzip.compress(idx(written[file.stem])))
-        files.append((url, hashlib.md5(file.read_bytes()).hexdigest()))
+        files.append((url, md5, hashlib.sha256(file.read_bytes()).hexdigest()))
     download.get("FashionMNIST", dataclasses.replace(known.card, files=tuple(files)), Path("data"))
     return written
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import handmade
 import pytest
-from test_tracking import server, unused_port
+from tracking import server, unused_port
 
 import attnbench
 from attnbench.analysis.scored import Terms, compared

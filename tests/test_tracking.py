@@ -12,13 +12,13 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import HANG, TINY, patient, wait_for
+from tracking import METRICS, assert_complete, client, points, server, shown, unused_port
 
 from attnbench.errors import AttnbenchError
 from attnbench.spec.run import RunSpec
@@ -47,10 +47,7 @@ class Waiting(nn.Module):  # in its second epoch, of four steps, until somebody 
             time.sleep(0.01)
         return x
 """
-METRICS = {"train_loss", "train_accuracy", "lr", "seconds"}
-
 Outcome = subprocess.CompletedProcess[str]
-Points = dict[tuple[str, str], list[tuple[int, float, int]]]
 
 
 @pytest.fixture(autouse=True)
@@ -78,42 +75,6 @@ def write_study(*attention: str) -> str:
     study = {"name": "views", "base": TINY, "grid": {"attention": list(attention)}, "baseline": attention[0]}
     Path("views.json").write_text(json.dumps(study))
     return "views.json"
-
-
-def client(uri: str = "") -> Any:
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri or f"sqlite:///{Path.cwd()}/mlflow.db")
-
-
-def shown(uri: str = "") -> dict[str, Any]:
-    """Every MLflow run by the key of ours; none is there twice."""
-    there = client(uri)
-    runs = there.search_runs([experiment.experiment_id for experiment in there.search_experiments()])
-    keys = [run.data.tags["run_key"] for run in runs]
-    assert len(set(keys)) == len(keys)
-    return dict(zip(keys, runs, strict=True))
-
-
-def points(uri: str = "") -> Points:
-    """Every point that MLflow holds: (run, metric) -> (step, value, time)."""
-    return {
-        (key, name): [(p.step, p.value, p.timestamp) for p in client(uri).get_metric_history(run.info.run_id, name)]
-        for key, run in shown(uri).items()
-        for name in run.data.metrics
-    }
-
-
-def assert_complete(store: str = "runs", uri: str = "") -> None:
-    """MLflow holds each point of each journal once, and nothing else."""
-    there = {key: [(step, value) for step, value, _ in listed] for key, listed in points(uri).items()}
-    expected = {}
-    for record in Store(store).records():
-        for name in METRICS if record.done else ():
-            expected[record.id, name] = [(point["epoch"], point[name]) for point in record.curves]
-        if record.done:
-            expected[record.id, "final_test_accuracy"] = [(0, record.accuracy)]
-    assert there == expected
 
 
 @pytest.fixture(scope="module")
@@ -297,6 +258,7 @@ def test_ui_is_mlflows_own_on_the_loopback_with_telemetry_off(attnbench, monkeyp
     monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY")
     Path("mlflow.py").write_text("import os, sys; print(*sys.argv[1:], os.environ['MLFLOW_DISABLE_TELEMETRY'])")
     assert attnbench("ui", "--port", 5050).stdout == "ui --host 127.0.0.1 --port 5050 true\n"
+    assert attnbench("ui", "--port", 5050, "--host", "::1").stdout == "ui --host ::1 --port 5050 true\n"
 
 
 @pytest.mark.slow
@@ -314,12 +276,6 @@ def test_four_processes_on_a_fresh_tracking_store_all_arrive(data_dir):
 
 
 # --- a server that is not there -----------------------------------------------------------------------------------
-
-
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def assert_done_but_not_sent(outcome: Outcome) -> None:
@@ -356,28 +312,6 @@ def test_in_a_folder_with_an_old_file_store_the_run_goes_on_and_says_how_to_migr
     Path("mlruns").rename("mlruns-before")
     assert attnbench("sync").returncode == 0
     assert_complete()
-
-
-@contextlib.contextmanager
-def server(port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A tracking server with its database in this folder; its whole process group ends with the block."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", "sqlite:///served.db", "--artifacts-destination", "./served"]
-    with Path("server.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    try:
-        wait_for(lambda: _answers(f"http://127.0.0.1:{port}/health"))
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        process.wait(HANG)
-
-
-def _answers(url: str) -> bool:
-    with contextlib.suppress(OSError):
-        return bool(urllib.request.urlopen(url, timeout=HANG).status == 200)
-    return False
 
 
 @pytest.mark.slow

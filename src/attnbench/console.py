@@ -1,4 +1,4 @@
-"""What is said to the person at the terminal."""
+"""What is said to the person at the terminal; what neither a terminal nor a spreadsheet takes for a command."""
 
 import sys
 from collections.abc import Sequence
@@ -27,3 +27,8 @@ def printable(text: str) -> str:
 def first_line(problem: Exception) -> str:
     """What a library's error says first."""
     return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:300]
+
+
+def inert(value: object) -> object:
+    """A value for a cell of a CSV file: a text that a spreadsheet would take for a formula is made a text again."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else value

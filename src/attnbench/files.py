@@ -59,6 +59,6 @@ def whole_lines(file: Path) -> list[Any]:
         return []
     lines = []
     for line in text.splitlines():
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             lines.append(json.loads(line))
     return lines

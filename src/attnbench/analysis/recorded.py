@@ -93,7 +93,7 @@ def _cell(name: str, records: Sequence[RunRecord], plan: Plan, planned: Planned,
     )
     epochs = f"{first.spec['epochs']} epochs"
     recipe = ", ".join([f"recipe {first.recipe or 'as given'}", *(f"{name} tuned for each arm" for name in plan.tuned)])
-    limited = [f"{name} {first.spec[name]}" for name in LIMITS if first.spec[name] not in (None, 1)]
+    limited = [f"{name} {first.spec[name]}" for name in LIMITS if first.spec.get(name) not in (None, 1)]
     about = ", ".join([epochs, recipe, f"{first.test['images']:,} test images", *limited])
     return cell_of(name, samples, plan, f"{recipe}, {epochs}", about, done, history)
 
@@ -117,7 +117,7 @@ def _sample(name: str, runs: Sequence[RunRecord], chance: float) -> Sample:
 def _chance(record: RunRecord) -> float:
     """The accuracy in percent of guessing among the classes of a run; 0 where nothing says how many those are."""
     classes = record.input.get("classes") or record.cards.get("dataset", {}).get("classes")
-    return 100 / classes if classes else 0.0
+    return 100 / classes if isinstance(classes, int) and classes > 0 else 0.0
 
 
 def planned_key(record: RunRecord, plan: Plan) -> str:
@@ -143,12 +143,13 @@ def _cell_form(record: RunRecord, plan: Plan) -> dict[str, object]:
 
 def _names(forms: list[dict[str, object]]) -> list[str]:
     """Data set and backbone, and what else tells cells apart; versions and fingerprints only where they must."""
-    varied = [name for name in (forms[0] if forms else ()) if len({repr(form[name]) for form in forms}) > 1]
+    known = dict.fromkeys(name for form in forms for name in form)
+    varied = [name for name in known if len({repr(form.get(name)) for form in forms}) > 1]
     late = [name for name in varied if name in ("data", "split") or name.endswith(" version")]
     early = [name for name in varied if name not in ("dataset", "backbone", *late)]
 
     def title(form: dict[str, object], names: list[str]) -> str:
-        return ", ".join([f"{form['dataset']}, {form['backbone']}", *(f"{name} {form[name]}" for name in names)])
+        return ", ".join([f"{form['dataset']}, {form['backbone']}", *(f"{name} {form.get(name)}" for name in names)])
 
     short = [title(form, early) for form in forms]
     return [
@@ -168,7 +169,7 @@ def _mixed(title: str, records: Sequence[RunRecord]) -> list[str]:
     warnings = []
     if (count := len({repr(one) for one in numerics})) > 1:
         warnings.append(f"{title}: records of {count} different numerics are pooled{_differing(numerics)}")
-    if (count := len({record.environment.get("code") for record in records})) > 1:
+    if (count := len({str(record.environment.get("code")) for record in records})) > 1:
         warnings.append(f"{title}: records of {count} different versions of the numerical code are pooled")
     return warnings
 

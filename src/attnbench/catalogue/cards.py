@@ -94,8 +94,8 @@ class Source:
     """Split -> hash of the key and the label of every official image, in whatever order they lie."""
     augment: str = ""
     """Augmentation in place of a recipe's, where a recipe's would change what an image means."""
-    files: tuple[tuple[str, str], ...] = ()
-    """(address, md5) of each official file: torchvision's own."""
+    files: tuple[tuple[str, str, str], ...] = ()
+    """(address, md5, SHA-256) of each official file: md5 as torchvision has it, SHA-256 is what must hold."""
     folder: str = ""
     """Where below the data folder the official files are put and unpacked."""
     reads: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ import importlib
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,8 @@ from attnbench.errors import AttnbenchError, BadReference, ForeignError
 _OURS = str(Path(__file__).parent.parent)
 _PYTHON = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 _named: set[str] = set()
-_refused: ContextVar[list[str] | None] = ContextVar("refused", default=None)
+_asked: set[str] = set()
+_barred: ContextVar[tuple[list[str], frozenset[str]] | None] = ContextVar("barred", default=None)
 
 
 def named(source: Path) -> None:
@@ -24,15 +25,24 @@ def named(source: Path) -> None:
     _named.add(str(source))
 
 
+def asked() -> frozenset[str]:
+    """The code that this process was asked for: each `package.module:Object` of a command line, a study or a script."""
+    return frozenset(_asked)
+
+
 @contextlib.contextmanager
-def barred() -> Iterator[list[str]]:
-    """Read what strangers wrote: inside, nobody's code is looked for or imported; yields what was refused."""
+def barred(but: Collection[str] = ()) -> Iterator[list[str]]:
+    """Read what strangers wrote: inside, nobody's code is looked for or imported; yields what was refused.
+
+    Args:
+        but: `package.module:Object` that may be imported all the same.
+    """
     refused: list[str] = []
-    token = _refused.set(refused)
+    token = _barred.set((refused, frozenset(but)))
     try:
         yield refused
     finally:
-        _refused.reset(token)
+        _barred.reset(token)
 
 
 def admit(path: str) -> None:
@@ -41,9 +51,11 @@ def admit(path: str) -> None:
     Raises:
         BadReference: it is named inside `barred()`.
     """
-    refused = _refused.get()
-    if refused is not None:
-        refused.append(path)
+    bar = _barred.get()
+    if bar is None:
+        _asked.add(path)
+    elif path not in bar[1]:
+        bar[0].append(path)
         raise BadReference(f"{path!r} is somebody's own code, which is neither looked for nor imported here")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from attnbench.cli.flags import DataFlag, StoreFlag
+from attnbench.cli.flags import CodeFlag, DataFlag, StoreFlag
 from attnbench.examine.bench import BenchSettings
 from attnbench.spec.run import Runtime
 
@@ -47,6 +47,7 @@ def same(
     backbone: str = 'resnet18(stem="cifar")',
     site: str | None = None,
     store: StoreFlag = None,
+    code: CodeFlag = (),
 ) -> int:
     """Prove that two runs differ in the mechanism only: same recipe, same modules, same initial values bit for bit.
 
@@ -61,7 +62,7 @@ def same(
     from attnbench.spec.run import RunSpec
 
     def meant(asked: str) -> RunSpec:
-        found = _stored(asked, store)
+        found = _stored(asked, store, code)
         return found or RunSpec(dataset=dataset, backbone=backbone, attention=asked, site=site)
 
     found = proven(meant(one), meant(other))
@@ -78,17 +79,17 @@ def same(
     return int(bool(found.differences))
 
 
-def _stored(asked: str, store: str | None) -> "RunSpec | None":
+def _stored(asked: str, store: str | None, code: tuple[str, ...]) -> "RunSpec | None":
     """The spec of a stored run, by its id or folder; None for a mechanism, `ceca` too, though it could be an id."""
     from attnbench.catalogue.registry import ATTENTION
-    from attnbench.spec.run import RunSpec
+    from attnbench.store.asked import spec_of
     from attnbench.store.runs import Store
 
     looks = re.fullmatch(r"[0-9a-f]{4,12}", asked) or (Path(asked) / "record.json").is_file()
     if not looks or asked.lower() in {entry.name.lower() for entry in ATTENTION}:
         return None
     home = Store(store) if store else Store.default()
-    return RunSpec.of(home.holding(asked).find(asked).spec)
+    return spec_of(home.holding(asked).find(asked), code)
 
 
 def profile(

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 from typing import Annotated, Any
 
-from tyro.conf import arg
+from tyro.conf import UseAppendAction, arg
 
 from attnbench.execution.executors import Execution
 from attnbench.spec.recipes import preset
@@ -18,6 +18,11 @@ StoreOrBundleFlag = Annotated[
     str | None, arg(help="Folder of runs, or a bundle of them (default: runs, or ATTNBENCH_STORE).")
 ]
 DataFlag = Annotated[str | None, arg(help="Folder of data sets (default: data, or ATTNBENCH_DATA_DIR).")]
+CodeFlag = Annotated[
+    UseAppendAction[tuple[str, ...]],
+    arg(help="package.module:Object that may be imported because the run names it; again for another one."),
+]
+"""Code of their own that a stored run names: a record may be somebody else's, and no code is imported on its word."""
 
 
 def run_flags(argv: list[str]) -> Any:

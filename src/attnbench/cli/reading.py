@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
-from attnbench.cli.flags import DataFlag, StoreFlag, StoreOrBundleFlag
+from attnbench.cli.flags import CodeFlag, DataFlag, StoreFlag, StoreOrBundleFlag
 from attnbench.console import printable
 from attnbench.errors import AttnbenchError, BadBundle, StoreProblem
 from attnbench.spec.run import Runtime
@@ -85,6 +85,7 @@ def evaluate(
     store: StoreFlag = None,
     data_dir: DataFlag = None,
     device: str = "auto",
+    code: CodeFlag = (),
 ) -> int:
     """Test a trained run with other gates than its own: is a gate specific to its image, does accuracy depend on it?
 
@@ -97,7 +98,7 @@ def evaluate(
     from attnbench.store.runs import Store
 
     runtime = runtime_of(store=store, data_dir=data_dir, device=device)
-    found = tested(run, gate, runtime)
+    found = tested(run, gate, runtime, code)
     record = Store(runtime.store).holding(run).find(run)
     gap = found["accuracy"] - record.accuracy
     print(
@@ -113,6 +114,7 @@ def predict(
     top: int = 3,
     store: StoreFlag = None,
     device: str = "auto",
+    code: CodeFlag = (),
 ) -> int:
     """Classify image files with a trained run, read and predicted exactly as its test images were.
 
@@ -126,7 +128,7 @@ def predict(
 
     if not images or top < 1:
         raise AttnbenchError("attnbench predict RUN IMAGE... needs an image file, and --top at least 1")
-    names, logits = predict_files(run, images, runtime_of(store=store, device=device))
+    names, logits = predict_files(run, images, runtime_of(store=store, device=device), code)
     for file, shares in zip(images, logits.double().softmax(1), strict=True):
         best = shares.topk(min(top, len(names)))
         said = [f"{names[int(c)]} {100 * float(p):.2f} %" for p, c in zip(best.values, best.indices, strict=True)]
@@ -134,7 +136,9 @@ def predict(
     return 0
 
 
-def reproduce(run: Positional[str], store: StoreOrBundleFlag = None, data_dir: DataFlag = None) -> int:
+def reproduce(
+    run: Positional[str], store: StoreOrBundleFlag = None, data_dir: DataFlag = None, code: CodeFlag = ()
+) -> int:
     """Train a stored run again under its recorded numerics: identical, within tolerance, or different (exit code 1).
 
     A tolerance comes from the spread of at least five runs of the same cell, and is never above 1 point.
@@ -146,7 +150,7 @@ def reproduce(run: Positional[str], store: StoreOrBundleFlag = None, data_dir: D
     from attnbench.store.bundle import opened
 
     with opened(Path(store or Runtime().store)) as folder:
-        result = again(run, runtime_of(store=str(folder), data_dir=data_dir))
+        result = again(run, runtime_of(store=str(folder), data_dir=data_dir), code)
         print(result)
     return int(result.verdict == "different")
 
@@ -161,14 +165,15 @@ def sync(store: StoreFlag = None) -> int:
     return int(failed > 0)
 
 
-def ui(port: int = 5000) -> int:
-    """Open the runs in MLflow's own pages on 127.0.0.1.
+def ui(port: int = 5000, host: str = "127.0.0.1") -> int:
+    """Open the runs in MLflow's own pages, which nobody but this machine reaches unless --host says so.
 
     Args:
         port: Port of the server.
+        host: Address that it listens at; 0.0.0.0 lets everybody on the network read and change the runs.
     """
     _check_port(port)
-    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", host, "--port", str(port)]
     process = subprocess.Popen(command, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"})
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from attnbench.cli.flags import DataFlag, StoreFlag
+from attnbench.cli.flags import CodeFlag, DataFlag, StoreFlag
 from attnbench.cli.reading import comparison_of, runtime_of
 from attnbench.errors import BadBundle, StoreProblem
 
@@ -57,10 +57,11 @@ def bundled(source: Path, store: str | None, out: Path | None, weights: bool = F
     print(f"written: {file} ({counted(len(records), 'run')}); attnbench verify {file} examines it")
 
 
-def verify(bundle: Positional[Path], retrain: str | None = None, data_dir: DataFlag = None) -> int:
+def verify(bundle: Positional[Path], retrain: str | None = None, data_dir: DataFlag = None, code: CodeFlag = ()) -> int:
     """Examine a bundle that anybody made: hashes, names, scores, verdicts, plan; exit code 1 if anything is not so.
 
-    Nothing in it is run or imported. With --retrain a run is trained again, from this installation's own code.
+    Nothing in it is run or imported. With --retrain a run is trained again, from the code of this installation and of
+    what --code names.
 
     Args:
         bundle: The file that attnbench submit wrote.
@@ -73,7 +74,7 @@ def verify(bundle: Positional[Path], retrain: str | None = None, data_dir: DataF
         print("\n".join(map(str, found.findings)), flush=True)
         wrong = len(found.problems)
         if retrain is not None:
-            wrong += _different(found, retrain, data_dir)
+            wrong += _different(found, retrain, data_dir, code)
     print(f"{bundle}: {f'not what it says, {wrong} FAILED' if wrong else 'all of this is what it says'}")
     return int(wrong > 0)
 
@@ -97,7 +98,7 @@ def leaderboard(folder: Positional[Path], out: Path | None = None) -> int:
     return 0
 
 
-def _different(found: "Verification", retrain: str, data_dir: str | None) -> int:
+def _different(found: "Verification", retrain: str, data_dir: str | None, code: tuple[str, ...]) -> int:
     """Train a run again, and say how it came out; 1 where it is not the same."""
     from attnbench.examine.findings import failed, note, ok
     from attnbench.examine.reproduce import reproduce
@@ -111,7 +112,7 @@ def _different(found: "Verification", retrain: str, data_dir: str | None) -> int
         raise StoreProblem(f"--retrain {retrain}: {len(asked)} runs that are done and can be trained here; give an id")
     run = random.SystemRandom().choice(asked)  # no stream: whoever made the bundle must not know which
     print(note(f"training run {run} again"), flush=True)
-    again = reproduce(str(found.bundle.folder / run), runtime_of(data_dir=data_dir))
+    again = reproduce(str(found.bundle.folder / run), runtime_of(data_dir=data_dir), code)
     first, *rest = f"run {run} trained again: {again}".splitlines()
     print("\n".join([str(failed(first) if again.verdict == "different" else ok(first)), *(" " * 8 + s for s in rest)]))
     return int(again.verdict == "different")

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,13 @@ from attnbench.errors import DataProblem
 from attnbench.files import replacing, user_cache
 
 _FORMAT = 3
+_TYPES = {"labels": "int64", "keys": "|V16", "pixels": "|V16", "sums": "int64"}
+"""Of the arrays in a cache."""
+_UNREADABLE = (
+    *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError),
+    *(RecursionError, SyntaxError, TokenError, TypeError, ValueError),
+)
+"""What files raise that are not as they were written."""
 
 
 @dataclass(frozen=True)
@@ -156,10 +164,10 @@ def _known(index: Path, state: str | None) -> str | None:
 def _indexed(index: Path) -> dict[str, str]:
     """The `state` of the files and the `folder` made from them; empty where that is not known."""
     try:
-        found: dict[str, str] = json.loads(index.read_text())
-    except (OSError, ValueError):
+        found = json.loads(index.read_text(encoding="utf-8"))
+        return {"state": found["state"], "folder": Path(found["folder"]).name}
+    except (OSError, *_UNREADABLE):
         return {}
-    return found
 
 
 def _build(asked: _Asked, home: Path) -> str:
@@ -258,6 +266,8 @@ def _open(folder: Path) -> Decoded:
         shape = tuple(about["shape"])
         if (folder / "images.bin").stat().st_size != np.prod(shape) or {len(a) for a in arrays.values()} != {shape[0]}:
             raise ValueError("sizes differ")
+        if {name: str(array.dtype) for name, array in arrays.items()} != _TYPES or arrays["sums"].ndim != 3:
+            raise ValueError("types differ")
         return Decoded(
             images=np.memmap(folder / "images.bin", np.uint8, "r", shape=shape),
             names=tuple(about["names"]),
@@ -266,7 +276,7 @@ def _open(folder: Path) -> Decoded:
             fingerprint=about["fingerprint"],
             **arrays,
         )
-    except (OSError, ValueError, EOFError, LookupError, TypeError) as problem:
+    except (OSError, *_UNREADABLE) as problem:
         raise DataProblem(f"the cache {folder} is damaged ({problem}); delete it and try again") from None
 
 

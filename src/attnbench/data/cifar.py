@@ -17,7 +17,8 @@ CIFAR10 = Source(
     image_size=32,
     images={"train": 50000, "test": 10000},
     digests={"train": "8ebe185e1dd82143e13be0d2e5f746bd", "test": "b1dd0589665cd8442d7baf0b71406b57"},
-    files=(("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),),
+    files=(("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a",
+            "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"),),
     reads=("cifar-10-batches-py",),
     version=2,
 )
@@ -41,7 +42,8 @@ CIFAR100 = Source(
     image_size=32,
     images={"train": 50000, "test": 10000},
     digests={"train": "b3f92cfc89b9f710c734989b51e44392", "test": "aeeb17c343430c315c9001f7513b3f71"},
-    files=(("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),),
+    files=(("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85",
+            "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"),),
     reads=("cifar-100-python",),
     version=2,
 )

@@ -7,6 +7,7 @@ lossy WebP or the like, so that a decoder that rounds otherwise moves nothing.
 
 import hashlib
 import io
+import math
 import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,8 @@ from attnbench.data import Raw, folders, pixels
 from attnbench.errors import DataProblem
 
 CHUNK = 512
+MOST_PIXELS = 1 << 27
+"""Of an image as its file has it: a file of a few bytes may claim any number."""
 NAMED = 10
 """So many broken files are named; the others are counted."""
 
@@ -132,6 +135,8 @@ def _from_file(channels: int, size: int | None) -> Callable[[Path], Image | _Bro
         try:
             content = file.read_bytes()
             with Pillow.open(io.BytesIO(content)) as picture:
+                if math.prod(picture.size) > MOST_PIXELS:
+                    return _Broken(file, f"it is too large: {picture.width:,} x {picture.height:,} pixels")
                 values = pixels.decoded(picture, channels)
                 exact = pixels.exact(picture, content)
         except UnidentifiedImageError:

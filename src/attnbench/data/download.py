@@ -1,20 +1,21 @@
-"""Official files: fetched from torchvision's own addresses, resumed after a break, checked, unpacked in one step."""
+"""Official files: fetched over https, resumed after a break, checked by SHA-256, unpacked in one step."""
 
 import hashlib
-import json
 import shutil
 import tempfile
 import urllib.error
+import urllib.parse
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from attnbench.catalogue.cards import Source
 from attnbench.data.folders import places
+from attnbench.data.unpacking import unpack
 from attnbench.errors import DataProblem
-from attnbench.files import replacing
 
 _CHUNK = 1 << 20
 _TRIES = 3
@@ -32,7 +33,7 @@ def get(name: str, card: Source, root: Path) -> None:
         DataProblem: no network, or a file that is not the official one; the message says what to put where.
     """
     folder = root / card.folder
-    for (url, md5), content in zip(card.files, card.reads, strict=False):
+    for (url, md5, sha256), content in zip(card.files, card.reads, strict=False):
         file = folder / url.rsplit("/", 1)[-1]
         if (root / content).exists():
             continue
@@ -40,21 +41,22 @@ def get(name: str, card: Source, root: Path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / f".{file.name}.lock"):
                 if not (root / content).exists():
-                    _obtain(url, md5, file)
+                    _obtain(url, sha256, file)
         except (OSError, HTTPException) as problem:
             raise DataProblem(
                 f"{name} needs {root / content}, and {url} could not be had ({_reason(problem)}); "
-                f"put {file.name} (md5 {md5}) into {folder}/, or the images into {root / places(name, card)}"
+                f"put {file.name} (md5 {md5}, sha256 {sha256}) into {folder}/, "
+                f"or the images into {root / places(name, card)}"
             ) from None
     if missing(card, root):
         raise DataProblem(f"{name}: the official files do not hold {', '.join(missing(card, root))}")
 
 
-def _obtain(url: str, md5: str, file: Path) -> None:
+def _obtain(url: str, sha256: str, file: Path) -> None:
     """Download a file unless it is there, check it, and unpack it where it lies."""
     if not file.exists():
         _fetch(url, file)
-    _check(file, md5, url)
+    _check(file, sha256)
     _unpack(file, file.parent)
 
 
@@ -72,13 +74,37 @@ def _fetch(url: str, file: Path) -> None:
     partial.replace(file)
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect only to where the file itself could be fetched from."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        _private(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(_Redirects)
+
+
+def _private(url: str) -> None:
+    """Refuse an address at which others on the way could read or change what comes: all but https and this machine.
+
+    Raises:
+        DataProblem: it is such an address.
+    """
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname == "127.0.0.1"):
+        raise DataProblem(f"{url} is no https address; files are fetched over https only")
+
+
 def _continue(url: str, partial: Path) -> None:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+    _private(url)
     have = partial.stat().st_size if partial.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        response = urllib.request.urlopen(request, timeout=30)
+        response = _opener().open(request, timeout=30)
     except urllib.error.HTTPError as problem:
         if problem.code == 416 and have:  # nothing is left to fetch
             return
@@ -98,30 +124,20 @@ def _continue(url: str, partial: Path) -> None:
         raise OSError(f"the connection broke at {partial.stat().st_size:,} of {total:,} bytes")
 
 
-def _check(file: Path, md5: str, url: str) -> None:
-    """Compare with torchvision's md5 and write down the SHA-256 that was seen."""
-    weak, strong = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+def _check(file: Path, sha256: str) -> None:
+    """Refuse a file that is not the official one, before anything in it is read."""
     with file.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            weak.update(chunk)
-            strong.update(chunk)
-    if weak.hexdigest() != md5:
-        raise DataProblem(f"{file} has md5 {weak.hexdigest()}, the official one is {md5}; delete it and try again")
-    seen = file.with_name("sha256-seen.json")
-    known = json.loads(seen.read_text()) if seen.exists() else {}
-    known[file.name] = {"sha256": strong.hexdigest(), "bytes": file.stat().st_size, "url": url}
-    with replacing(seen) as target:
-        json.dump(known, target, indent=1)
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != sha256:
+        raise DataProblem(f"{file} has SHA-256 {found}, the official one is {sha256}; delete it and try again")
 
 
 def _unpack(file: Path, folder: Path) -> None:
     """Unpack beside and move into place, so that a break leaves no half of a folder that looks whole."""
     if file.suffix == ".mat":
         return
-    from torchvision.datasets.utils import extract_archive
-
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as aside:
-        extract_archive(str(file), aside)
+        unpack(file, Path(aside))
         for item in Path(aside).iterdir():
             goal = folder / item.name
             if goal.is_dir():

@@ -22,6 +22,7 @@ EUROSAT = Source(
         (
             "https://huggingface.co/datasets/torchgeo/eurosat/resolve/c877bcd43f099cd0196738f714544e355477f3fd/EuroSAT.zip",
             "c8fa014336c82ac7804f0398fcb19387",
+            "8ebea626349354c5328b142b96d0430e647051f26efc2dc974c843f25ecf70bd",
         ),
     ),
     folder="eurosat",

@@ -39,12 +39,15 @@ FLOWERS = Source(
         (
             "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/102flowers.tgz",
             "52808999861908f626f3c1f4e79d11fa",
+            "2d01ecc807db462958cfe3d92f57a8c252b4abd240eb955770201e45f783b246",
         ),
         (
             "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/imagelabels.mat",
             "e0620be6f572b9609742df49c70aed4d",
+            "4903e94206bac23bf772aadf06451916df56b58fc483a62db32a97b82656651d",
         ),
-        ("https://www.robots.ox.ac.uk/~vgg/data/flowers/102/setid.mat", "a5357ecc9cb78c4bef273ce3793fc85c"),
+        ("https://www.robots.ox.ac.uk/~vgg/data/flowers/102/setid.mat", "a5357ecc9cb78c4bef273ce3793fc85c",
+            "46b8678f91fd95d3c8f4feab80d271a6c834a1dd896fe29fd3e6ad9ce5c8dccd"),
     ),
     folder="flowers-102",
     reads=("flowers-102/jpg", "flowers-102/imagelabels.mat", "flowers-102/setid.mat"),

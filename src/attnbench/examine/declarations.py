@@ -16,17 +16,15 @@ from attnbench.errors import BadStudy
 from attnbench.examine.findings import Finding, failed, note, ok, settled
 from attnbench.files import whole_lines
 from attnbench.spec.study import Study
-from attnbench.spec.validation import violations
 from attnbench.spec.yaml import load
 from attnbench.store.bundle import STUDY, Bundle
 from attnbench.store.runs import RunRecord, Store
-from attnbench.store.studies import LookLine, PlanLine, StudyJournal, differences, digest, plan_of
+from attnbench.store.studies import StudyJournal, differences, digest, line_mistake, plan_of
 
 PLAIN = ("margin", "pairing", "baseline", "looks", "failures")
 """Parts of a plan that stand in the study's file as they are."""
 MOST_RUNS = 60_000
 """Runs of a study that are written out: more than a bundle can hold."""
-LINES: Mapping[str, type] = {"plan": PlanLine, "look": LookLine}
 
 
 def study_findings(bundle: Bundle, records: Sequence[RunRecord], elsewhere: bool) -> Iterator[Finding]:
@@ -90,11 +88,10 @@ def _journal_mistakes(bundle: Bundle) -> Iterator[str]:
     if sum(name.startswith("studies/") for name in bundle.manifest.files) > 1:
         yield "it holds more than one journal of a study"
     for number, line in enumerate(whole_lines(journal.file), start=1):
-        kind = LINES.get(str(line.get("event"))) if isinstance(line, dict) else None
-        wrong = violations(kind, line) if kind else [((), "is no plan and no look")]
-        for place, what in wrong[:1]:
-            yield f"{journal.file.name}:{number}: {'.'.join(map(str, place))} {what}"
-        if not wrong and kind is PlanLine and digest(line) != line["hash"]:
+        wrong = line_mistake(line)
+        if wrong:
+            yield f"{journal.file.name}:{number}: {wrong}"
+        elif line["event"] == "plan" and digest(line) != line["hash"]:
             yield f"{journal.file.name}:{number}: the hash of this plan is {digest(line)}, not {line['hash']}"
 
 

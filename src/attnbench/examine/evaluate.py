@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,8 +14,9 @@ from attnbench.data.batches import Batches
 from attnbench.data.splits import Split, load_splits
 from attnbench.errors import AttnbenchError, DataProblem
 from attnbench.seeding import stream
-from attnbench.spec.run import RunSpec, Runtime
+from attnbench.spec.run import Runtime
 from attnbench.store import predictions as predictions_file
+from attnbench.store.asked import spec_of
 from attnbench.store.runs import RunRecord, Store
 from attnbench.training.loop import predict
 from attnbench.training.numerics import choose_device, numerics
@@ -26,7 +27,7 @@ Gate = Literal["shuffled", "mean"]
 Swap = Callable[[Tensor], Tensor]
 
 
-def evaluate(run: str, gate: Gate, runtime: Runtime) -> dict[str, Any]:
+def evaluate(run: str, gate: Gate, runtime: Runtime, code: Collection[str] = ()) -> dict[str, Any]:
     """Test a stored run with other gates, and keep what came out beside the run; nothing is trained.
 
     `shuffled` gives every image the gates of another test image, drawn at random; `mean` gives all images the mean
@@ -34,6 +35,7 @@ def evaluate(run: str, gate: Gate, runtime: Runtime) -> dict[str, Any]:
 
     Args:
         run: an id, the beginning of one, or a run's folder.
+        code: `package.module:Object` that may be imported because the record names it.
 
     Returns:
         `gate`, `accuracy` in percent, `loss`, `images` and `sites`.
@@ -51,17 +53,17 @@ def evaluate(run: str, gate: Gate, runtime: Runtime) -> dict[str, Any]:
         raise AttnbenchError(f"run {record.id} was scored on validation images only; gates are changed in tested runs")
     with store.lock(record.id):
         done = record.gates.get(gate)
-        return done if done is not None else _evaluated(store, record, gate, runtime)
+        return done if done is not None else _evaluated(store, record, gate, runtime, code)
 
 
-def _evaluated(store: Store, record: RunRecord, gate: Gate, runtime: Runtime) -> dict[str, Any]:
-    spec, device = RunSpec.of(record.spec), choose_device(runtime)
+def _evaluated(store: Store, record: RunRecord, gate: Gate, runtime: Runtime, code: Collection[str]) -> dict[str, Any]:
+    spec, device = spec_of(record, code), choose_device(runtime)
     splits = load_splits(spec, runtime.data_dir)
     if splits.split_fingerprint != record.split_fingerprint:
         raise DataProblem(f"run {record.id} was tested on other images than those in {runtime.data_dir}/")
     order = np.random.default_rng(stream(spec.seed, "gate")).permutation(len(splits.scored))
     test, train = _shuffled(splits.scored, order), splits.train
-    model, constants = load(record).model.to(device), record.input["normalise"]
+    model, constants = load(record, code=code).model.to(device), record.input["normalise"]
     sites = _gated(model, record)
     with numerics(spec, runtime, device) as bits:
         if gate == "mean":

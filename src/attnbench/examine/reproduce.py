@@ -2,14 +2,15 @@
 
 import itertools
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from attnbench.analysis.stats import prediction_half_width
 from attnbench.errors import AttnbenchError, StoreProblem
 from attnbench.execution.sweep import Sweep, execute
-from attnbench.spec.run import RunSpec, Runtime
+from attnbench.spec.run import Runtime
+from attnbench.store.asked import spec_of
 from attnbench.store.environment import environment
 from attnbench.store.runs import RunRecord, Store
 
@@ -74,8 +75,11 @@ class Reproduction:
         return "\n".join([*lines, *(f"changed: {what}" for what in self.changed)])
 
 
-def reproduce(run: str, runtime: Runtime) -> Reproduction:
+def reproduce(run: str, runtime: Runtime, code: Collection[str] = ()) -> Reproduction:
     """Train a stored run again, in a store of its own, under the numerics that were recorded.
+
+    Args:
+        code: `package.module:Object` that may be imported because the record names it.
 
     Raises:
         StoreProblem: no such run.
@@ -88,6 +92,7 @@ def reproduce(run: str, runtime: Runtime) -> Reproduction:
             f"run {stored.id} was trained by {processes} processes, which one does not repeat: start the same spec "
             f"with torchrun --nproc-per-node {processes} in another --store and compare weights_sha256"
         )
+    spec = spec_of(stored, code)
     with tempfile.TemporaryDirectory(prefix="attnbench-reproduce-") as aside:
         replay = Runtime(
             device="cpu" if stored.numerics["device"] == "cpu" else "cuda",
@@ -98,7 +103,7 @@ def reproduce(run: str, runtime: Runtime) -> Reproduction:
             data_dir=runtime.data_dir,
             tracker="none",
         )
-        failures = execute(Sweep([RunSpec.of(stored.spec)], replay, stored.recipe))
+        failures = execute(Sweep([spec], replay, stored.recipe))
         if failures:
             raise AttnbenchError(f"run {stored.id} could not be trained again: {failures[0].reason}")
         again = Store(aside).records()[0]

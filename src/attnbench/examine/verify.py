@@ -1,14 +1,11 @@
 """A bundle that somebody else made: is all of it what it says? Nothing in it is run, imported or unpickled."""
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
-
-from annotated_types import Ge
+from typing import Any
 
 from attnbench import __version__
 from attnbench.analysis.comparison import Comparison
@@ -20,9 +17,9 @@ from attnbench.examine.findings import Finding, failed, note, settled
 from attnbench.examine.recount import recounted
 from attnbench.report.text import counted, verdict_rows
 from attnbench.spec.run import LATER, RunSpec, canonical, name_of
-from attnbench.spec.validation import violations
 from attnbench.store.bundle import Bundle, known_of, unpacked
 from attnbench.store.predictions import read
+from attnbench.store.record import shape_mistake
 from attnbench.store.runs import RunRecord
 
 NAMED = ("dataset", "attention", "backbone")
@@ -30,30 +27,6 @@ SPELT = ("site", "stages", "every", "init", "momentum", "augment", "image_size",
 """Fields of a run that its canonical form spells in another way, or leaves out."""
 HOSTILE = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
 """What numbers of strangers may raise where they are of the right types and make no sense together."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Form:
-    """What is used of the canonical form of a run."""
-
-    dataset: str
-    attention: str
-    backbone: str
-    seed: Annotated[int, Ge(0)]
-    versions: dict[str, int | str]
-    site: str | None = None
-    stages: list[int] | None = None
-    every: int = 1
-    init: str = "own"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """What is used of what a record says of the images that its run was scored on."""
-
-    accuracy: float
-    loss: float
-    images: Annotated[int, Ge(1)]
 
 
 @dataclass(frozen=True)
@@ -135,25 +108,14 @@ def _records(bundle: Bundle) -> tuple[list[RunRecord], list[str]]:
 
 def _mistake(record: RunRecord) -> str:
     """What is wrong with a record by itself; empty if nothing is."""
-    said: Any = vars(record)[record.scored]
-    checks: list[tuple[str, type, Mapping[str, Any]]] = [("record", RunRecord, vars(record))]
-    checks.append(("canonical", Form, _known(Form, record.canonical)))
-    if record.done:
-        checks.append((record.scored, Scored, _known(Scored, said)))
-    for part, kind, values in checks:
-        for place, what in violations(kind, values):
-            return f"{part}.{'.'.join(map(str, place))}: {what}"
+    if wrong := shape_mistake(record):
+        return wrong
     hashed = name_of(record.canonical)
     if not hashed == record.id == Path(record.folder).name:
         return f"the hash of its canonical spec is {hashed}, its record says {record.id}"
-    if record.status not in ("done", "failed") or record.spec.get("seed") != record.canonical["seed"]:
-        return f"its status is {record.status!r}, its seed {record.spec.get('seed')}"
+    if record.spec.get("seed") != record.canonical["seed"]:
+        return f"its seed is {record.spec.get('seed')}, that of its canonical form {record.canonical['seed']}"
     return ""
-
-
-def _known(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the values that we use."""
-    return {each.name: values[each.name] for each in dataclasses.fields(kind) if each.name in values}
 
 
 def _specs(bundle: Bundle, records: Sequence[RunRecord]) -> tuple[list[Finding], bool]:

@@ -1,5 +1,6 @@
 """What stands behind a verdict, as plain rows: calibration, classes, curves, and what the controls say."""
 
+import contextlib
 import itertools
 import statistics
 from collections.abc import Iterable
@@ -10,8 +11,10 @@ import numpy as np
 
 from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.stats import Estimate, estimate, gap
+from attnbench.catalogue.foreign import barred
 from attnbench.catalogue.refs import Ref
 from attnbench.catalogue.registry import ATTENTION
+from attnbench.errors import BadReference
 from attnbench.spec.arm import mechanism
 from attnbench.store.predictions import BINS, Scores
 
@@ -153,7 +156,12 @@ def _ladder(cell: Cell, arm: Arm) -> list[Step]:
 def _untrained(cell: Cell, arm: Arm) -> list[Step]:
     """Against the same mechanism with its parameters frozen as they were drawn."""
     own = mechanism(arm.key)
-    frozen = cell.beside(arm, ATTENTION.canonical(str(Ref("random", (("of", own),))))) if own else None
+    if not own:
+        return []
+    asked = str(Ref("random", (("of", own),)))
+    with barred(), contextlib.suppress(BadReference):  # somebody's own mechanism has one spelling already
+        asked = ATTENTION.canonical(asked)
+    frozen = cell.beside(arm, asked)
     return [_step(arm, "training the mechanism", arm, frozen)] if frozen else []
 
 

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from attnbench.console import inert
 from attnbench.errors import StoreProblem
 
 STYLE = (
@@ -76,5 +77,5 @@ class Sheet:
         out = io.StringIO()
         writer = csv.DictWriter(out, dict.fromkeys(key for row in self.data for key in row), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self.data)
+        writer.writerows({name: inert(value) for name, value in row.items()} for row in self.data)
         return out.getvalue()

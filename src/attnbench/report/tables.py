@@ -9,7 +9,7 @@ from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.stats import Difference, Estimate
 from attnbench.analysis.verdicts import Contrast
-from attnbench.console import listed, printable
+from attnbench.console import inert, listed, printable
 from attnbench.report.across import Section, csv_rows, sections
 from attnbench.report.best import best_sentence
 from attnbench.report.evidence import QUALITY, Quality, decomposition
@@ -240,12 +240,7 @@ def _write(file: Path, rows: Iterable[dict[str, object]]) -> None:
     with file.open("w", newline="") as target:
         writer = csv.DictWriter(target, list(dict.fromkeys(name for row in listed for name in row)) or ["cell"])
         writer.writeheader()
-        writer.writerows({name: _inert(value) for name, value in row.items()} for row in listed)
-
-
-def _inert(value: object) -> object:
-    """A text that a spreadsheet would take for a formula, made a text again."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else value
+        writer.writerows({name: inert(value) for name, value in row.items()} for row in listed)
 
 
 def plain(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,11 @@ from attnbench.spec.arm import TUNABLE, ArmKey, labels, meant, shared
 from attnbench.spec.combinations import combinations, plain
 from attnbench.spec.recipes import preset
 from attnbench.spec.run import RunSpec, canonical, field_docs, mistakes
-from attnbench.spec.validation import violations
+from attnbench.spec.validation import MOST_TOLD, violations
 from attnbench.spec.yaml import KeyPath, dotted
+
+MOST_CELLS, MOST_RUNS = 10_000, 60_000
+"""Combinations of a study's grid, and its runs with all seeds."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ def study_mistakes(cls: type, values: dict[str, Any], more: Callable[[dict[str, 
     if any(mistake.place == ("recipe",) for mistake in found):
         sound.pop("recipe", None)
     found += _rule_mistakes(sound)
+    if large := _size_mistakes(sound):
+        return found + large
     known = set(field_docs(RunSpec))
     for cell, origin in combinations(sound):
         named = {name: value for name, value in cell.items() if name in known}
@@ -99,6 +105,8 @@ def _field_mistakes(values: dict[str, Any]) -> list[Mistake]:
                 found.append(Mistake((*path, name), "the seeds of a study stand under its key 'seeds'", (*path, name)))
             elif name not in known:
                 found.append(Mistake(path, f"unknown field {name!r}{nearest(name, known)}", (*path, name)))
+            if len(found) >= MOST_TOLD:
+                return found
     return found
 
 
@@ -136,6 +144,18 @@ def _recipe_mistakes(values: dict[str, Any]) -> list[Mistake]:
         found.append(Mistake(("recipe",), str(problem)))
     empty = [name for name, listed in values.get("grid", {}).items() if not listed]
     return found + [Mistake(("grid", name), "an empty list leaves no run") for name in empty]
+
+
+def _size_mistakes(values: dict[str, Any]) -> list[Mistake]:
+    """More cells or runs than anybody trains, which would take hours to write out."""
+    cells = math.prod(len(listed) for listed in values.get("grid", {}).values())
+    seeds, looks = values.get("seeds"), values.get("looks")
+    each = len(seeds) if isinstance(seeds, list) else seeds or (max(looks) if isinstance(looks, list) and looks else 1)
+    if cells > MOST_CELLS:
+        return [Mistake(("grid",), f"{cells:,} combinations; a study has at most {MOST_CELLS:,}")]
+    if cells * each > MOST_RUNS:
+        return [Mistake(("seeds",), f"{cells * each:,} runs; a study has at most {MOST_RUNS:,}")]
+    return []
 
 
 def _rule_mistakes(values: dict[str, Any]) -> list[Mistake]:

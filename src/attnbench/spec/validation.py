@@ -7,6 +7,9 @@ from typing import Any, NotRequired, get_type_hints
 
 from attnbench.catalogue.refs import nearest
 
+MOST_TOLD = 100
+"""Mistakes that are told at once."""
+
 
 def violations(cls: type, values: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
     """What is wrong with plain values for a dataclass: (path, message) each; strict, and unknown names are refused."""
@@ -15,7 +18,7 @@ def violations(cls: type, values: Mapping[str, Any]) -> list[tuple[tuple[str | i
     try:
         _adapter(cls).validate_python(dict(values))
     except ValidationError as problem:
-        return [(error["loc"], _sentence(error, cls)) for error in problem.errors(include_url=False)]
+        return [(error["loc"], _sentence(error, cls)) for error in problem.errors(include_url=False)[:MOST_TOLD]]
     return []
 
 
@@ -25,7 +28,8 @@ def _adapter(cls: type) -> Any:
     from pydantic import TypeAdapter
     from typing_extensions import TypedDict
 
-    hints = get_type_hints(cls, include_extras=True)
+    named = {f.name for f in dataclasses.fields(cls)}
+    hints = {name: kind for name, kind in get_type_hints(cls, include_extras=True).items() if name in named}
     required = {f.name for f in dataclasses.fields(cls) if f.default is f.default_factory}  # both MISSING
     typed: Any = TypedDict  # made at run time, which type checkers do not follow
     schema = typed(

@@ -11,6 +11,8 @@ import yaml
 
 from attnbench.errors import BadStudy
 
+MOST_BYTES, MOST_DEEP = 4 << 20, 100
+"""Of a file that is read, and how deeply what is in it may be nested: far more than a study has."""
 KeyPath = tuple[str | int, ...]
 """The keys and positions that lead to a value."""
 
@@ -65,11 +67,14 @@ def load(file: Path, keys: Iterable[str]) -> Marked:
 
 def _text(file: Path) -> str:
     try:
-        content = file.read_bytes()
+        with file.open("rb") as source:
+            content = source.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise BadStudy([f"{file}: no such file"]) from None
     except OSError as problem:
         raise BadStudy([f"{file}: {problem.strerror}"]) from None
+    if len(content) > MOST_BYTES:
+        raise BadStudy([f"{file}: more than {MOST_BYTES:,} bytes, which no study has"])
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as problem:
@@ -84,7 +89,22 @@ def _text(file: Path) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values as in the core schema of YAML 1.2; PyYAML's own are those of YAML 1.1."""
+    """Plain values as in the core schema of YAML 1.2; PyYAML's own are those of YAML 1.1.
+
+    Its scanner looks at all open brackets at each token, which takes hours where strangers open many.
+    """
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: N803
+        """Open a bracket, unless too many are open."""
+        if self.flow_level >= MOST_DEEP:
+            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=self.get_mark())
+        super().fetch_flow_collection_start(TokenClass)
+
+    def add_indent(self, column: int) -> bool:
+        """Open a block, unless too many are open."""
+        if len(self.indents) >= MOST_DEEP:
+            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=self.get_mark())
+        return bool(super().add_indent(column))
 
 
 _Loader.yaml_implicit_resolvers = {}
@@ -103,8 +123,8 @@ for _name, (_pattern, _first) in _CORE.items():
     _Loader.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), _first)
 _OLD = yaml.resolver.Resolver()
 _TRUTHS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
-MOST_VALUES = 100_000
-"""Values in a file, aliases written out: far more than a study has, few enough to be read at once."""
+MOST_VALUES, MOST_KEYS = 100_000, 200
+"""Values in a file, aliases written out, and keys of a mapping: more than a study has, few enough to be looked at."""
 
 
 def _marked(file: Path, text: str) -> Marked | None:
@@ -128,6 +148,8 @@ def _value(loader: _Loader, node: yaml.Node, place: KeyPath, found: Marked) -> A
     if not isinstance(node, yaml.MappingNode):
         return _scalar(loader, node, place, found)
     values: dict[str, Any] = {}
+    if len(node.value) > MOST_KEYS:
+        raise yaml.MarkedYAMLError(problem=f"more than {MOST_KEYS:,} keys", problem_mark=node.start_mark)
     for key_node, value_node in node.value:
         key = _scalar(loader, key_node, (*place, str(key_node.value)), found)
         if not isinstance(key, str):

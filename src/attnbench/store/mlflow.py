@@ -1,57 +1,32 @@
 """MLflow as a mirror of the journals: fed from a thread, never in the way of training, repaired by `sync`."""
 
 import contextlib
-import dataclasses
 import importlib.util
-import json
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from attnbench.console import first_line, say
-from attnbench.errors import AttnbenchError
-from attnbench.spec.run import RunSpec
+from attnbench.errors import AttnbenchError, StoreProblem
 from attnbench.store.locks import sending_lock, tracking_lock
 from attnbench.store.runs import Store
+from attnbench.store.view import View
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+__all__ = ["Mirror", "View", "mirrored", "sync"]
+
 POLL_SECONDS = 1.0
 CLOSE_SECONDS = 90.0
-METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds")
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-
-
-@dataclass(frozen=True)
-class View:
-    """How MLflow shows a run: it lies in the run's folder, so that `sync` can show it so again."""
-
-    FILE: ClassVar[str] = "tracking.json"
-    experiment: str
-    params: dict[str, str]
-    tags: dict[str, str] = field(default_factory=dict)
-    artifacts: list[str] = field(default_factory=list)
-    metrics: list[str] = field(default_factory=lambda: list(METRICS))
-
-    @classmethod
-    def of(cls, spec: RunSpec, study: str = "") -> "View":
-        """Every field of the spec as a param, and the study as a tag."""
-        params = {name: str(value) for name, value in spec.fields.items()}
-        experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "attnbench")
-        return cls(experiment, params, {"study": study} if study else {})
-
-    def to_json(self) -> str:
-        """The view as it lies in `tracking.json`."""
-        return json.dumps(dataclasses.asdict(self), indent=1)
 
 
 class Mirror:
@@ -97,7 +72,7 @@ class Mirror:
         if self._seen.get(run) == state or not size:
             return
         assert self._client is not None
-        view = self._view(run)
+        view = View.read(self.store.folder(run))
         with sending_lock(self.store.path.resolve(), run):
             key, sent = self._find(run, view)
             points = [
@@ -118,18 +93,17 @@ class Mirror:
         folder = self.store.folder(run)
         try:
             size = (folder / "journal.jsonl").stat().st_size
-            artifacts = self._view(run).artifacts
+            artifacts = len(list(View.read(folder).files(folder)))
         except OSError:
             return "", 0, False, 0
+        except StoreProblem:  # said when it is to be sent
+            artifacts = 0
         return (
             self.store.edition(run),
             size,
             (folder / "record.json").exists(),
-            sum(Path(file).is_file() for file in artifacts),
+            artifacts,
         )
-
-    def _view(self, run: str) -> View:
-        return View(**json.loads((self.store.folder(run) / View.FILE).read_text()))
 
     def _find(self, run: str, view: View) -> tuple[str, set[int]]:
         """The MLflow run of ours, made if need be, and the epochs it has."""
@@ -145,7 +119,8 @@ class Mirror:
             sent = {int(metric.step) for metric in self._client.get_metric_history(key, "train_loss")}
         else:
             name = "-".join(view.params.get(part, "") for part in ("dataset", "attention", "attention_type", "seed"))
-            tags = {**view.tags, "run_key": edition, "mlflow.runName": name.strip("-").replace("--", "-")}
+            shown = name.strip("-").replace("--", "-") or edition
+            tags = {**view.tags, "run_key": edition, "mlflow.runName": shown}
             began = int(1000 * self.store.journal(run)[0].get("time", 0))
             key, sent = self._client.create_run(experiment, start_time=began or None, tags=tags).info.run_id, set()
         from mlflow.entities import Param
@@ -199,9 +174,9 @@ class Mirror:
             done = next(line for line in reversed(self.store.journal(run)) if line["event"] == "done")
             self._client.log_metric(key, record.metric, record.score, int(1000 * done["time"]))
         uploaded = {item.path for item in self._client.list_artifacts(key)}
-        for file in [*view.artifacts, str(self.store.folder(run) / "weights.safetensors")]:
-            if Path(file).is_file() and Path(file).name not in uploaded:
-                self._client.log_artifact(key, file)
+        for file in view.files(self.store.folder(run)):
+            if file.name not in uploaded:
+                self._client.log_artifact(key, str(file))
         status = "FINISHED" if record.done else "FAILED"
         if there.info.status != status:
             ended = int(1000 * self.store.journal(run)[-1].get("time", 0))

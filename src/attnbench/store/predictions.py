@@ -24,7 +24,8 @@ ARRAYS: "dict[str, np.dtype[Any]]" = {
 """The arrays of a file, with their types."""
 MOST_BYTES = 1 << 30
 """Of the arrays of a file that a stranger made."""
-_DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, SyntaxError, TokenError)
+_AGAIN = "delete the run's folder to train it again"
 LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -53,7 +54,7 @@ def read(file: Path) -> dict[str, np.ndarray]:
             if sorted(found.namelist()) != sorted(f"{name}.npy" for name in ARRAYS):
                 raise ValueError(f"holds {', '.join(found.namelist()) or 'nothing'}, not {', '.join(ARRAYS)}")
             arrays = {name: _strictly(found, f"{name}.npy", kind) for name, kind in ARRAYS.items()}
-    except (*_DAMAGED, NotImplementedError, SyntaxError, TokenError, MemoryError, RecursionError) as problem:
+    except (*_DAMAGED, MemoryError, RecursionError) as problem:
         raise ValueError(f"cannot be read ({problem})") from None
     logits, labels, predicted = arrays.values()
     if logits.ndim != 2 or labels.shape != predicted.shape or labels.shape != logits.shape[:1] or not logits.size:
@@ -105,6 +106,10 @@ class Predictions:
     def scores(self) -> "Scores":
         """Everything that the logits say; they are not kept."""
         (logits,) = self._arrays("logits")
+        if logits.shape[:1] != self.labels.shape or self.labels.shape != self.predicted.shape or not logits.size:
+            raise StoreProblem(f"{self.file}: {len(logits)} logits, {len(self.labels)} labels; {_AGAIN}")
+        if min(self.labels.min(), self.predicted.min()) < 0 or self.labels.max() >= logits.shape[1]:
+            raise StoreProblem(f"{self.file}: labels are not all among the {logits.shape[1]} classes; {_AGAIN}")
         return scores(logits, self.labels, self.predicted)
 
     @cached_property
@@ -118,10 +123,11 @@ class Predictions:
                 np.load(source, allow_pickle=False) as arrays,
             ):  # numpy leaves a damaged file open
                 found = [arrays[name] for name in names]
-        except (*_DAMAGED, ValueError, KeyError) as problem:
-            raise StoreProblem(
-                f"{self.file} cannot be read ({problem}); delete the run's folder to train it again"
-            ) from None
+            for name, values in zip(names, found, strict=True):
+                if values.dtype != ARRAYS[name] or values.ndim != 1 + (name == "logits"):
+                    raise ValueError(f"{name} holds {values.dtype} in {values.ndim} dimensions")
+        except (*_DAMAGED, MemoryError, RecursionError, RuntimeError, ValueError, LookupError, TypeError) as problem:
+            raise StoreProblem(f"{self.file} cannot be read ({problem}); {_AGAIN}") from None
         return found
 
 

@@ -3,13 +3,20 @@
 import dataclasses
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le
 
 from attnbench.errors import StoreProblem
+from attnbench.spec.validation import violations
 from attnbench.store.predictions import Predictions
+
+NAME = re.compile(r"\w[\w.-]{0,99}")
+"""What a run is called: the name of its folder, which leads nowhere else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +28,7 @@ class RunRecord:
     """The fields of its RunSpec."""
     canonical: dict[str, Any] = field(default_factory=dict)
     """What was hashed: one spelling of names, cards' versions included."""
-    status: str
+    status: Literal["done", "failed"]
     """`done`, or `failed` with an `error`."""
     recipe: str = ""
     """The name under which the recipe was asked for; a label."""
@@ -133,3 +140,99 @@ class RunRecord:
         """Read a record; fields that a later version added are left out."""
         values = {**json.loads(text), "folder": folder}
         return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What is used of the canonical form of a run."""
+
+    dataset: str
+    attention: str
+    backbone: str
+    seed: Annotated[int, Ge(0)]
+    versions: dict[str, int | str]
+    site: str | None = None
+    stages: list[int] | None = None
+    every: int = 1
+    init: str = "own"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Versions:
+    """What the canonical form of a run says of cards: their versions, or the digest of somebody's own source."""
+
+    dataset: int | str
+    attention: int | str
+    backbone: int | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cards:
+    """What is used of the cards in a record."""
+
+    attention: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is used of the spec of a run where it is not looked up."""
+
+    dataset: str
+    attention: str
+    backbone: str
+    seed: Annotated[int, Ge(0)]
+    epochs: Annotated[int, Ge(1)]
+    evaluate: Literal["test", "val"] = "test"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """What is used of what a record says of the images that its run was scored on."""
+
+    accuracy: Annotated[float, Ge(0), Le(100)]
+    loss: float
+    images: Annotated[int, Ge(1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a run that is done cost."""
+
+    parameters: Annotated[int, Ge(0)]
+    macs: Annotated[float, Ge(0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """What is used of what the network of a run takes, by which it is built again."""
+
+    classes: Annotated[int, Ge(1), Le(1_000_000)]
+    channels: Annotated[int, Ge(1), Le(64)]
+    image_size: Annotated[int, Ge(1), Le(2048)]
+    normalise: list[list[float]]
+
+
+def input_mistake(record: RunRecord) -> str:
+    """Why no network can be built from a record; empty if one can."""
+    used = {f.name: record.input[f.name] for f in dataclasses.fields(Input) if f.name in record.input}
+    return next((f"input.{'.'.join(map(str, place))}: {what}" for place, what in violations(Input, used)), "")
+
+
+def shape_mistake(record: RunRecord) -> str:
+    """What of a record is not of the types that a record has; empty if it all is. Anybody may have written it."""
+    checks: list[tuple[str, type, Any]] = [("", RunRecord, vars(record))]
+    checks += [("canonical", Form, record.canonical), ("spec", Asked, record.spec), ("cards", Cards, record.cards)]
+    if isinstance(record.canonical, dict):
+        checks.append(("canonical.versions", Versions, record.canonical.get("versions")))
+    if record.status == "done":
+        scored = "val" if isinstance(record.spec, dict) and record.spec.get("evaluate") == "val" else "test"
+        checks += [(scored, Scored, vars(record)[scored]), ("cost", Cost, record.cost)]
+    for part, kind, values in checks:
+        used = (
+            {f.name: values[f.name] for f in dataclasses.fields(kind) if f.name in values}
+            if isinstance(values, dict)
+            else {}
+        )
+        for place, what in violations(kind, used):
+            return f"{'.'.join(map(str, filter(None, (part, *place))))}: {what}"
+    return "" if NAME.fullmatch(record.id) else f"id: {record.id!r} is no name of a run"

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from attnbench.console import say
+from attnbench.console import printable, say
 from attnbench.errors import StoreProblem
 from attnbench.files import add_line, digest_of, replacing, whole_lines
 from attnbench.spec.run import Runtime
-from attnbench.store.record import RunRecord
+from attnbench.store.record import RunRecord, shape_mistake
 
 __all__ = ["RunRecord", "Store"]
 
@@ -23,6 +23,8 @@ HASHED = ("weights.safetensors", "predictions.npz")
 """Files of a done run, besides its record, whose hashes its journal keeps."""
 SEAL = b"attnbench-sha256:"
 """What stands behind a checkpoint, before the hash of all that stands before it."""
+MARKS = {"epoch": int, "step": int, "resumed": int, "numerics": dict, "curves": list}
+"""What the state in a checkpoint has besides weights, with types."""
 
 
 class Store:
@@ -48,11 +50,15 @@ class Store:
         """
         file = self.folder(run) / "record.json"
         try:
-            return RunRecord.from_json(file.read_text(), str(file.parent))
+            found = RunRecord.from_json(file.read_text(encoding="utf-8"), str(file.parent))
+            wrong = shape_mistake(found)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, TypeError, KeyError) as problem:
-            raise StoreProblem(f"{file} cannot be read ({problem}); delete it to train the run again") from None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as problem:
+            wrong = str(problem)
+        if wrong:
+            raise StoreProblem(f"{file} cannot be read ({printable(wrong)}); delete it to train the run again")
+        return found
 
     def done(self, run: str) -> bool:
         """Whether a run was trained to the end."""
@@ -165,8 +171,8 @@ class Store:
         add_line(self.folder(run) / "journal.jsonl", values)
 
     def journal(self, run: str) -> list[dict[str, Any]]:
-        """The whole lines of a run's journal; a line that a crash cut off is left out."""
-        return whole_lines(self.folder(run) / "journal.jsonl")
+        """The whole lines of a run's journal; what a crash cut off, or is no event, is left out."""
+        return [line for line in whole_lines(self.folder(run) / "journal.jsonl") if _is_event(line)]
 
     def mend_journal(self, run: str, curves: list[dict[str, float]]) -> None:
         """Make the journal's epochs those of the state that training goes on from."""
@@ -214,6 +220,8 @@ def loaded(checkpoint: Path) -> dict[str, Any]:
     try:
         content = io.BytesIO(_unsealed(checkpoint.read_bytes()))
         state: dict[str, Any] = torch.load(content, weights_only=True, map_location="cpu")
+        if not isinstance(state, dict) or any(type(state.get(name)) is not kind for name, kind in MARKS.items()):
+            raise ValueError("no state of a run")
     except Exception as problem:
         why = [type(problem).__name__, *str(problem).splitlines()[:1]]
         raise StoreProblem(f"{checkpoint} cannot be read ({': '.join(why)})") from None
@@ -233,3 +241,12 @@ def _unsealed(content: bytes) -> bytes:
     if hashlib.sha256(whole).digest() != seal.removeprefix(SEAL):
         raise ValueError("another hash than when it was written")
     return whole
+
+
+def _is_event(line: Any) -> bool:
+    """Whether a line of a journal, which anybody may have written, says what happened and when."""
+    if not isinstance(line, dict) or not isinstance(line.get("event"), str):
+        return False
+    time_, epoch = line.get("time", 0), line.get("epoch", 1)
+    timed = isinstance(time_, int | float) and 0 <= time_ < 1e11
+    return timed and (line["event"] != "epoch" or ("epoch" in line and type(epoch) is int and 1 <= epoch < 1 << 31))

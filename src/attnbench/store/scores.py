@@ -190,9 +190,10 @@ class _Mistakes:
 
     def of_seed(self, seed: object, place: str) -> int:
         text = _text(seed)
-        if re.fullmatch(r"[+-]?\d+(\.0*)?", text):
+        if re.fullmatch(r"[+-]?\d{1,15}(\.0*)?", text):
             return int(float(text)) if "." in text else int(text)
-        self.note("seed", place, f"seed {text!r} is not a whole number" if text else "no seed")
+        many = " of at most 15 digits" if re.fullmatch(r"[+-]?\d{16,}(\.0*)?", text) else ""
+        self.note("seed", place, f"seed {text[:30]!r} is not a whole number{many}" if text else "no seed")
         return 0
 
     def of_value(self, score: object, place: str) -> float:

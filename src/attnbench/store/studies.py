@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
 
-from attnbench.console import listed, say
+from attnbench.console import listed, printable, say
 from attnbench.errors import StoreProblem
 from attnbench.files import add_line, whole_lines
 from attnbench.spec.study import Study
+from attnbench.spec.validation import violations
 from attnbench.store.runs import Store
 
 Seen = Mapping[str, Mapping[str, tuple[int, ...]]]
@@ -64,6 +65,10 @@ class LookLine:
     event: Literal["look"]
     time: float
     seen: dict[str, dict[str, list[int]]]
+
+
+LINES: dict[str, type] = {"plan": PlanLine, "look": LookLine}
+"""The event of a line -> what it holds."""
 
 
 class StudyJournal:
@@ -140,11 +145,19 @@ class StudyJournal:
         return "; ".join(differences(before[-1], plan))
 
     def lines(self) -> list[dict[str, Any]]:
-        """Its plans and looks, in order."""
-        return [line for line in whole_lines(self.file) if line["event"] in ("plan", "look")]
+        """Its plans and looks, in order.
+
+        Raises:
+            StoreProblem: a line is neither.
+        """
+        found = whole_lines(self.file)
+        for number, line in enumerate(found, start=1):
+            if wrong := line_mistake(line):
+                raise StoreProblem(f"{self.file}:{number}: {printable(wrong)}")
+        return found
 
     def _events(self, kind: str) -> list[dict[str, Any]]:
-        return [line for line in whole_lines(self.file) if line["event"] == kind]
+        return [line for line in self.lines() if line["event"] == kind]
 
     def _add(self, event: str, **values: object) -> None:
         add_line(self.file, {"event": event, "time": round(time.time(), 3), **values})
@@ -162,6 +175,14 @@ class StudyJournal:
                 yield
         except OSError as problem:
             raise StoreProblem(f"{self.file} cannot be written: {problem.strerror or problem}") from None
+
+
+def line_mistake(line: Any) -> str:
+    """What is wrong with a line of a study's journal, which strangers may have written; empty if nothing is."""
+    kind = LINES.get(str(line.get("event"))) if isinstance(line, dict) else None
+    if kind is None:
+        return "is no plan and no look"
+    return next((f"{'.'.join(map(str, place))} {what}" for place, what in violations(kind, line)), "")
 
 
 def plan_of(study: Study) -> dict[str, Any]:

@@ -83,6 +83,7 @@ def _has(folder: Path) -> bool:
 
 def _take(source: Path, goal: Path) -> None:
     """Copy a folder beside its goal, then let it take the goal's place."""
+    _refuse_links(source)
     aside = goal.with_name(f".{goal.name}.partial")
     try:
         shutil.rmtree(aside, ignore_errors=True)
@@ -91,6 +92,18 @@ def _take(source: Path, goal: Path) -> None:
         aside.rename(goal)
     except OSError as problem:
         raise StoreProblem(f"{source} cannot be copied to {goal}: {problem.strerror or problem}") from None
+
+
+def _refuse_links(run: Path) -> None:
+    """Refuse a run of a stranger's that would bring along files of this machine which lie outside of its store.
+
+    Raises:
+        StoreProblem: a link in it leads out.
+    """
+    store = run.parent.resolve()
+    for file in [run, *run.rglob("*")]:
+        if file.is_symlink() and store not in file.resolve().parents:
+            raise StoreProblem(f"{file} is a link that leads out of {run.parent}/, and is not copied")
 
 
 def _merge_studies(source: Store, goal: Store) -> None:

@@ -1,6 +1,6 @@
 """A stored run as the predictor that was tested: weights, image size, normalisation, precision, mirror images."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -18,6 +18,8 @@ from attnbench.data.splits import Split
 from attnbench.errors import DataProblem, StoreProblem
 from attnbench.networks.network import network_of
 from attnbench.spec.run import RunSpec, Runtime
+from attnbench.store.asked import spec_of
+from attnbench.store.record import input_mistake
 from attnbench.store.runs import RunRecord, Store
 from attnbench.training.loop import predict
 from attnbench.training.numerics import choose_device, numerics
@@ -34,11 +36,11 @@ class Predictor(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, model: nn.Module, record: RunRecord) -> None:
+    def __init__(self, model: nn.Module, record: RunRecord, spec: RunSpec) -> None:
         super().__init__()
         found = record.input
         self.model = model.to(memory_format=torch.channels_last)
-        self.spec = RunSpec.of(record.spec)
+        self.spec = spec
         self.image_size: int = found["image_size"]
         self.channels: int = found["channels"]
         self.names: tuple[str, ...] = tuple(found.get("names") or map(str, range(found["classes"])))
@@ -72,6 +74,19 @@ class Predictor(nn.Module):
             raise DataProblem(f"float images from {low:g} to {high:g}: this run takes floats in 0..1, or uint8")
 
 
+def weights_into(model: nn.Module, file: Path) -> None:
+    """Give a network the weights of a file of safetensors, which holds numbers and nothing else.
+
+    Raises:
+        StoreProblem: it cannot be read, or its weights are another network's.
+    """
+    try:
+        model.load_state_dict(load_file(file))
+    except (OSError, RuntimeError, SafetensorError, ValueError) as problem:
+        reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        raise StoreProblem(f"{file} cannot be read ({reason}); delete the run's folder to train it again") from None
+
+
 class Named(NamedTuple):
     """What a run says of image files."""
 
@@ -81,7 +96,7 @@ class Named(NamedTuple):
     """float32 N K."""
 
 
-def load(run: str | Path | RunRecord, store: str | Path | None = None) -> Predictor:
+def load(run: str | Path | RunRecord, store: str | Path | None = None, code: Collection[str] = ()) -> Predictor:
     """The predictor that was tested: images B C H W of the trained size, uint8 or float in 0..1, to logits B K.
 
     `names` are its classes; `attnbench predict` reads image files for it.
@@ -89,25 +104,28 @@ def load(run: str | Path | RunRecord, store: str | Path | None = None) -> Predic
     Args:
         run: a record, a run's id or the beginning of it, or a run's folder.
         store: the folder of runs; None for the default.
+        code: `package.module:Object` that may be imported because the record names it; what this process asked for
+            already (a spec of its own, a study) may be anyway.
 
     Raises:
-        StoreProblem: no such run, or one without weights.
+        StoreProblem: no such run, one without weights, or one that names other code.
     """
     home = Store(store) if store else Store.default()
     record = run if isinstance(run, RunRecord) else home.holding(run).find(run)
-    images = record.input
-    model = network_of(RunSpec.of(record.spec), images["classes"], images["channels"], images["image_size"])
+    images, spec = record.input, spec_of(record, code)
+    if wrong := input_mistake(record):
+        raise StoreProblem(f"run {record.id} has a record that is none: {wrong}")
+    model = network_of(spec, images["classes"], images["channels"], images["image_size"])
     file = Path(record.folder) / "weights.safetensors"
     if not file.is_file():
         raise StoreProblem(f"run {record.id} has no weights: {file} is not there")
-    try:
-        model.load_state_dict(load_file(file))
-    except (OSError, SafetensorError) as problem:
-        raise StoreProblem(f"{file} cannot be read ({problem}); delete the run's folder to train it again") from None
-    return Predictor(model, record).eval()
+    weights_into(model, file)
+    return Predictor(model, record, spec).eval()
 
 
-def predict_files(run: str | Path | RunRecord, files: Sequence[Path], runtime: Runtime) -> Named:
+def predict_files(
+    run: str | Path | RunRecord, files: Sequence[Path], runtime: Runtime, code: Collection[str] = ()
+) -> Named:
     """Read image files as the data reader does, and predict them as the test images were, in batches of the run's size.
 
     Raises:
@@ -115,7 +133,7 @@ def predict_files(run: str | Path | RunRecord, files: Sequence[Path], runtime: R
         DataProblem: files that are missing or no images.
     """
     record = run if isinstance(run, RunRecord) else Store(runtime.store).holding(run).find(run)
-    predictor, device = load(record), choose_device(runtime)
+    predictor, device = load(record, code=code), choose_device(runtime)
     for file in files:
         if not file.is_file():
             raise DataProblem(f"{file}: no such file")

@@ -29,7 +29,13 @@ def resume(store: Store, spec: RunSpec, state: State, mark: dict[str, Any]) -> i
         raise StoreProblem(
             f"run {spec.id} was begun with {was}; go on with the same, or delete {store.folder(spec.id)}/ to start anew"
         )
-    state.restore(saved)
+    try:
+        state.restore(saved)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as problem:
+        folder = store.folder(spec.id)
+        raise StoreProblem(
+            f"{folder}/ has a checkpoint of another network ({problem}); delete it to start anew"
+        ) from None
     resumed: int = saved["resumed"] + 1
     store.mend_journal(spec.id, state.curves)
     store.log(spec.id, "resume", epoch=state.epoch, step=state.step)
