@@ -41,7 +41,7 @@ def without(tmp_path: Path) -> Call:
 def test_a_run_is_trained_evaluated_and_shown_without_them(without, tmp_path):
     without("-m", "attnbench", "run", *FLAGS, "--attention=se", "--tracker=none")
     (run,) = (tmp_path / "runs").glob("*/record.json")
-    without("-m", "attnbench", "evaluate", run.parent, "--gate=mean")
+    without("-m", "attnbench", "evaluate", run.parent, "--gate=mean", "--code=stripes:stripes")
     assert "eca" in without("-m", "attnbench", "list", "attention").stdout
 
 

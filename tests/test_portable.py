@@ -157,7 +157,8 @@ def test_differing_numerics_are_told_in_words():
 
 
 def test_the_committed_studies_have_portable_numerics():
-    found = {file.name: repository_study(file).numerics for file in sorted((ROOT / "studies").glob("*.yaml"))}
+    files = [file for file in sorted((ROOT / "studies").glob("*.yaml")) if not file.name.startswith("gpu-")]
+    found = {file.name: repository_study(file).numerics for file in files}
     assert found
     assert set(found.values()) == {"portable"}, found
 

@@ -224,7 +224,7 @@ def test_reproduce_finds_a_run_and_its_peers_in_a_bundle(stores, monkeypatch):
     one, _ = stores
     run, found = one.records()[0].id, []
 
-    def again(asked: str, runtime: Runtime) -> SimpleNamespace:
+    def again(asked: str, runtime: Runtime, _code: object) -> SimpleNamespace:
         found.append((Store(runtime.store).find(asked), len(Store(runtime.store).records())))
         return SimpleNamespace(verdict="identical")
 

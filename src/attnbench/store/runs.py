@@ -220,7 +220,9 @@ def loaded(checkpoint: Path) -> dict[str, Any]:
     try:
         content = io.BytesIO(_unsealed(checkpoint.read_bytes()))
         state: dict[str, Any] = torch.load(content, weights_only=True, map_location="cpu")
-        if not isinstance(state, dict) or any(type(state.get(name)) is not kind for name, kind in MARKS.items()):
+        if not isinstance(state, dict) or any(
+            type(state[name]) is not kind for name, kind in MARKS.items() if name in state
+        ):
             raise ValueError("no state of a run")
     except Exception as problem:
         why = [type(problem).__name__, *str(problem).splitlines()[:1]]
@@ -248,5 +250,5 @@ def _is_event(line: Any) -> bool:
     if not isinstance(line, dict) or not isinstance(line.get("event"), str):
         return False
     time_, epoch = line.get("time", 0), line.get("epoch", 1)
-    timed = isinstance(time_, int | float) and 0 <= time_ < 1e11
+    timed = isinstance(time_, int | float) and abs(time_) < 1e11
     return timed and (line["event"] != "epoch" or ("epoch" in line and type(epoch) is int and 1 <= epoch < 1 << 31))

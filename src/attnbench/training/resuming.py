@@ -7,7 +7,7 @@ from torch import nn
 from attnbench.console import say
 from attnbench.errors import BadSpec, StoreProblem
 from attnbench.spec.run import RunSpec
-from attnbench.store.runs import Store
+from attnbench.store.runs import MARKS, Store
 from attnbench.training.numerics import differences
 from attnbench.training.state import State
 from attnbench.training.team import Team
@@ -24,15 +24,17 @@ def resume(store: Store, spec: RunSpec, state: State, mark: dict[str, Any]) -> i
         store.mend_journal(spec.id, [])
         store.log(spec.id, "start", spec=spec.fields, numerics=numerics)
         return 0
+    folder = store.folder(spec.id)
+    if lacking := sorted(MARKS.keys() - saved.keys()):
+        raise StoreProblem(f"{folder}/ has a checkpoint without {', '.join(lacking)}; delete it to start anew")
     if not _goes_on(saved["numerics"], numerics, state.model):
         was = differences(saved["numerics"], numerics)
         raise StoreProblem(
-            f"run {spec.id} was begun with {was}; go on with the same, or delete {store.folder(spec.id)}/ to start anew"
+            f"run {spec.id} was begun with {was}; go on with the same, or delete {folder}/ to start anew"
         )
     try:
         state.restore(saved)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as problem:
-        folder = store.folder(spec.id)
         raise StoreProblem(
             f"{folder}/ has a checkpoint of another network ({problem}); delete it to start anew"
         ) from None
