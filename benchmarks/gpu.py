@@ -27,16 +27,17 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONAL = ("pytest", "xdist", "pytest_timeout", "timm", "airbench", "mlflow", "altair", "sklearn", "optuna", "triton")
 SECONDS = {
-    "steps": 45,
-    "compiling": 90,
-    "loops": 40,
+    "steps": 70,
+    "loops": 50,
     "study": 80,
-    "cifar10": 110,
+    "compiling": 70,
+    "cifar10": 90,
     "steps-resnet50": 45,
     "steps-512": 25,
     "compiled": 120,
     "eurosat": 90,
     "compiled-resnet50": 150,
+    "compiling-resnet50": 90,
 }
 """Parts of gpu_figures.py, the most important first, and the seconds that each may take."""
 PATIENCE = 8

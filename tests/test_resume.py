@@ -346,23 +346,28 @@ def test_a_store_that_cannot_be_made_is_said_in_one_line(command):
     assert Path("file").read_text() == "not a folder"
 
 
+def state_at(epoch: int) -> dict[str, Any]:
+    """What every checkpoint holds besides weights."""
+    return {"epoch": epoch, "step": 0, "resumed": 0, "numerics": {}, "curves": []}
+
+
 def test_a_damaged_checkpoint_does_not_push_out_good_ones(tmp_path):
     store = Store(tmp_path)
     store.begin("run")
-    store.checkpoint("run", {"epoch": 7, "step": 0})
-    store.checkpoint("run", {"epoch": 8, "step": 0})
+    store.checkpoint("run", state_at(7))
+    store.checkpoint("run", state_at(8))
     for file in store.folder("run").glob("*.pt"):
         file.write_bytes(b"damaged")
     assert store.latest("run") is None
-    store.checkpoint("run", {"epoch": 1, "step": 0})
-    assert store.latest("run") == {"epoch": 1, "step": 0}
+    store.checkpoint("run", state_at(1))
+    assert store.latest("run") == state_at(1)
 
 
 def test_a_checkpoint_of_an_earlier_version_which_has_no_hash_serves_too(tmp_path):
     store = Store(tmp_path)
     store.begin("run")
     file = store.folder("run") / "checkpoint-00003-0000000.pt"
-    torch.save({"epoch": 3, "step": 0, "weights": torch.ones(1000)}, file)
+    torch.save({**state_at(3), "weights": torch.ones(1000)}, file)
     assert store.latest("run")["epoch"] == 3
     os.truncate(file, file.stat().st_size - 10)
     assert store.latest("run") is None

@@ -131,7 +131,7 @@ def written() -> Store:
     store.begin("0123456789ab")
     store.log("0123456789ab", "start")
     for step in (1, 2):
-        store.checkpoint("0123456789ab", {"epoch": 0, "step": step})
+        store.checkpoint("0123456789ab", {"epoch": 0, "step": step, "resumed": 0, "numerics": {}, "curves": []})
     return store
 
 

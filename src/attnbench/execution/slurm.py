@@ -167,9 +167,14 @@ class Training:
         return DelayedSubmission(Training(self.task))
 
     def _stop(self, *_: object) -> None:
-        if not self._told and self._child is not None:
-            self._told = True
-            self._child.interrupt()
+        """Tell the child once; a signal that came in between would find it told, and wait for it for ever."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, TOLD)
+        try:
+            if not self._told and self._child is not None:
+                self._told = True
+                self._child.interrupt()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _shared(task: Task) -> Task:

@@ -220,9 +220,7 @@ def loaded(checkpoint: Path) -> dict[str, Any]:
     try:
         content = io.BytesIO(_unsealed(checkpoint.read_bytes()))
         state: dict[str, Any] = torch.load(content, weights_only=True, map_location="cpu")
-        if not isinstance(state, dict) or any(
-            type(state[name]) is not kind for name, kind in MARKS.items() if name in state
-        ):
+        if not isinstance(state, dict) or any(type(state.get(name)) is not kind for name, kind in MARKS.items()):
             raise ValueError("no state of a run")
     except Exception as problem:
         why = [type(problem).__name__, *str(problem).splitlines()[:1]]

@@ -7,7 +7,7 @@ from torch import nn
 from attnbench.console import say
 from attnbench.errors import BadSpec, StoreProblem
 from attnbench.spec.run import RunSpec
-from attnbench.store.runs import MARKS, Store
+from attnbench.store.runs import Store
 from attnbench.training.numerics import differences
 from attnbench.training.state import State
 from attnbench.training.team import Team
@@ -25,8 +25,6 @@ def resume(store: Store, spec: RunSpec, state: State, mark: dict[str, Any]) -> i
         store.log(spec.id, "start", spec=spec.fields, numerics=numerics)
         return 0
     folder = store.folder(spec.id)
-    if lacking := sorted(MARKS.keys() - saved.keys()):
-        raise StoreProblem(f"{folder}/ has a checkpoint without {', '.join(lacking)}; delete it to start anew")
     if not _goes_on(saved["numerics"], numerics, state.model):
         was = differences(saved["numerics"], numerics)
         raise StoreProblem(
