@@ -67,6 +67,27 @@ def gpu(name: str) -> str:
     return "\n".join([*lines, "", *(f"* failed: {what}" for what in sorted(failed))]) + "\n"
 
 
+def growth(name: str) -> str:
+    """What a report costs for so many runs (results/speed/NAME.jsonl), and computed for 10,000."""
+    rows = [json.loads(line) for line in (ROOT / "results" / "speed" / f"{name}.jsonl").read_text().splitlines()]
+    rows.sort(key=lambda row: row["runs"])
+    lines = ["| runs | seconds | CPU seconds | MiB | page, MB | |", "|--:|--:|--:|--:|--:|:--|"]
+    for row in rows:
+        values = (row[key] for key in ("runs", "seconds", "cpu_seconds", "mebibytes", "page_megabytes"))
+        lines.append(f"| {' | '.join(f'{value:,}' for value in values)} | {row['date']} |")
+    few, many = rows[-2], rows[-1]
+    for_one = (many["cpu_seconds"] - few["cpu_seconds"]) / (many["runs"] - few["runs"])
+    computed = many["cpu_seconds"] + for_one * (10_000 - many["runs"])
+    return "\n".join([*lines, f"| 10,000 | | {computed:.0f} | | | computed from the last two rows |"]) + "\n"
+
+
+def listing(name: str) -> str:
+    """What it takes to list records: the last line of results/speed/NAME.jsonl."""
+    found = json.loads((ROOT / "results" / "speed" / f"{name}.jsonl").read_text().splitlines()[-1])
+    count, seconds = found["records"], found["cpu_seconds"]
+    return f"`attnbench store list` of {count:,} records: {seconds} CPU seconds ({found['date']}).\n"
+
+
 def search(name: str) -> str:
     """What was tried on validation images, in the order in which it was."""
     lines = ["| tried | CPU seconds | validation | training |", "|:--|--:|--:|--:|"]

@@ -37,7 +37,7 @@ PARTS = {
     "choice": studies,
     **dict.fromkeys(("reference", "regimes", "spent"), reference),
     **dict.fromkeys(("cards", "notes", "promises", "totals", "witnesses", "profile"), catalogue),
-    **dict.fromkeys(("speed", "where", "gpu", "search", "target", "verdict"), performance),
+    **dict.fromkeys(("speed", "where", "gpu", "growth", "listing", "search", "target", "verdict"), performance),
     "tree": rooms,
     "faults": reliability,
     "fuzz": fuzzing,

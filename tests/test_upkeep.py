@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import resource
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -267,22 +266,6 @@ def test_decoded_images_that_nothing_names_go_too(stores, capsys):
         assert "1 decoded data sets that nothing names any more" in capsys.readouterr().out
         assert (home / "digits-train-8-old").exists() == kept
     assert (home / "digits-train-8-new").exists()
-
-
-@pytest.mark.slow
-def test_ten_thousand_records_are_listed_in_two_seconds_of_cpu_time(attnbench):
-    """Of the size of real ones: some 10 KB each."""
-    template = dataclasses.asdict(made.fill(Path("small"), plan(seeds=1), images=60)[0])
-    template["environment"] = {"filling": "x" * 8_000}
-    for number in range(10_000):
-        folder = Path("many") / f"{number:012x}"
-        folder.mkdir(parents=True)
-        (folder / "record.json").write_text(json.dumps({**template, "id": folder.name}, indent=1))
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    listed = attnbench("store", "list", "attention=none", "--store", "many")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert "10000 runs in many/" in listed.stdout
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
 
 
 @pytest.mark.parametrize(
