@@ -13,6 +13,8 @@ import pytest
 from conftest import HANG, TINY
 
 from attnbench import RunSpec, Runtime, __version__, cli
+from attnbench.cli.flags import ELSEWHERE
+from attnbench.execution.executors import Execution
 from attnbench.store.runs import RunRecord
 from attnbench.training import run as runner
 
@@ -339,3 +341,26 @@ def test_a_run_leaves_its_traces_where_the_environment_says_and_compare_finds_th
     absent = attnbench("compare", "se", "none", "--study", study, env=env)
     assert (absent.returncode, absent.stderr.count("\n")) == (2, 1)
     assert "of the done runs, 'se' is not among the arms 'none'" in absent.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "--dataset", "digits", "--learning-rate", "0.1"], "--learning-rate is called --lr here"),
+        (["run", "--dataset=digits", "--batch_size=8", "--model=resnet20"], "--model is called --backbone here"),
+        (["study", "mine.yaml", "--num_workers", "2"], "--num_workers is called --jobs here"),
+    ],
+)
+def test_flags_as_other_tools_call_them_are_told_in_a_line(words, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert (ended.value.code, capsys.readouterr().err) == (2, f"attnbench: {said}\n")
+
+
+def test_no_flag_of_ours_is_called_as_elsewhere():
+    ours = {
+        field.name.replace("_", "-") for kind in (RunSpec, Runtime, Execution) for field in dataclasses.fields(kind)
+    }
+    for names in ELSEWHERE.values():
+        assert not ours & set(names)
+        assert set(names.values()) <= ours

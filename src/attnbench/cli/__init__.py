@@ -13,7 +13,7 @@ from attnbench.catalogue.foreign import told
 from attnbench.cli.catalogue import data, list_, show
 from attnbench.cli.choosing import advise, choose
 from attnbench.cli.examining import check, profile, same
-from attnbench.cli.flags import run_flags
+from attnbench.cli.flags import check_names, run_flags
 from attnbench.cli.planning import power, tune, variance
 from attnbench.cli.reading import compare, evaluate, predict, report, reproduce, sync, ui
 from attnbench.cli.scoring import verdict
@@ -59,6 +59,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"attnbench {__version__}")
         return
     with _plain_errors(), _terminable():
+        check_names(argv)
         verbs = {"run": run_verb(run_flags(argv)), **VERBS}
         code = tyro.extras.subcommand_cli_from_dict(
             verbs,

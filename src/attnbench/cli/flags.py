@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from tyro.conf import UseAppendAction, arg
 
+from attnbench.errors import AttnbenchError
 from attnbench.execution.executors import Execution
 from attnbench.spec.recipes import preset
 from attnbench.spec.run import RunSpec, Runtime, field_docs
@@ -23,6 +24,36 @@ CodeFlag = Annotated[
     arg(help="package.module:Object that may be imported because the run names it; again for another one."),
 ]
 """Code of their own that a stored run names: a record may be somebody else's, and no code is imported on its word."""
+
+
+ELSEWHERE = {
+    "run": {
+        **dict.fromkeys(("model", "arch", "net", "network"), "backbone"),
+        **dict.fromkeys(("batch", "bs", "batchsize"), "batch-size"),
+        **dict.fromkeys(("img-size", "imgsz", "resolution"), "image-size"),
+        **dict.fromkeys(("num-epochs", "n-epochs"), "epochs"),
+        **dict.fromkeys(("optim", "opt"), "optimizer"),
+        **dict.fromkeys(("learning-rate", "base-lr"), "lr"),
+        "wd": "weight-decay",
+        "module": "attention",
+        "gpu": "device",
+        "smoothing": "label-smoothing",
+    },
+    "study": dict.fromkeys(("workers", "num-workers", "parallel"), "jobs"),
+}
+"""Verb -> flag as other tools call it -> flag as it is called here."""
+
+
+def check_names(argv: list[str]) -> None:
+    """Say how a flag is called here that other tools call otherwise.
+
+    Raises:
+        AttnbenchError: there is one.
+    """
+    for word in argv[1:]:
+        name = word.split("=")[0].removeprefix("--").replace("_", "-") if word.startswith("--") else ""
+        if ours := ELSEWHERE.get(argv[0], {}).get(name):
+            raise AttnbenchError(f"{word.split('=')[0]} is called --{ours} here")
 
 
 def run_flags(argv: list[str]) -> Any:
