@@ -76,8 +76,9 @@ def parser() -> argparse.ArgumentParser:
 
 def experiment(asked: argparse.Namespace) -> None:
     """Do the run and leave its traces: the console's lines, the .pth file, the MLflow run."""
-    from attnbench.store.mlflow import View, mirrored
+    from attnbench.store.mlflow import mirrored
     from attnbench.store.runs import Store
+    from attnbench.store.view import View
     from attnbench.training.run import run
 
     spec = classic_spec(asked)

@@ -30,7 +30,7 @@ def reference() -> str:
 def spent(name: str) -> str:
     """What a study took."""
     records = [record for cell in comparison(name).cells for arm in cell.arms for record in arm.records]
-    hours = sum(point["cpu_seconds"] for record in records for point in record.curves) / 3600
+    hours = sum(record.train_seconds for record in records) / 3600
     return f"{len(records)} runs, {hours:.1f} CPU hours of training.\n"
 
 

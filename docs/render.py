@@ -13,7 +13,6 @@ from pathlib import Path
 import catalogue
 import claims
 import findings
-import fuzzing
 import performance
 import reference
 import reliability
@@ -39,8 +38,7 @@ PARTS = {
     **dict.fromkeys(("cards", "notes", "promises", "totals", "witnesses", "profile"), catalogue),
     **dict.fromkeys(("speed", "where", "gpu", "growth", "listing", "search", "target", "verdict"), performance),
     "tree": rooms,
-    "faults": reliability,
-    "fuzz": fuzzing,
+    **dict.fromkeys(("faults", "fuzz"), reliability),
     "claims": claims,
 }
 """What stands between marks -> the module whose function of that name makes it."""

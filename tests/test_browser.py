@@ -1,19 +1,15 @@
 """A bare `mlflow ui` after the classic command, in a real browser: what a person sees who types the two lines."""
 
-import contextlib
-import os
-import signal
-import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import HANG, ROOT, patient, wait_for
+from conftest import HANG, ROOT, patient
 from playwright.sync_api import Browser, Page, expect
+from tracking import answering, unused_port
 
 pytestmark = pytest.mark.slow
 
@@ -37,27 +33,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
-    """`mlflow ui` with no other argument than a free port, in that folder; SIGTERM lets it end its helpers too."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    """`mlflow ui` with no other argument than a free port, in that folder."""
+    port = unused_port()
     command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port)]
-    with (folder / "ui.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
-    try:
-        wait_for(lambda: _answers(f"http://127.0.0.1:{port}/health") or process.poll() is not None)
-        assert process.poll() is None, "mlflow ui ended"
+    with answering(command, port, folder, MLFLOW_DISABLE_TELEMETRY="true"):
         yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(HANG)
-
-
-def _answers(url: str) -> bool:
-    with contextlib.suppress(OSError):
-        return bool(urllib.request.urlopen(url, timeout=HANG).status == 200)
-    return False
 
 
 @pytest.fixture(scope="module")

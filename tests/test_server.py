@@ -27,8 +27,9 @@ from pathlib import Path
 
 import made
 from attnbench.spec.run import RunSpec
-from attnbench.store.mlflow import View, mirrored
+from attnbench.store.mlflow import mirrored
 from attnbench.store.runs import Store
+from attnbench.store.view import View
 
 name, seed, *gates = sys.argv[1:]
 record = made.run(Path(f"made-{seed}"), RunSpec(dataset=name, epochs=6, seed=int(seed)), 80.0)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import HANG
+from test_gpu import Hungry
 from torch import Tensor, nn
 
 import attnbench
@@ -133,7 +134,7 @@ def test_a_run_of_two_processes_that_was_stopped_goes_on_to_the_same_bits(data_d
     stopped, store = torchrun(2, tmp_path / "stopped", data_dir, fields), Store(tmp_path / "stopped")
     run = RunSpec(**fields).id
     began = time.monotonic()
-    while sum(line["event"] == "epoch" for line in store.journal(run)) < 3 and time.monotonic() - began < HANG:
+    while store.epochs(run) < 3 and time.monotonic() - began < HANG:
         time.sleep(0.02)
     stopped.send_signal(signal.SIGTERM)
     said, _ = stopped.communicate(timeout=HANG)
@@ -172,20 +173,6 @@ def test_a_batch_too_small_for_its_processes_is_refused_and_a_run_of_many_is_not
     assert record.numerics["portable"] is False
     with pytest.raises(StoreProblem, match="trained by 2 processes"):
         reproduce(record.id, Runtime(store=str(tmp_path / "two"), data_dir=str(data_dir)))
-
-
-class Hungry(nn.Module):
-    """A network that runs out of memory with more than `most` images at a time."""
-
-    def __init__(self, model: nn.Module, most: int) -> None:
-        super().__init__()
-        self.model, self.most = model, most
-
-    def forward(self, x: Tensor) -> Tensor:
-        if len(x) > self.most:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        found: Tensor = self.model(x)
-        return found
 
 
 @pytest.mark.parametrize(("most", "parts"), [(20, 1), (10, 2), (4, 8), (1, 32)])

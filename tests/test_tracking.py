@@ -160,7 +160,8 @@ def test_an_epoch_is_one_batch(copied, monkeypatch):
     """Fact 3: a call costs 29 ms, however many points it carries."""
     from mlflow import MlflowClient
 
-    from attnbench.store.mlflow import Mirror, View
+    from attnbench.store.mlflow import Mirror
+    from attnbench.store.view import View
 
     batches: list[int] = []
     send = MlflowClient.log_batch
@@ -184,7 +185,8 @@ def test_an_epoch_is_one_batch(copied, monkeypatch):
 @pytest.fixture
 def begun(monkeypatch) -> tuple[Any, str]:
     """A mirror that is open on a database in this folder, and a run with one epoch."""
-    from attnbench.store.mlflow import Mirror, View
+    from attnbench.store.mlflow import Mirror
+    from attnbench.store.view import View
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd()}/mlflow.db")
     store, spec = Store("runs"), RunSpec(**TINY)

@@ -67,11 +67,19 @@ def server(port: int, database: str = "sqlite:///served.db") -> Iterator[subproc
     """A tracking server, its artifacts in this folder; its whole process group ends with the block."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", database, "--artifacts-destination", "./served"]
-    with Path("server.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    with answering(command, port, Path.cwd()) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def answering(command: list[str], port: int, folder: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of MLflow's in a folder, from when it answers; SIGTERM lets it end its helpers too."""
+    log, env = folder / "server.log", {**os.environ, **environment}
+    with log.open("ab") as said:
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=said, stderr=said, start_new_session=True)
     try:
         wait_for(lambda: _answers(f"http://127.0.0.1:{port}/health") or process.poll() is not None)
-        assert process.poll() is None, Path("server.log").read_text()
+        assert process.poll() is None, log.read_text()
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):

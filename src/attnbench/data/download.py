@@ -1,6 +1,5 @@
 """Official files: fetched over https, resumed after a break, checked by SHA-256, unpacked in one step."""
 
-import hashlib
 import shutil
 import tempfile
 import urllib.error
@@ -16,6 +15,7 @@ from attnbench.catalogue.cards import Source
 from attnbench.data.folders import places
 from attnbench.data.unpacking import unpack
 from attnbench.errors import DataProblem
+from attnbench.files import digest_of
 
 _CHUNK = 1 << 20
 _TRIES = 3
@@ -126,9 +126,7 @@ def _continue(url: str, partial: Path) -> None:
 
 def _check(file: Path, sha256: str) -> None:
     """Refuse a file that is not the official one, before anything in it is read."""
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != sha256:
+    if (found := digest_of(file)) != sha256:
         raise DataProblem(f"{file} has SHA-256 {found}, the official one is {sha256}; delete it and try again")
 
 

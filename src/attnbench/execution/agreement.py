@@ -5,7 +5,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from attnbench.data.splits import load_splits
+from attnbench.data.splits import Splits, load_splits
 from attnbench.errors import AttnbenchError
 from attnbench.spec.run import RunSpec
 from attnbench.store.environment import deciding
@@ -26,8 +26,8 @@ def expectation(spec: RunSpec, fields: Mapping[str, object], images: Mapping[str
     return {"run": spec.id, "images": images[kind(fields)], "decides": deciding()}
 
 
-def insist(expected: Mapping[str, Any], spec: RunSpec, data_dir: str) -> None:
-    """Refuse to train a run here that would be another run, or give other numbers, than where it was started.
+def insist(expected: Mapping[str, Any], spec: RunSpec, data_dir: str) -> Splits:
+    """The data of a run; refuses to train one here that would be another, or give other numbers, than there.
 
     Raises:
         AttnbenchError: in one line, what differs and what to do.
@@ -43,9 +43,10 @@ def insist(expected: Mapping[str, Any], spec: RunSpec, data_dir: str) -> None:
         raise AttnbenchError(
             f"{platform.node()} calls run {expected['run']} {spec.id}: it has another version of your own code"
         )
-    found = load_splits(spec, data_dir).data_fingerprint
-    if found != expected["images"]:
+    splits = load_splits(spec, data_dir)
+    if (found := splits.data_fingerprint) != expected["images"]:
         raise AttnbenchError(
             f"{platform.node()} has other images of {spec.dataset} in {data_dir}/ (fingerprint {found}, there "
             f"{expected['images']}) than where the study was started; copy that data folder, or share it (--data-dir)"
         )
+    return splits

@@ -97,11 +97,6 @@ class Workers(Protocol):
         """Let every process write a checkpoint and end, and start no more."""
 
 
-def epochs_done(store: Store, run: str) -> int:
-    """How many epochs of a run are in its journal."""
-    return sum(line["event"] == "epoch" for line in store.journal(run))
-
-
 def needs(what: str, extra: str, problem: ImportError) -> AttnbenchError:
     """For an executor whose library is not installed."""
     return AttnbenchError(f"--executor {extra} needs {what}: pip install 'attnbench[{extra}]' ({problem})")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from attnbench.execution.children import Child, Ended
-from attnbench.execution.executors import Execution, Task, epochs_done
+from attnbench.execution.executors import Execution, Task
 from attnbench.store.runs import Store
 
 
@@ -47,7 +47,7 @@ class LocalWorkers:
 
     def running(self) -> Mapping[str, int]:
         """The runs that have a process now, with their epochs."""
-        return {run: epochs_done(self._store, run) for run in list(self._children)}
+        return {run: self._store.epochs(run) for run in list(self._children)}
 
     def interrupt(self) -> None:
         """Let every process write a checkpoint and end; the end of the block waits for that."""

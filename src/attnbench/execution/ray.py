@@ -18,7 +18,7 @@ from typing import Any
 from attnbench.console import first_line, say
 from attnbench.errors import AttnbenchError
 from attnbench.execution.children import Child, Ended, search_path
-from attnbench.execution.executors import Execution, Task, absolute, arrived, epochs_done, needs
+from attnbench.execution.executors import Execution, Task, absolute, arrived, needs
 from attnbench.files import user_cache
 from attnbench.spec.run import Runtime
 from attnbench.store.carried import packed, received
@@ -158,7 +158,7 @@ def trained(task: Task, home: Home, board: Any) -> tuple[Ended, dict[str, bytes]
         child = Child("train", {**task.asked, "path": [place, *home.path]}, runtime, folder=folder)
         try:
             while not child.over():
-                board.tell.remote(task.run, epochs_done(store, task.run))
+                board.tell.remote(task.run, store.epochs(task.run))
                 time.sleep(TELL_SECONDS)
         except KeyboardInterrupt:  # cancelled
             child.interrupt()

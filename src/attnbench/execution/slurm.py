@@ -17,7 +17,7 @@ from typing import Any
 
 from attnbench.errors import AttnbenchError
 from attnbench.execution.children import Child, Ended, search_path
-from attnbench.execution.executors import Execution, Task, absolute, arrived, epochs_done, needs
+from attnbench.execution.executors import Execution, Task, absolute, arrived, needs
 from attnbench.spec.run import Runtime
 from attnbench.store.runs import Store
 
@@ -110,7 +110,7 @@ class SlurmWorkers:
 
     def running(self) -> Mapping[str, int]:
         """The runs whose journals say that they were begun or taken up since."""
-        return {run: epochs_done(self._store, run) for run in self._jobs if self._begun(run)}
+        return {run: self._store.epochs(run) for run in self._jobs if self._begun(run)}
 
     def interrupt(self) -> None:
         """Cancel the jobs, which lets every process write a checkpoint; Slurm gives them its KillWait for that."""

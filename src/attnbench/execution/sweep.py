@@ -17,8 +17,9 @@ from attnbench.execution.children import Ended, Told, ask
 from attnbench.execution.display import display
 from attnbench.execution.executors import Execution, Task, Workers
 from attnbench.spec.run import RunSpec, Runtime
-from attnbench.store.mlflow import View, mirrored
+from attnbench.store.mlflow import mirrored
 from attnbench.store.runs import RunRecord, Store
+from attnbench.store.view import View
 from attnbench.training.done import pending
 
 POLL_SECONDS = 0.5

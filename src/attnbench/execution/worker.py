@@ -20,7 +20,7 @@ from attnbench.errors import AttnbenchError, ForeignError
 from attnbench.execution.agreement import insist, kind
 from attnbench.networks.network import fresh_network
 from attnbench.spec.run import RunSpec, Runtime
-from attnbench.store.mlflow import View
+from attnbench.store.view import View
 from attnbench.training.numerics import choose_device
 from attnbench.training.run import run
 
@@ -59,8 +59,8 @@ def _end_with_parent() -> None:
 
 def _train(asked: Any) -> None:
     spec, runtime = RunSpec.of(asked["spec"]), Runtime(**asked["runtime"])
-    insist(asked["expected"], spec, runtime.data_dir)
-    run(spec, runtime, asked["recipe"], View(**asked["view"]))
+    splits = insist(asked["expected"], spec, runtime.data_dir)
+    run(spec, runtime, asked["recipe"], View(**asked["view"]), splits=splits)
 
 
 def _prepare(asked: Any) -> dict[str, object]:

@@ -13,7 +13,7 @@ from attnbench.catalogue.cards import Paper
 from attnbench.catalogue.refs import nearest
 from attnbench.catalogue.registry import ATTENTION, Choice
 from attnbench.errors import AttnbenchError, BadReference
-from attnbench.networks.graft import Grafted, Init, Position, insert, likely_sites
+from attnbench.networks.graft import Grafted, Init, Position, insert, likely_sites, map_at
 from attnbench.networks.trial import Shape, Trial
 from attnbench.networks.within import Shapes, attention_within, watched
 from attnbench.seeding import seeded
@@ -97,7 +97,7 @@ def graft(
     paths = _paths(model, at, seen)
     if "" in paths:
         raise BadReference("the network as a whole is no place; name modules inside it")
-    shapes = {path: _map(seen, path, position != "behind") for path in paths}
+    shapes = {path: map_at(seen, path, position != "behind", "place") for path in paths}
     if position == "instead" and (wider := [path for path in paths if seen[path][0] != seen[path][1]]):
         raise BadReference(f"{wider[0]!r} changes the shape of its maps, so that no mechanism can take its place")
     insert(model, choice, shapes, seed, position, init, Trial())
@@ -111,7 +111,7 @@ def sites(model: nn.Module, example: Any) -> list[Site]:
     """
     seen = _seen(model, example)
     return [
-        Site(pattern, kind, tuple(paths), tuple(_map(seen, path, False) for path in paths))
+        Site(pattern, kind, tuple(paths), tuple(map_at(seen, path, False, "place") for path in paths))
         for kind, found in _groups(model, seen).items()
         for pattern, paths in _alike(found).items()
     ]
@@ -242,8 +242,12 @@ def _groups(model: nn.Module, seen: Shapes) -> dict[str, list[str]]:
     ]
     inner = [path for path in blocks if not any(other.startswith(f"{path}.") for other in blocks)]
     norms = [norm for path in inner if (norm := _last_norm(model.get_submodule(path), path, seen))]
-    there = [path for path in attention_within(model, seen) if _gives_maps(seen, path)]
-    return {"block": norms, "post": inner, BUILT_IN: there}
+    return {"block": norms, "post": inner, BUILT_IN: _built_in(model, seen)}
+
+
+def _built_in(model: nn.Module, seen: Shapes) -> list[str]:
+    """The paths of the attention that gates maps."""
+    return [path for path in attention_within(model, seen) if _gives_maps(seen, path)]
 
 
 def _is_block(module: nn.Module) -> bool:
@@ -269,23 +273,15 @@ def _gives_maps(seen: Shapes, path: str) -> bool:
     return len(given) == 4 and given[2] * given[3] > 1
 
 
-def _map(seen: Shapes, path: str, of_input: bool) -> Shape:
-    """(channels, height, width) of a module's output, or input."""
-    if path not in seen:
-        raise BadReference(f"{path!r} cannot be a place: it takes no part for the example, or gives no tensor")
-    shape = seen[path][0 if of_input else 1]
-    if len(shape) != 4:
-        raise BadReference(f"{path!r} cannot be a place: it gives {len(shape)} dimensions, not maps B C H W")
-    return shape[1], shape[2], shape[3]
-
-
 def _exchanged(model: nn.Module, choice: Choice[Paper], seen: Shapes, seed: int) -> nn.Module:
     """The network with its built-in attention replaced by a mechanism, or taken away."""
-    paths = [path for path in attention_within(model, seen) if _gives_maps(seen, path)]
+    paths = _built_in(model, seen)
     if not paths:
         raise BadReference(f"{type(model).__name__} was built without attention that gates maps{likely_sites(model)}")
     if choice.entry.name != "none":
-        insert(model, choice, {path: _map(seen, path, False) for path in paths}, seed, "instead", "own", Trial())
+        insert(
+            model, choice, {path: map_at(seen, path, False, "place") for path in paths}, seed, "instead", "own", Trial()
+        )
         return model
     for path in paths:
         model.set_submodule(path, Grafted(nn.Identity(), replaced=model.get_submodule(path)))

@@ -46,7 +46,8 @@ def graft(
         if not paths or init == "identity":
             what = "cannot start as nothing" if paths else "finds none there"
             raise BadReference(f"{attention} takes the place of 3x3 convolutions of equal widths, and {what}")
-    shapes = _shapes(observed(model, image), paths, position != "behind")
+    seen = observed(model, image)
+    shapes = {path: map_at(seen, path, position != "behind") for path in paths}
     return insert(model, attention, shapes, seed, position, init, trial)
 
 
@@ -66,10 +67,10 @@ def insert(
             grafted[path] = build_attention(attention, channels, (height, width))
     if is_foreign(attention):
         _welcome(grafted, shapes, attention, trial)
+    there = next(model.parameters(), torch.empty(0)).device
     for path in reversed(grafted):  # what lies deepest first: a match may lie inside another one
         added = _eased(grafted[path], shapes[path]) if init == "identity" else grafted[path]
-        there = next(model.parameters(), torch.empty(0))
-        model.set_submodule(path, _joined(model.get_submodule(path), added.to(there.device), position))
+        model.set_submodule(path, _joined(model.get_submodule(path), added.to(there), position))
     return grafted
 
 
@@ -187,13 +188,18 @@ def _joined(module: nn.Module, added: nn.Module, position: Position) -> Grafted:
     return Grafted(added, module, plain=1) if position == "before" else Grafted(module, added, plain=0)
 
 
-def _shapes(seen: Shapes, paths: list[str], of_input: bool) -> dict[str, Shape]:
-    """(channels, height, width) of each module's output, or input."""
-    for path in paths:
-        if path not in seen:
-            raise BadReference(f"{path!r} cannot be a site: it takes no part for an image, or gives no maps")
-    whole = {path: seen[path][0 if of_input else 1][1:] for path in paths}
-    for path, shape in whole.items():
-        if len(shape) != 3:
-            raise BadReference(f"{path!r} cannot be a site: it gives {len(shape) + 1} dimensions, not maps B C H W")
-    return {path: (shape[0], shape[1], shape[2]) for path, shape in whole.items()}
+def map_at(seen: Shapes, path: str, of_input: bool, what: str = "site") -> Shape:
+    """(channels, height, width) of a module's output, or input.
+
+    Args:
+        what: what the module is to be, in the message.
+
+    Raises:
+        BadReference: there are no maps.
+    """
+    if path not in seen:
+        raise BadReference(f"{path!r} cannot be a {what}: it takes no part for an image, or gives no maps")
+    shape = seen[path][0 if of_input else 1]
+    if len(shape) != 4:
+        raise BadReference(f"{path!r} cannot be a {what}: it gives {len(shape)} dimensions, not maps B C H W")
+    return shape[1], shape[2], shape[3]

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from attnbench.console import printable
 from attnbench.errors import StoreProblem
 from attnbench.files import replacing
-from attnbench.store.mlflow import View
 from attnbench.store.record import RunRecord
 from attnbench.store.runs import Store
+from attnbench.store.view import View
 
 RECORD = "record.json"
 NAMES = re.compile(rf"{RECORD}|journal\.jsonl|predictions\.npz|weights\.safetensors|{re.escape(View.FILE)}")

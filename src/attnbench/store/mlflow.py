@@ -17,8 +17,6 @@ from attnbench.store.view import View
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["Mirror", "View", "mirrored", "sync"]
-
 POLL_SECONDS = 1.0
 CLOSE_SECONDS = 90.0
 _ENVIRONMENT = {

@@ -143,13 +143,19 @@ class RunRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Form:
-    """What is used of the canonical form of a run."""
+class Named:
+    """What a run is called by."""
 
     dataset: str
     attention: str
     backbone: str
     seed: Annotated[int, Ge(0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form(Named):
+    """What is used of the canonical form of a run."""
+
     versions: dict[str, int | str]
     site: str | None = None
     stages: list[int] | None = None
@@ -174,13 +180,9 @@ class Cards:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Asked(Named):
     """What is used of the spec of a run where it is not looked up."""
 
-    dataset: str
-    attention: str
-    backbone: str
-    seed: Annotated[int, Ge(0)]
     epochs: Annotated[int, Ge(1)]
     evaluate: Literal["test", "val"] = "test"
 
@@ -214,8 +216,7 @@ class Input:
 
 def input_mistake(record: RunRecord) -> str:
     """Why no network can be built from a record; empty if one can."""
-    used = {f.name: record.input[f.name] for f in dataclasses.fields(Input) if f.name in record.input}
-    return next((f"input.{'.'.join(map(str, place))}: {what}" for place, what in violations(Input, used)), "")
+    return _mistake("input", Input, record.input)
 
 
 def shape_mistake(record: RunRecord) -> str:
@@ -228,11 +229,14 @@ def shape_mistake(record: RunRecord) -> str:
         scored = "val" if isinstance(record.spec, dict) and record.spec.get("evaluate") == "val" else "test"
         checks += [(scored, Scored, vars(record)[scored]), ("cost", Cost, record.cost)]
     for part, kind, values in checks:
-        used = (
-            {f.name: values[f.name] for f in dataclasses.fields(kind) if f.name in values}
-            if isinstance(values, dict)
-            else {}
-        )
-        for place, what in violations(kind, used):
-            return f"{'.'.join(map(str, filter(None, (part, *place))))}: {what}"
+        if wrong := _mistake(part, kind, values):
+            return wrong
     return "" if NAME.fullmatch(record.id) else f"id: {record.id!r} is no name of a run"
+
+
+def _mistake(part: str, kind: type, values: Any) -> str:
+    """What is wrong with what is used of a part of a record; empty if nothing is."""
+    named = [each.name for each in dataclasses.fields(kind)] if isinstance(values, dict) else []
+    for place, what in violations(kind, {name: values[name] for name in named if name in values}):
+        return f"{'.'.join(map(str, filter(None, (part, *place))))}: {what}"
+    return ""

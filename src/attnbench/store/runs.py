@@ -174,6 +174,10 @@ class Store:
         """The whole lines of a run's journal; what a crash cut off, or is no event, is left out."""
         return [line for line in whole_lines(self.folder(run) / "journal.jsonl") if _is_event(line)]
 
+    def epochs(self, run: str) -> int:
+        """How many epochs of a run are in its journal."""
+        return sum(line["event"] == "epoch" for line in self.journal(run))
+
     def mend_journal(self, run: str, curves: list[dict[str, float]]) -> None:
         """Make the journal's epochs those of the state that training goes on from."""
         kept = [line for line in self.journal(run) if line["event"] != "epoch" or line["epoch"] <= len(curves)]

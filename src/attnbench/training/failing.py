@@ -54,9 +54,12 @@ def _lacking(problem: BaseException) -> bool:
 
 def _too_large(store: Store, spec: RunSpec, problem: BaseException) -> OutOfMemory:
     """What is said of a run that finds no memory. It is not marked failed, for another machine may have enough."""
-    trained = sum(line["event"] == "epoch" for line in store.journal(spec.id))
     size = f"a batch size of {spec.batch_size}"
-    where = f"in training with {size}" if trained < spec.epochs else f"in the test with {size} and each half of it"
+    where = (
+        f"in training with {size}"
+        if store.epochs(spec.id) < spec.epochs
+        else f"in the test with {size} and each half of it"
+    )
     with contextlib.suppress(OSError):
         store.log(spec.id, "out of memory", error=str(problem).split("\n")[0], batch_size=spec.batch_size)
     smaller = [f"--batch-size {spec.batch_size // 2}"] if spec.batch_size > 1 else []

@@ -20,8 +20,9 @@ from attnbench.networks.weights import weights_of
 from attnbench.spec.resolved import Constants
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store import predictions as predictions_file
-from attnbench.store.mlflow import View, mirrored
+from attnbench.store.mlflow import mirrored
 from attnbench.store.runs import RunRecord, Store
+from attnbench.store.view import View
 from attnbench.training.done import finished
 from attnbench.training.failing import marked, unfinished
 from attnbench.training.loop import Pause, Predicted, predict, training
@@ -52,6 +53,7 @@ def run(
     recipe: str = "",
     view: View | None = None,
     log: Log | None = None,
+    splits: Splits | None = None,
 ) -> RunRecord:
     """Train, score once at the end, and store the record; an interrupted run carries on, a done one is not repeated,
     unless the images in the data folder are others by now.
@@ -61,6 +63,7 @@ def run(
         view: how MLflow shows the run; None for its fields as params.
         log: what is done with each epoch's point of the curves; None prints it, unless the tracker is `none`, which
             also leaves out how far an epoch or the test is.
+        splits: its data, where they were opened already.
 
     Raises:
         Diverged: the loss was not finite; the run is marked failed.
@@ -72,7 +75,7 @@ def run(
     store = Store(runtime.store)
     shown = log or (print_epoch if runtime.tracker != "none" else None)
     with gathered(spec) as team:
-        job = _Job(spec, runtime, store, recipe, shown or _silent, team)
+        job = _Job(spec, runtime, store, recipe, shown or _silent, team, splits)
         return _led(job, view) if team.first else _followed(job)
 
 
@@ -113,6 +116,7 @@ class _Job:
     recipe: str
     log: Log
     team: Team
+    splits: Splits | None
 
 
 def _untold(_what: str, _done: int, _total: int) -> None:
@@ -126,7 +130,7 @@ def _silent(_spec: RunSpec, _point: dict[str, float]) -> None:
 def _train_and_test(job: _Job, progress: Told) -> None:
     """Train; the first process of a team tests, too, and writes the record."""
     spec, store, clock, device = job.spec, job.store, _Clock(), choose_device(job.runtime)
-    splits = load_splits(spec, job.runtime.data_dir)
+    splits = job.splits or load_splits(spec, job.runtime.data_dir)
     compiled = compiles(spec, job.runtime, device, len(splits.train))
     with numerics(spec, job.runtime, device, compiled, job.team.size) as bits:
         norm = constants(spec, splits.train)
