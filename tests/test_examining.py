@@ -173,7 +173,7 @@ def test_profile_writes_a_table_a_figure_and_its_numbers(said, tmp_path: Path):
     )
     assert code == 0, text
     (folder,) = (tmp_path / "profiles").iterdir()
-    assert {file.name for file in folder.iterdir()} == {f"profile.{end}" for end in ("csv", "md", "svg", "png")}
+    assert {file.name for file in folder.iterdir()} == {f"profile.{end}" for end in ("csv", "md", "svg", "pdf")}
     with (folder / "profile.csv").open() as file:
         rows = {row["attention"]: row for row in csv.DictReader(file)}
     assert rows["none"]["parameters_ratio"] == "1"

@@ -106,7 +106,7 @@ def test_every_figure_has_a_caption_a_text_and_two_files(plain):
         assert words in chart.get("aria-label")
         assert re.search(r"\d", words)
         assert ElementTree.parse(plain / "figures" / f"{figure.get('id')}.svg").getroot().tag.endswith("}svg")
-        assert (plain / "figures" / f"{figure.get('id')}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        assert (plain / "figures" / f"{figure.get('id')}.pdf").read_bytes()[:5] == b"%PDF-"
 
 
 def test_the_page_asks_nothing_of_any_other_machine(plain):
@@ -153,7 +153,7 @@ def test_figures_of_an_earlier_larger_report_vanish_and_other_files_stay(tmp_pat
         (tmp_path / "out" / "figures" / "notes.svg").touch()
     there = {file.name for file in (tmp_path / "out" / "figures").iterdir()} - {"notes.svg"}
     assert there == {path.name for path in paths if path.parent.name == "figures"}
-    assert there.isdisjoint({"01-differences.svg", "01-controls-1.png"})
+    assert there.isdisjoint({"01-differences.svg", "01-controls-1.pdf"})
 
 
 def test_runs_without_predictions_have_a_dash_for_new_images_and_no_rows_of_quality(store, tmp_path):

@@ -50,6 +50,12 @@ def permutation_p(values: Values, baseline: Values) -> float:
         one, two = np.asarray(values, float), np.asarray(baseline, float)
         gap, error = abs(one.mean() - two.mean()), math.sqrt(one.var(ddof=1) / len(one) + two.var(ddof=1) / len(two))
         return _limit_p(gap / error if error > FLAT * gap else gap and math.inf)
+    return _regrouped_p(tuple(map(float, values)), tuple(map(float, baseline)))
+
+
+@functools.lru_cache(maxsize=1024)
+def _regrouped_p(values: tuple[float, ...], baseline: tuple[float, ...]) -> float:
+    """p at a single look; kept, because a difference and the verdict on it both ask for it."""
     return share_as_far(regrouped_t(values, baseline, [(len(values), len(baseline))])[:, 0])
 
 

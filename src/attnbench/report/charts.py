@@ -15,6 +15,8 @@ MOST_BANDS = 6
 Rows = Sequence[dict[str, Any]]
 Spec = dict[str, Any]
 _ROWS = alt.Chart(alt.NamedData("rows"))
+_INK = alt.ColorValue(INK)
+"""Channels are written as objects: altair compares a bare text or value with its whole schema, at 8 ms each."""
 
 
 def intervals(
@@ -29,14 +31,14 @@ def intervals(
     groups = list(dict.fromkeys(str(each[by]) for each in rows)) if by else []
     if by:
         y["yOffset"] = alt.YOffset(field=by, type="nominal", sort=groups)
-    colour = _colour(by, groups) if by else alt.value(PALETTE[0])
+    colour = _colour(by, groups) if by else alt.ColorValue(PALETTE[0])
     scale = alt.Scale(type="log") if log else alt.Undefined
     base = _ROWS.encode(color=colour, tooltip=_tooltip(rows), **y)
-    spans = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title, scale=scale), x2="high:Q")
-    dots = base.mark_point(filled=True, size=60, opacity=1).encode(x="mean:Q")
-    zero = alt.Chart(alt.NamedData("zero")).mark_rule(opacity=0.9).encode(x="at:Q", color=alt.value(INK))
+    spans = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title, scale=scale), x2=alt.X2("high:Q"))
+    dots = base.mark_point(filled=True, size=60, opacity=1).encode(x=alt.X("mean:Q"))
+    zero = alt.Chart(alt.NamedData("zero")).mark_rule(opacity=0.9).encode(x=alt.X("at:Q"), color=_INK)
     dashed = alt.Chart(alt.NamedData("marks")).mark_rule(strokeDash=[4, 4], opacity=0.6)
-    upright = [zero, *([dashed.encode(x="at:Q", color=alt.value(INK))] if marks else [])]
+    upright = [zero, *([dashed.encode(x=alt.X("at:Q"), color=_INK)] if marks else [])]
     each = (16 if len(groups) < 4 else 9) * max(1, len(groups)) + 12
     return _styled(
         alt.layer(*upright, spans, dots),
@@ -59,7 +61,7 @@ def strip(rows: Rows, means: Rows, order: list[str], title: str) -> Spec:
     ticks = (
         alt.Chart(alt.NamedData("means"))
         .mark_tick(thickness=2, size=22)
-        .encode(x="mean:Q", y=y, color=alt.value(INK), tooltip=_tooltip(means))
+        .encode(x=alt.X("mean:Q"), y=y, color=_INK, tooltip=_tooltip(means))
     )
     return _styled(alt.layer(dots, ticks), 30 + 30 * len(order), rows=rows, means=means)
 
@@ -76,7 +78,7 @@ def lines(rows: Rows, order: list[str], title: str) -> Spec:
     dash = alt.StrokeDash("split:N", sort=["train", "val"], legend=_legend() if _several(rows, "split") else None)
     y = alt.Y("mean:Q", title=title, scale=scale)
     band = base.mark_area(opacity=0.15).encode(
-        y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q", detail="split:N"
+        y=alt.Y("low:Q", title=title, scale=scale), y2=alt.Y2("high:Q"), detail=alt.Detail("split:N")
     )
     middle = base.mark_line().encode(y=y, strokeDash=dash)
     dots = base.mark_point(filled=True, size=22, opacity=1).encode(y=y, tooltip=_tooltip(rows))
@@ -89,7 +91,7 @@ def curves(rows: Rows, order: list[str], across: str, up: str, marks: Sequence[f
     x = alt.X("x:Q", title=across, axis=axis)
     base = _ROWS.encode(x=x, y=alt.Y("y:Q", title=up, scale=alt.Scale(zero=False)), color=_colour("curve", order))
     dashed = alt.Chart(alt.NamedData("marks")).mark_rule(strokeDash=[4, 4], opacity=0.6)
-    across_at = dashed.encode(y="at:Q", color=alt.value(INK))
+    across_at = dashed.encode(y=alt.Y("at:Q"), color=_INK)
     drawn = [*([across_at] if marks else []), base.mark_line(interpolate="monotone")]
     return _styled(alt.layer(*drawn), 240, rows=rows, marks=[{"at": at} for at in marks])
 
@@ -100,8 +102,10 @@ def front(rows: Rows, order: list[str], title: str) -> Spec:
     scale = alt.Scale(zero=False, padding=8)
     base = _ROWS.encode(x=x, color=_colour("arm", order), tooltip=_tooltip(rows))
     best = alt.Chart(alt.NamedData("front")).mark_line(opacity=0.6, strokeDash=[2, 3])
-    path = best.encode(x=x, y=alt.Y("accuracy:Q", scale=scale), color=alt.value(INK))
-    spans = base.mark_rule(opacity=0.7).encode(y=alt.Y("low:Q", title="test accuracy (%)", scale=scale), y2="high:Q")
+    path = best.encode(x=x, y=alt.Y("accuracy:Q", scale=scale), color=_INK)
+    spans = base.mark_rule(opacity=0.7).encode(
+        y=alt.Y("low:Q", title="test accuracy (%)", scale=scale), y2=alt.Y2("high:Q")
+    )
     dots = base.mark_point(filled=True, size=80, opacity=1).encode(y=alt.Y("accuracy:Q", scale=scale))
     return _styled(alt.layer(path, spans, dots), 260, rows=rows, front=[row for row in rows if row["front"]])
 
@@ -111,11 +115,7 @@ def reliability(rows: Rows, order: list[str]) -> Spec:
     ends = [{"confidence": at, "accuracy": at} for at in (0, 100)]
     x = alt.X("confidence:Q", title="mean confidence (%)", scale=alt.Scale(domain=[0, 100]))
     y = alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(domain=[0, 100]))
-    ideal = (
-        alt.Chart(alt.NamedData("ends"))
-        .mark_line(strokeDash=[4, 4], opacity=0.6)
-        .encode(x=x, y=y, color=alt.value(INK))
-    )
+    ideal = alt.Chart(alt.NamedData("ends")).mark_line(strokeDash=[4, 4], opacity=0.6).encode(x=x, y=y, color=_INK)
     base = _ROWS.encode(x=x, y=y, color=_colour("arm", order), tooltip=_tooltip(rows))
     dots = base.mark_point(filled=True, size=30, opacity=1)
     return _styled(alt.layer(ideal, base.mark_line(), dots), 280, rows=rows, ends=ends)
@@ -129,18 +129,19 @@ def critical_difference(points: Rows, bars: Rows, critical: float) -> Spec:
     y = alt.Y("arm:N", title=None, sort=order)  # one scale only if all layers say the same
     x = alt.X("rank:Q", title="mean rank (1 is the best)", scale=alt.Scale(zero=False, nice=False, padding=12))
     dots = _ROWS.mark_point(filled=True, size=70, opacity=1).encode(
-        x=x, y=y, color=alt.value(PALETTE[0]), tooltip=_tooltip(points)
+        x=x, y=y, color=alt.ColorValue(PALETTE[0]), tooltip=_tooltip(points)
     )
-    ends = {"x": alt.X("low:Q"), "x2": "high:Q", "y": y, "color": alt.value(INK)}
+    ends = {"x": alt.X("low:Q"), "x2": alt.X2("high:Q"), "y": y, "color": _INK}
     bar = alt.Chart(alt.NamedData("groups")).mark_rule(strokeWidth=5, opacity=0.7).encode(**ends)
     rule = alt.Chart(alt.NamedData("ruler")).mark_rule(strokeWidth=2).encode(**ends)
     return _styled(alt.layer(rule, dots, bar), 30 + 22 * len(order), rows=points, groups=groups, ruler=ruler)
 
 
 def static(spec: Spec, width: int = 640) -> tuple[str, bytes]:
-    """The same chart as SVG and as PNG, on white."""
-    svg: str = vl_convert.vegalite_to_svg({**spec, "width": width, "background": "white"})
-    return svg, vl_convert.svg_to_png(svg.replace(INK, "black"), scale=1.5)
+    """The same chart as SVG and as PDF, on white; in a picture nobody asks a single point for its numbers."""
+    mute = {**spec["config"], "aria": False}
+    svg: str = vl_convert.vegalite_to_svg({**spec, "width": width, "background": "white", "config": mute})
+    return svg, vl_convert.svg_to_pdf(svg.replace(INK, "black"))
 
 
 def _tooltip(rows: Rows) -> list[alt.Tooltip]:

@@ -53,15 +53,15 @@ def chart(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def write(folder: Path) -> list[Path]:
-    """Write `profile.md`, `profile.svg` and `profile.png` beside a folder's `profile.csv`; returns all four."""
+    """Write `profile.md`, `profile.svg` and `profile.pdf` beside a folder's `profile.csv`; returns all four."""
     from attnbench.report.charts import static
 
     rows = read(folder / "profile.csv")
-    svg, png = static(chart(rows))
-    files = [folder / f"profile.{ending}" for ending in ("csv", "md", "svg", "png")]
+    svg, pdf = static(chart(rows))
+    files = [folder / f"profile.{ending}" for ending in ("csv", "md", "svg", "pdf")]
     files[1].write_text(table(rows), encoding="utf-8")
     files[2].write_text(svg, encoding="utf-8")
-    files[3].write_bytes(png)
+    files[3].write_bytes(pdf)
     return files
 
 

@@ -54,17 +54,17 @@ class Sheet:
         )
 
     def write(self, folder: Path, name: str) -> list[Path]:
-        """Write `name` as HTML, Markdown, CSV, and its figure as SVG and PNG; returns their paths.
+        """Write `name` as HTML, Markdown, CSV, and its figure as SVG and PDF; returns their paths.
 
         Raises:
             StoreProblem: the folder cannot be written.
         """
         from attnbench.report.charts import static
 
-        svg, png = static(self.chart)
+        svg, pdf = static(self.chart)
         texts = {"html": self.html(svg), "md": f"{self.markdown()}\n", "csv": self._csv(), "svg": svg}
         files = {folder / f"{name}.{ending}": text.encode() for ending, text in texts.items()}
-        files[folder / f"{name}.png"] = png
+        files[folder / f"{name}.pdf"] = pdf
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for file, content in files.items():

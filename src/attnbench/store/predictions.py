@@ -160,19 +160,18 @@ def scores(logits: np.ndarray, labels: np.ndarray, predicted: np.ndarray) -> Sco
         logits: N x K, any float type.
         labels, predicted: N true and predicted classes.
     """
-    shifted = logits.astype(np.float64)
-    shifted -= shifted.max(1, keepdims=True)
-    total = np.log(np.exp(shifted).sum(1, keepdims=True))
-    probabilities, rows = np.exp(shifted - total), np.arange(len(labels))
-    of_true = probabilities[rows, labels]
-    confidence, right = probabilities.max(1), predicted == labels
+    shifted = np.ascontiguousarray(logits.T, np.float64)  # a class a row: sums over classes are then fast
+    shifted -= shifted.max(0)
+    weights, images = np.exp(shifted), np.arange(len(labels))
+    total = weights.sum(0)
+    of_true, confidence, right = weights[labels, images] / total, 1 / total, predicted == labels
     places = np.minimum((confidence * BINS).astype(int), BINS - 1)
     reliability = np.array([np.bincount(places, weights, BINS) for weights in (None, confidence, right)])
     chance = np.bincount(places, confidence * (1 - confidence), BINS)
     recalls, f1 = _by_class(labels, predicted, logits.shape[1])
     return Scores(
-        nll=float((total[:, 0] - shifted[rows, labels]).mean()),
-        brier=float(((probabilities**2).sum(1) - 2 * of_true + 1).mean()),
+        nll=float((np.log(total) - shifted[labels, images]).mean()),
+        brier=float((np.einsum("ki,ki->i", weights, weights) / total**2 - 2 * of_true + 1).mean()),
         ece=100 * float(np.abs(reliability[1] - reliability[2]).sum()) / len(labels),
         ece_if_calibrated=100 * float(_mean_size(chance).sum()) / len(labels),
         macro_f1=float(np.nanmean(f1)),
