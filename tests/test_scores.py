@@ -163,7 +163,7 @@ def test_shares_are_shown_with_as_many_places_as_their_margin_needs_and_that_is_
 def test_the_page_and_the_tables_leave_out_what_needs_records(tmp_path):
     found = attnbench.verdict(rows())
     files = [path.relative_to(tmp_path).as_posix() for path in write(found, tmp_path)]
-    figures = [f"figures/01-{name}.{kind}" for name in ("differences", "seeds") for kind in ("svg", "png")]
+    figures = [f"figures/01-{name}.{kind}" for name in ("differences", "seeds") for kind in ("svg", "pdf")]
     assert files == ["index.html", "table.md", "table.tex", "cells.csv", "runs.csv", *figures]
     page = html(found)
     for absent in ("new images", "multiply-accumulates", "Calibration and classes", "attnbench reproduce", "Recipe"):
