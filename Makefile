@@ -8,7 +8,6 @@ DATA ?=
 ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
-QUICK := studies/quick.yaml
 # What tests do that no annotation follows: RunSpec(**fields), net.layer1[0].bn2(x).
 LOOSE := $(addprefix --disable-error-code ,arg-type union-attr operator index)
 
@@ -23,13 +22,8 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/attnbench study $(QUICK) --jobs $(JOBS)
-	@$(BIN)/attnbench compare "constant(value=0)" none --study $(QUICK) --expect worse || \
-	  { echo; echo "SOMETHING IS BROKEN: a network whose residual branches are multiplied by 0 must come out worse."; exit 1; }
-	$(BIN)/attnbench report $(QUICK) --compare-with results/quick
-	@echo
-	@echo "The report: reports/quick/index.html"
-	@echo "The runs in MLflow: $(BIN)/attnbench ui, then open http://127.0.0.1:5000"
+	@$(BIN)/attnbench demo --jobs $(JOBS)
+	@echo "Here attnbench is $(BIN)/attnbench, or: source $(BIN)/activate"
 
 test: $(READY)
 	$(BIN)/pytest -n $(JOBS) -m "not slow"

@@ -68,7 +68,7 @@ pairing: independent
     return [
         small,
         b"name: a\nbase: &b {dataset: digits}\ngrid: {attention: [none, eca]}\n",
-        (ROOT / "studies/quick.yaml").read_bytes(),
+        (ROOT / "src/attnbench/demo/quick.yaml").read_bytes(),
     ]
 
 

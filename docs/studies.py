@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from pathlib import Path
 
+from attnbench import demo
 from attnbench.analysis.comparison import Comparison, compare
 from attnbench.analysis.plan import Plan
 from attnbench.cli.choosing import answered
@@ -30,7 +31,7 @@ EARLIER = "*These runs were made by an earlier state of the numerical code (`res
 @functools.cache
 def comparison(name: str) -> Comparison:
     """What studies/NAME.yaml finds in results/NAME; or all that lies in results/earlier/NAME, analysed as it says."""
-    study = Study.load(ROOT / "studies" / f"{name}.yaml")
+    study = Study.load(demo.STUDY if name == demo.STUDY.stem else ROOT / "studies" / f"{name}.yaml")
     if not earlier(name):
         return compare(study, Store(RESULTS / name))
     plan = Plan(study.baseline, study.margin, study.pairing)

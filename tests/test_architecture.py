@@ -12,7 +12,7 @@ from conftest import ROOT
 SOURCE = ROOT / "src" / "attnbench"
 
 LAYERS = [
-    {"devices", "errors", "files", "console"},
+    {"devices", "errors", "files", "console", "demo"},
     {"seeding", "maps"},
     {"catalogue"},
     {"mechanisms", "backbones", "spec"},

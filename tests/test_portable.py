@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, TINY, repository_study
 
-from attnbench import RunSpec, Runtime, Store, Study, cli
+from attnbench import RunSpec, Runtime, Store, Study, cli, demo
 from attnbench.errors import BadSpec
 from attnbench.execution.sweep import Sweep, execute
 from attnbench.spec.portable import PINS, lacking
@@ -157,7 +157,7 @@ def test_differing_numerics_are_told_in_words():
 
 
 def test_the_committed_studies_have_portable_numerics():
-    files = [file for file in sorted((ROOT / "studies").glob("*.yaml")) if not file.name.startswith("gpu-")]
+    files = [demo.STUDY, *(f for f in sorted((ROOT / "studies").glob("*.yaml")) if not f.name.startswith("gpu-"))]
     found = {file.name: repository_study(file).numerics for file in files}
     assert found
     assert set(found.values()) == {"portable"}, found
@@ -167,7 +167,7 @@ def test_the_committed_studies_have_portable_numerics():
 @pytest.mark.parametrize("runs", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_the_demos_runs_have_the_bits_of_the_shipped_records(runs: int, data_dir: Path):
     """On whatever processor with AVX2 this is run: that is what portable numerics are for."""
-    study, shipped = Study.load(ROOT / "studies" / "quick.yaml"), Store(ROOT / "results" / "quick")
+    study, shipped = Study.load(demo.STUDY), Store(ROOT / "results" / "quick")
     runtime = Runtime(numerics="portable", store="runs", data_dir=str(data_dir), tracker="none")
     asked = study.runs()[:runs]
     assert execute(Sweep(asked, runtime, study.recipe)) == []

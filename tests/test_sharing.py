@@ -10,7 +10,7 @@ import pytest
 from bundles import SMALL, first, forged, made_bundle, members, packed, signed, submitted
 from conftest import ROOT, TINY
 
-from attnbench import RunSpec, Store, Study, compare
+from attnbench import RunSpec, Store, Study, compare, demo
 from attnbench.cli.sharing import leaderboard, submit, verify
 from attnbench.errors import StoreProblem
 from attnbench.examine.recount import loss_between
@@ -92,7 +92,7 @@ def test_a_folder_of_runs_is_a_bundle_without_a_plan(capsys):
 
 def test_the_committed_records_are_what_they_say(capsys):
     shutil.copytree(ROOT / "results" / "quick", "quick")
-    assert submit(ROOT / "studies" / "quick.yaml", "quick", Path("quick.zip")) == 0
+    assert submit(demo.STUDY, "quick", Path("quick.zip")) == 0
     assert "no plan is declared in it: no plan was written before the runs" in capsys.readouterr().out
     assert verify(Path("quick.zip")) == 0
     assert "FAILED" not in capsys.readouterr().out

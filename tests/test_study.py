@@ -10,7 +10,7 @@ from conftest import ROOT, repository_study
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from attnbench import Study
+from attnbench import Study, demo
 from attnbench.errors import BadStudy
 from attnbench.spec.recipes import RECIPES
 
@@ -39,7 +39,7 @@ def test_every_study_of_the_repository_loads(file):
 
 
 def test_the_demo_is_four_arms_by_five_seeds():
-    study = Study.load(ROOT / "studies" / "quick.yaml")
+    study = Study.load(demo.STUDY)
     found = {(spec.attention, spec.seed) for spec in study.runs()}
     assert found == set(itertools.product(["none", "se", "cbam", "constant(value=0)"], range(5)))
 

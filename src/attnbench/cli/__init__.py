@@ -18,11 +18,14 @@ from attnbench.cli.planning import power, tune, variance
 from attnbench.cli.reading import compare, evaluate, predict, report, reproduce, sync, ui
 from attnbench.cli.scoring import verdict
 from attnbench.cli.sharing import leaderboard, submit, verify
+from attnbench.cli.starting import demo, init
 from attnbench.cli.storing import store_
 from attnbench.cli.training import run_verb, study
 from attnbench.errors import AttnbenchError, Terminated
 
 VERBS: dict[str, Callable[..., int]] = {
+    "demo": demo,
+    "init": init,
     "study": study,
     "choose": choose,
     "advise": advise,

@@ -32,14 +32,15 @@ def report(
     Args:
         source: A study file, a folder of runs, or a bundle (attnbench store export, attnbench submit).
         out: Folder of the report (default: reports/NAME).
-        compare_with: A folder with records of the same runs: say whether they are identical, or how far apart.
+        compare_with: A folder or a bundle with the same runs: say whether they are identical, or how far apart.
     """
     from attnbench.analysis.recorded import seen_now
     from attnbench.report import agreement, markdown, write
+    from attnbench.store.bundle import opened
     from attnbench.store.runs import Store
 
-    if compare_with is not None and not compare_with.is_dir():
-        raise StoreProblem(f"--compare-with {compare_with}: no such folder")
+    if compare_with is not None and not compare_with.exists():
+        raise StoreProblem(f"--compare-with {compare_with}: no such folder or bundle")
     with evidence(source, store) as (comparison, journal):
         folder = out or Path("reports") / (source.resolve().name if source.is_dir() else journal.name)
         files = write(comparison, folder)
@@ -47,7 +48,8 @@ def report(
         journal.keep_look(seen_now(comparison.cells))
         print(f"written: {files[0]} and {len(files) - 1} files beside it")
         if compare_with is not None:
-            print(agreement(comparison, Store(compare_with).records(), f"{compare_with}/"))
+            with opened(compare_with) as there:
+                print(agreement(comparison, Store(there).records(), str(compare_with)))
     return 0
 
 

@@ -27,7 +27,7 @@ from attnbench.catalogue.registry import Choice, Entry
 from attnbench.console import say
 from attnbench.data import Raw, download
 from attnbench.data.decode import CHUNK, Image, decoding, read
-from attnbench.data.folders import counted, files_below, instead
+from attnbench.data.folders import counted, files_below, instead, located
 from attnbench.data.official import compared
 from attnbench.errors import DataProblem
 from attnbench.files import replacing, user_cache
@@ -129,7 +129,7 @@ def _watched(asked: _Asked) -> list[Path]:
     given = [str(asked.options[name]) for name in card.folders.values() if name in asked.options]
     own = instead(asked.entry.name, card, asked.root)
     official = [own] if own else [asked.root / path for path in card.reads]
-    return official + [asked.root / Path(path).expanduser() for path in given]
+    return official + [located(path, asked.root) for path in given]
 
 
 def _state(asked: _Asked) -> str | None:

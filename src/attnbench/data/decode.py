@@ -80,13 +80,13 @@ def decoding(raw: Raw, size: int | None, what: str, channels: int = 3) -> Iterat
     """
     from rich.progress import track
 
-    load = _from_array(size) if isinstance(raw.images, np.ndarray) else _from_file(channels, size)
+    load = _from_array(size) if isinstance(raw.images, np.ndarray) else from_file(channels, size)
     starts = range(0, len(raw.images), CHUNK)
-    shapes, broken = set[tuple[int, ...]](), list[_Broken]()
+    shapes, broken = set[tuple[int, ...]](), list[Broken]()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in track(starts, f"decoding {what}", transient=True, disable=len(starts) < 8):
             loaded = list(pool.map(load, raw.images[start : start + CHUNK]))
-            broken += [each for each in loaded if isinstance(each, _Broken)]
+            broken += [each for each in loaded if isinstance(each, Broken)]
             chunk = [each for each in loaded if isinstance(each, Image)]
             shapes |= {image.values.shape for image in chunk}
             if not broken and (len(shapes) > 1 or chunk[0].values.shape[0] != chunk[0].values.shape[1]):
@@ -102,14 +102,14 @@ def decoding(raw: Raw, size: int | None, what: str, channels: int = 3) -> Iterat
 
 
 @dataclass(frozen=True)
-class _Broken:
+class Broken:
     """A file that is no readable image, and why."""
 
     file: Path
     reason: str
 
 
-def _named(broken: list[_Broken]) -> str:
+def _named(broken: list[Broken]) -> str:
     """All broken files in one line, the first ones by name."""
     if len(broken) == 1:
         return f"{broken[0].file} is no readable image: {broken[0].reason}"
@@ -127,22 +127,23 @@ def _is_pictures(images: np.ndarray) -> bool:
     return images.dtype == np.uint8 and (images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3)))
 
 
-def _from_file(channels: int, size: int | None) -> Callable[[Path], Image | _Broken]:
+def from_file(channels: int, size: int | None) -> Callable[[Path], Image | Broken]:
+    """What reads an image file, with so many channels, resized to `size` pixels a side (None: as it is)."""
     from PIL import Image as Pillow
     from PIL import UnidentifiedImageError
 
-    def load(file: Path) -> Image | _Broken:
+    def load(file: Path) -> Image | Broken:
         try:
             content = file.read_bytes()
             with Pillow.open(io.BytesIO(content)) as picture:
                 if math.prod(picture.size) > MOST_PIXELS:
-                    return _Broken(file, f"it is too large: {picture.width:,} x {picture.height:,} pixels")
+                    return Broken(file, f"it is too large: {picture.width:,} x {picture.height:,} pixels")
                 values = pixels.decoded(picture, channels)
                 exact = pixels.exact(picture, content)
         except UnidentifiedImageError:
-            return _Broken(file, "it is empty" if not content else "of no known format")
+            return Broken(file, "it is empty" if not content else "of no known format")
         except Pillow.DecompressionBombError as problem:
-            return _Broken(file, f"it is too large: {problem}")
+            return Broken(file, f"it is too large: {problem}")
         except (
             OSError,
             SyntaxError,
@@ -153,7 +154,7 @@ def _from_file(channels: int, size: int | None) -> Callable[[Path], Image | _Bro
             MemoryError,
             struct.error,
         ) as problem:
-            return _Broken(file, str(problem) or type(problem).__name__)
+            return Broken(file, str(problem) or type(problem).__name__)
         return _resized(values, size, None if exact else hashlib.sha256(content).digest()[:16])
 
     return load

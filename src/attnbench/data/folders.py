@@ -58,6 +58,13 @@ class Folder:
         return Raw(files, numbers, tuple(self.classes), self.left_out)
 
 
+def located(path: str, root: Path) -> Path:
+    """Where a path that a user gave lies: in the data folder `root`, or else in the working directory; ~ is home."""
+    given = Path(path).expanduser()
+    here = root / given
+    return given.absolute() if not here.exists() and given.exists() else here
+
+
 def hidden(name: str) -> bool:
     """Whether a file or folder is passed over: `.DS_Store`, `._a.png`, `.ipynb_checkpoints`, `Thumbs.db`."""
     return name.startswith(".") or name.lower() in DROPPINGS

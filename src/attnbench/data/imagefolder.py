@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from attnbench.data import Raw, Source, dataset
-from attnbench.data.folders import Folder
+from attnbench.data.folders import Folder, located
 from attnbench.errors import DataProblem
 
 FOLDER = Source(
     title="A folder of images",
     splits=("train", "test"),
     folders={"train": "path", "test": "test"},
-    note='imagefolder(path="mine/train", test="mine/test"), relative to the data folder; without test, '
-    "20 % of each class are the test split, chosen by the images' content.",
+    note='imagefolder(path="mine/train", test="mine/test"), relative to the data folder or the working directory; '
+    "without test, 20 % of each class are the test split, chosen by the images' content.",
     version=2,
 )
 
@@ -22,12 +22,12 @@ def imagefolder(root: Path, split: str, path: str = "", test: str = "") -> Raw:
     """Colour images in one folder a class; what they are is for you to say."""
     if not path:
         raise DataProblem('imagefolder needs to know which: imagefolder(path="mine/train", test="mine/test")')
-    train = Folder.of(root / Path(path).expanduser())
+    train = Folder.of(located(path, root))
     labels = {name: number for number, name in enumerate(train.classes)}
     if split != "test":
         _learnable(train.path, train.classes, least=2)
         return train.raw(labels)
-    own = Folder.of(root / Path(test).expanduser())
+    own = Folder.of(located(test, root))
     if odd := sorted(set(own.classes) ^ set(train.classes)):
         raise DataProblem(f"{own.path} has other classes than {train.path}: {', '.join(odd[:5])}")
     _learnable(own.path, own.classes, least=1)

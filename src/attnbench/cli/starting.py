@@ -1,0 +1,89 @@
+"""The first verbs that a new user calls: demo and init."""
+
+import os
+import sys
+import webbrowser
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from attnbench.cli.flags import DataFlag
+from attnbench.errors import AttnbenchError
+from attnbench.spec.run import Runtime
+
+NEXT = """
+The same for images of your own, in a folder with one folder a class:
+  attnbench init PHOTOS                                   looks at them and writes mine.yaml
+  attnbench study mine.yaml --until-decided --jobs 2      trains; stop it and start it again as you like
+  attnbench report mine.yaml                              the page"""
+BROKEN = "SOMETHING IS BROKEN: a network whose residual branches are multiplied by 0 must come out worse."
+
+
+def demo(jobs: int = 2) -> int:
+    """Show a verdict that was decided on real images, train a small study beside it, and open its page.
+
+    Args:
+        jobs: Runs of the small study at a time.
+    """
+    from attnbench import demo as shown
+    from attnbench.cli.reading import compare, evidence, report
+    from attnbench.cli.training import study
+    from attnbench.execution.executors import Execution
+    from attnbench.report.sentences import sentence
+
+    print("1. Decided: SE and CBAM on Oxford 102 Flowers, told again from the records of 18 runs in this package.\n")
+    with evidence(shown.DECIDED, None) as (comparison, _):
+        for cell in comparison.cells:
+            print("\n".join(f"* {sentence(arm.contrast, cell)}" for arm in cell.arms if arm.contrast))
+    print("\n2. Trained now, on this machine: a small study of real images, with a contrast that must be found.\n")
+    code = study(shown.STUDY, Runtime(), Execution(jobs=jobs))
+    if code or compare("constant(value=0)", "none", study=shown.STUDY, expect="worse"):
+        print(f"\n{BROKEN}")
+        return 1
+    report(shown.STUDY, compare_with=shown.TRAINED)
+    _open(Path("reports/quick/index.html"))
+    print(NEXT)
+    return 0
+
+
+def init(folder: Positional[Path], out: Path = Path("mine.yaml"), hours: float = 4.0, data_dir: DataFlag = None) -> int:
+    """Look at a folder of images, and write a study file that suits it and runs as it is.
+
+    Args:
+        folder: One folder a class, or train/ and test/ (or val/) with one folder a class each.
+        out: The study file.
+        hours: CPU hours that the whole study may take; where it would take more, fewer images are trained on.
+    """
+    from attnbench.analysis.comparison import designs
+    from attnbench.examine.survey import study_text, survey
+    from attnbench.execution.sweep import Sweep, estimate
+    from attnbench.report.designs import design_lines
+    from attnbench.spec.study import Study, slug
+
+    if out.exists():
+        raise AttnbenchError(f"{out} is there already; give --out another file")
+    if not hours > 0:
+        raise AttnbenchError(f"--hours {hours:g} must be above 0")
+    found = survey(folder)
+    print("\n".join(f"{folder}: {line}" for line in found.lines()), flush=True)
+    name, fraction = slug(folder.resolve().name), 1.0
+    out.write_text(study_text(found, name), encoding="utf-8")
+    if not found.broken:
+        runtime = Runtime(data_dir=data_dir or Runtime().data_dir, tracker="none")
+        expected = estimate(Sweep(Study.load(out).runs(), runtime, "fast", name)) or 0.0
+        fraction = min(1.0, hours / expected) if expected else 1.0
+        out.write_text(study_text(found, name, fraction, fraction * expected), encoding="utf-8")
+    for design in designs(Study.load(out)):
+        print("\n  ".join(design_lines(design)))
+    first = "first remove the files that cannot be read; then " if found.broken else ""
+    print(f"written: {out}; {first}attnbench study {out} --until-decided --jobs 2")
+    return 0
+
+
+def _open(page: Path) -> None:
+    """Show a page in the browser, where somebody sits before one; else say where it is."""
+    windows = sys.platform in ("darwin", "win32") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+    if not (sys.stdout.isatty() and windows and webbrowser.open(page.resolve().as_uri())):
+        print(f"\nopen {page} in a browser")

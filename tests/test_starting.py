@@ -1,0 +1,156 @@
+"""The first verbs: `init` looks at a folder and writes a study that runs; `demo` needs nothing but the package."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import ROOT
+from PIL import Image
+
+from attnbench import Study, cli, demo
+from attnbench.examine.survey import study_text, survey
+from attnbench.store.bundle import opened
+from attnbench.store.runs import Store
+
+DRAWS = np.random.default_rng(0)
+
+
+def photos(folder: Path, images: int = 6, side: int = 60, classes: str = "ab") -> Path:
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for number in range(images):
+            pixels = DRAWS.integers(0, 256, (side, side + number, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ATTNBENCH_DATA_DIR", str(tmp_path / "data"))
+
+
+def init(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["init", *words])
+    return int(ended.value.code or 0)
+
+
+def test_a_folder_becomes_a_study_that_can_be_trained(capsys):
+    photos(Path("photos"), 10)
+    assert init("photos") == 0
+    told, study = capsys.readouterr().out, Study.load("mine.yaml")
+    assert "2 classes of 10 to 10 images: 16 to train, 4 to test (20% of each class, set apart by us)" in told
+    assert "shorter side 60 to 60 pixels" in told
+    assert {spec.attention for spec in study.runs()} == {"none", "se", "eca", "cbam"}
+    assert {(spec.dataset, spec.image_size) for spec in study.runs()} == {('imagefolder(path="photos")', 64)}
+    assert (study.name, study.margin) == ("photos", 5.0)
+    assert "hours of CPU time on this machine" in Path("mine.yaml").read_text()
+
+
+def test_a_study_that_would_take_too_long_takes_fewer_images(capsys):
+    photos(Path("photos"), 40)
+    assert init("photos", "--hours", "0.001") == 0
+    share = yaml.safe_load(Path("mine.yaml").read_text())["base"]["train_fraction"]
+    assert 0 < share < 1
+    Study.load("mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("parts", "tested", "unused"),
+    [
+        (("train", "test"), "test", ()),
+        (("training", "val"), "val", ()),
+        (("train", "valid", "test"), "test", ("valid",)),
+    ],
+)
+def test_folders_of_splits_are_taken_for_what_they_are(parts, tested, unused):
+    for part in parts:
+        photos(Path("mine", part), 3)
+    found = survey(Path("mine"))
+    assert (found.train.path.name, found.test.path.name) == (parts[0], tested)
+    assert [Path(path).name for path in found.unused] == list(unused)
+    dataset = yaml.safe_load(study_text(found, "mine"))["base"]["dataset"]
+    assert dataset == f'imagefolder(path="mine/{parts[0]}", test="mine/{tested}")'
+
+
+def test_what_is_wrong_with_images_is_said(capsys):
+    folder = photos(Path("photos"), 5)
+    (folder / "a" / "half.png").write_bytes((folder / "a" / "0.png").read_bytes()[:90])
+    (folder / "b" / "again.png").write_bytes((folder / "b" / "1.png").read_bytes())
+    (folder / "b" / "other.png").write_bytes((folder / "a" / "2.png").read_bytes())
+    assert init("photos") == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "LOOK AT" in line]
+    assert len(lines) == 3
+    for part, line in zip(("half.png", "again.png", "a/2.png = photos/b/other.png"), lines, strict=True):
+        assert part in line
+    assert "cannot be read; remove them" in lines[0]
+    assert "two classes" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("nowhere",), "nowhere is no folder"),
+        (("empty",), "empty holds no folders; one folder a class is expected"),
+        (("photos", "--out", "there.yaml"), "there.yaml is there already; give --out another file"),
+        (("photos", "--hours", "0"), "--hours 0 must be above 0"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(words, message, capsys):
+    photos(Path("photos"), 2)
+    Path("empty").mkdir()
+    Path("there.yaml").write_text("mine")
+    assert init(*words) == 2
+    assert capsys.readouterr().err.startswith(f"attnbench: {message}")
+    assert Path("there.yaml").read_text() == "mine"
+    assert not Path("mine.yaml").exists()
+
+
+def test_names_that_yaml_and_references_would_misread():
+    photos(Path('it\'s: "mine" # 1'), 2)
+    found = survey(Path('it\'s: "mine" # 1'))
+    Path("study.yaml").write_text(study_text(found, "it's mine"))
+    assert Study.load("study.yaml").runs()[0].resolved.dataset.options == {"path": 'it\'s: "mine" # 1'}
+
+
+@pytest.mark.parametrize(("bundle", "home"), [(demo.TRAINED, "quick"), (demo.DECIDED, "reference-flowers102")])
+def test_the_demo_holds_the_records_that_are_committed(bundle, home):
+    with opened(bundle) as folder:
+        ours, theirs = ({r.id: r.weights_sha256 for r in Store(p).records()} for p in (folder, ROOT / "results" / home))
+    assert ours == theirs
+
+
+@pytest.mark.slow
+def test_a_newcomer_with_the_wheel_alone_comes_to_a_verdict(tmp_path):
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "wheel", str(ROOT)]
+    subprocess.run(build, check=True)
+    (wheel,) = Path("wheel").glob("attnbench-*.whl")
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "-t", "site", str(wheel)], check=True)
+    photos(Path("photos"), 30)
+    Path("empty").mkdir()
+
+    def attnbench(*words: str, here: str = ".") -> str:
+        environment = os.environ | {"PYTHONPATH": str(tmp_path / "site"), "ATTNBENCH_DATA_DIR": "data"}
+        code = "import attnbench, sys; assert 'site' in attnbench.__file__; from attnbench.cli import main; main()"
+        command = [sys.executable, "-c", code, *words]
+        done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    told = attnbench("demo", here="empty")
+    assert "cbam is better than none on these 6,149 test images" in told
+    assert "constant(value=0.0) is worse than none" in told
+    assert Path("empty/reports/quick/index.html").is_file()
+    assert "attnbench init PHOTOS" in told
+    attnbench("init", "photos")
+    mine = yaml.safe_load(Path("mine.yaml").read_text())
+    mine["base"] |= {"image_size": 16, "epochs": 1}
+    Path("short.yaml").write_text(yaml.safe_dump(mine | {"looks": [3]}))
+    assert "12 of 12" in attnbench("study", "short.yaml", "--jobs", "2", "--tracker", "none")
+    assert "against none is" in attnbench("report", "short.yaml")
+    run = next(Path("runs").glob("*/weights.safetensors")).parent.name
+    assert "photos/a/0.png" in attnbench("predict", run, "photos/a/0.png")
