@@ -28,6 +28,8 @@ PAGES = ("controls",)
 """Studies whose whole page lies under docs/reports/."""
 PROFILES = ("resnet20",)
 """Profiles whose figure lies beside them."""
+DIFFERENCES = ("asked-eurosat",)
+"""Studies whose verdicts lie there as a picture."""
 CURVES = ("fast-cifar10", "fast-eurosat", "fast-flowers102", "recipes")
 """Studies whose learning curves lie there."""
 PARTS = {
@@ -64,6 +66,8 @@ def drawn() -> Iterator[tuple[Path, str]]:
         choice = studies.chosen(name)
         yield ROOT / "results" / name / "index.html", page(choice, figures(choice))
         yield ROOT / "results" / name / "choice.md", markdown(choice)
+    for name in DIFFERENCES:
+        yield folder / f"differences-{name}.svg", studies.differences(name)
     for name in PROFILES:
         yield folder / f"profile-{name}.svg", catalogue.profile_figure(name)
     for pictures in (*map(performance.curves, CURVES), simulations.pictures()):

@@ -53,6 +53,15 @@ def report(name: str) -> str:
     return earlier(name) + body(comparison(name))
 
 
+def differences(name: str) -> str:
+    """The picture of a study's verdicts: each arm's difference to the plain network with its interval, as SVG."""
+    from attnbench.report.charts import static
+    from attnbench.report.figures import figures
+
+    (cell,) = comparison(name).cells
+    return static(figures(cell, [], 1)[0].chart)[0]
+
+
 def table(name: str) -> str:
     """A study's tables alone."""
     return earlier(name) + tables(comparison(name))
