@@ -56,7 +56,7 @@ def _differences(cell: Cell) -> list[Figure]:
     from attnbench.report.charts import intervals
 
     rows: list[dict[str, Any]] = []
-    contrasts = [arm.contrast for arm in cell.arms if arm.contrast]
+    contrasts = sorted((arm.contrast for arm in cell.arms if arm.contrast), key=lambda each: -each.difference.mean)
     for found in contrasts:
         for estimand, gap in (("this test set", found.difference), ("new images", found.new_images)):
             if gap is not None and not math.isnan(gap.low):
@@ -69,7 +69,8 @@ def _differences(cell: Cell) -> list[Figure]:
     margin, measure, order = cell.plan.margin, cell.measure, [each.arm for each in contrasts]
     caption = (
         f"{_varied(cell)}. Difference of mean {measure.plural} to {cell.plan.baseline} with 95 % intervals"
-        f"{' for both estimands' if cell.recorded else ''}. Dashed: the margin of {measure.amount(margin)}."
+        f"{' for both estimands' if cell.recorded else ''}, the largest first. "
+        f"Dashed: the margin of {measure.amount(margin)}."
     )
     title = _above(cell)
     chart = intervals(rows, "arm", order, title, (-margin, margin), by="estimand")
