@@ -37,8 +37,7 @@ class RunSpec:
     backbone: str = 'resnet18(stem="cifar")'
     """Network that the mechanism is put into."""
     site: str | None = None
-    """Where it goes: block, pre, post, identity, conv, stage, paper, se (in place of built-in squeeze-excitation),
-    pattern:REGEX; None for its kind's."""
+    """Where it goes: block, pre, post, identity, conv, stage, paper, se (built-in SE), pattern:REGEX; None: its own."""
     stages: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] | None = None
     """Only in these stages of the backbone, counted from 1; None for all."""
     every: Annotated[int, Ge(1)] | None = None
