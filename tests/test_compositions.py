@@ -17,6 +17,7 @@ from torch import nn
 
 from attnbench import RunSpec, Store, Study, build_attention, compare, load, network
 from attnbench.catalogue.compositions import MOST, papers
+from attnbench.catalogue.foreign import barred
 from attnbench.catalogue.formula import promised
 from attnbench.catalogue.refs import DEEPEST, Ref, parse
 from attnbench.catalogue.registry import ATTENTION
@@ -211,6 +212,20 @@ def test_a_change_in_the_source_of_a_part_is_another_run(mine):
     assert name(text) != before
 
 
+def test_code_of_a_strangers_part_is_not_looked_for():
+    with barred() as refused, pytest.raises(BadReference, match="somebody's own code"):
+        ATTENTION.resolve("chain(eca, parallel(se, no_such_module:Gate))")
+    assert refused == ["no_such_module:Gate"]
+
+
+def test_a_formula_of_somebodys_own_that_cannot_be_read_is_told(mine):
+    card = '@attention("mine", Paper(title="Mine", parameters="C *"))'
+    head = "from attnbench.catalogue.cards import Paper\nfrom attnbench.mechanisms import attention\n"
+    mine.write_text(head + MINE.replace("class InPlace", f"{card}\nclass InPlace"))
+    with pytest.raises(BadReference, match=r"formula that is no expression: C \*"):
+        ATTENTION.resolve("chain(eca, part_of_mine:InPlace)")
+
+
 # Names
 
 parts = st.recursive(
@@ -311,9 +326,9 @@ def test_a_wrong_composition_is_one_line_that_says_what_would_work(text, needle)
 def test_they_are_no_mechanisms_of_the_catalogue(attnbench: Says):
     assert not {"chain", "parallel"} & {entry.name for entry in ATTENTION}
     assert [entry.name for entry in ATTENTION.compositions] == ["chain", "parallel"]
-    listed = attnbench("list", "attention").stdout.splitlines()
-    assert [line.split("(")[0] for line in listed[-2:]] == ["chain", "parallel"]
-    assert len(json.loads(attnbench("list", "attention", "--json").stdout)) == len(listed) - 2
+    listed, asjson = attnbench("list", "attention"), attnbench("list", "attention", "--json")
+    assert listed.stderr == "attnbench: several at one place: chain(eca, sa), parallel(eca, sa)\n"
+    assert len(json.loads(asjson.stdout)) == len(listed.stdout.splitlines()) == len(list(ATTENTION))
 
 
 def test_show_and_check_take_them(attnbench: Says):

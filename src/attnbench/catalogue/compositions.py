@@ -68,11 +68,18 @@ def _sum(parts: Sequence[Choice[Paper]]) -> str:
 
 
 def _formula(part: Choice[Paper]) -> ast.expr:
-    """A part's number of parameters, its options written in."""
+    """A part's number of parameters, its options written in.
+
+    Raises:
+        BadReference: the card of somebody's own has none that can be read.
+    """
     known: dict[str, ast.expr] = {name: ast.Constant(value) for name, value in part.settings.items()}
-    for name, expression in part.card.where.items():
-        known[name] = _inlined(expression, known)
-    return _inlined(part.card.parameters, known)
+    try:
+        for name, expression in part.card.where.items():
+            known[name] = _inlined(expression, known)
+        return _inlined(part.card.parameters, known)
+    except SyntaxError as problem:
+        raise BadReference(f"the card of {part} has a formula that is no expression: {problem.text}") from None
 
 
 def _inlined(expression: str, known: Mapping[str, ast.expr]) -> ast.expr:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from attnbench.cli.flags import DataFlag
+from attnbench.console import say
 from attnbench.errors import AttnbenchError
 from attnbench.spec.run import Runtime
 
@@ -48,8 +49,7 @@ def list_(
         about = _columns(entry) if what == "attention" else ""
         print(f"{entry.name:{width}}  {about}{entry.summary}")
     if what == "attention" and len(entries) == len(list(ATTENTION)):
-        for entry in ATTENTION.compositions:
-            print(f"{entry.name}(eca, sa)  composed of any of these: {entry.summary}")
+        say(f"several at one place: {', '.join(f'{entry.name}(eca, sa)' for entry in ATTENTION.compositions)}")
     return 0
 
 

@@ -48,11 +48,12 @@ def same(one: RunSpec, two: RunSpec) -> Sameness:
         for path in [path for path in plain if path in parts]:
             differences += [f"{spec.attention}: {path} {what}" for what in _unequal(parts[path], plain[path])]
     shared = [path for path in plain if all(path in parts for parts in networks)]
+    replaced = [path for path in plain if path not in shared]
     return Sameness(
         fields=len(recipes[0]) - len(unequal),
         modules=len(shared),
         values=sum(tensor.numel() for path in shared for tensor in _own(plain[path]).values()),
-        replaced=tuple(path for path in plain if path not in shared),
+        replaced=tuple(path for path in replaced if path.rpartition(".")[0] not in replaced),
         differences=tuple(differences),
         built_in=built_in_sentence(str(one.resolved.backbone), {**built_in(built[0]), **built_in(built[1])}),
     )

@@ -28,7 +28,7 @@ PAPER = Paper(
 
 @attention("se", PAPER)
 class SE(nn.Module):
-    """Gate each channel by an MLP over the globally averaged channels (eq. 2-4); `hidden` overrules `reduction`."""
+    """Gate each channel by an MLP over the globally averaged channels (eq. 2-4), C / `reduction` or `hidden` wide."""
 
     def __init__(
         self,

@@ -156,6 +156,7 @@ def _site_mistake(attention: Choice[Paper], site: str | None, backbone: Choice[B
     if wanted in known or (not known and site is None):  # what could be a site there is seen when it is built
         return ""
     if not known:
-        return f"{site!r} is not known in {backbone}; give pattern:REGEX, of the paths of its modules"
+        meant = nearest(wanted, [SE])
+        return f"{site!r} is not known in {backbone}; give pattern:REGEX, of the paths of its modules{meant}"
     names = ", ".join(map(repr, (*known, "paper")))
     return f"{wanted!r} is not one of {names} or pattern:REGEX{nearest(wanted, known)}"
