@@ -41,6 +41,10 @@ def cards() -> str:
     controls = [entry for entry in ATTENTION if entry.builtin and entry.card.control]
     parts += ["### Controls\n", "| name | what it computes | parameters |", "|:--|:--|:--|"]
     parts += [_line(f"`{entry.name}`", entry.summary, _formula(entry)) for entry in controls]
+    parts += ["", "### Compositions\n", "| name | what it computes | options |", "|:--|:--|:--|"]
+    for entry in ATTENTION.compositions:
+        offered = "; ".join(f"`{name}`: {', '.join(map(repr, some))}" for name, some in entry.choices.items())
+        parts.append(_line(f"`{entry.name}(eca, sa)`", entry.summary, offered))
     return "\n".join([*parts, ""])
 
 

@@ -5,12 +5,15 @@ from torch import nn
 from equations.numeric import Array, linear, relu, sigmoid
 
 CASES = ["se", 'se(variant="classic", reduction=4)', "se(reduction=64)"]
+CASES += ['se(hidden=6, activation="silu")', 'se(reduction=4, gating="hardsigmoid")']
 
 
-def written(w: dict[str, Array], x: Array, **_: object) -> Array:
+def written(w: dict[str, Array], x: Array, activation: str, gating: str, **_: object) -> Array:
     z = x.mean((2, 3))  # eq. 2: squeeze
-    hidden = relu(linear(z, w["fc.0.weight"], w.get("fc.0.bias", 0.0)))
-    s = sigmoid(linear(hidden, w["fc.2.weight"], w.get("fc.2.bias", 0.0)))  # eq. 3: excitation
+    inner = linear(z, w["fc.0.weight"], w.get("fc.0.bias", 0.0))
+    hidden = relu(inner) if activation == "relu" else inner * sigmoid(inner)
+    outer = linear(hidden, w["fc.2.weight"], w.get("fc.2.bias", 0.0))
+    s = sigmoid(outer) if gating == "sigmoid" else (outer / 6 + 0.5).clip(0, 1)  # eq. 3: excitation
     return x * s[:, :, None, None]  # eq. 4: scale
 
 

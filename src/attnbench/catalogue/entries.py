@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from attnbench.catalogue import foreign
 from attnbench.catalogue.cards import Backbone, Paper, Source
 from attnbench.catalogue.digest import digest_of, digest_of_object
-from attnbench.catalogue.refs import Ref
+from attnbench.catalogue.refs import COMPOSITIONS, Ref, parse
 from attnbench.catalogue.sources import Definition, constructor, signature, signature_of
 from attnbench.errors import BadReference
 
@@ -48,6 +48,11 @@ class Entry(Generic[Card]):
         return ":" not in self.name
 
     @property
+    def composed(self) -> bool:
+        """Whether it is a composition, which takes other mechanisms."""
+        return self.name in COMPOSITIONS
+
+    @property
     def importable(self) -> bool:
         """Whether another process finds it by its name."""
         return not self.target.startswith("__main__:") and "<locals>" not in self.target
@@ -55,7 +60,7 @@ class Entry(Generic[Card]):
     @property
     def required(self) -> tuple[str, ...]:
         """Parameters that an option must give: those without a default behind the ones that we give."""
-        given = _GIVEN[type(self.card)]
+        given = _GIVEN[type(self.card)] + self.composed
         return tuple(name for name in self.arguments[given:] if name not in self.defaults and name != "size")
 
     def load(self) -> Any:
@@ -139,16 +144,22 @@ class Choice(Generic[Card]):
     @property
     def placed(self) -> Card:
         """The card that says where it goes: of what is made of another mechanism, that one's."""
-        return self.parts[0].placed if self.parts else self.card
+        return self.parts[0].placed if self.parts and not self.entry.composed else self.card
 
     @property
     def settings(self) -> dict[str, Any]:
         """All options, those left at their defaults too."""
         return {**self.entry.defaults, **self.options}
 
+    @property
+    def at_defaults(self) -> bool:
+        """Whether no option was given, to it or to a part."""
+        return not self.options and all(part.at_defaults for part in self.parts)
+
     def __str__(self) -> str:
         """The one spelling of the reference: the registry's case, defaults dropped, options sorted."""
-        return str(Ref(self.entry.name, tuple(sorted(self.options.items()))))
+        parts = tuple(parse(str(part)) for part in self.parts) if self.entry.composed else ()
+        return str(Ref(self.entry.name, tuple(sorted(self.options.items())), parts))
 
     @property
     def identity(self) -> int | str:
@@ -162,7 +173,8 @@ class Choice(Generic[Card]):
         Raises:
             BadReference: it refuses its arguments.
         """
-        return self.entry.construct({**self.options, **more}, *arguments)
+        made_of = {"parts": tuple(map(str, self.parts))} if self.entry.composed else {}
+        return self.entry.construct({**self.options, **made_of, **more}, *arguments)
 
 
 def _below(found: Any, attribute: str) -> Any:

@@ -19,6 +19,24 @@ class Place:
     every: int = 1
 
 
+SE = "se"
+"""The place of squeeze-excitation that a backbone was built with: there a mechanism takes its place."""
+
+
+def is_placed(attention: Choice[Paper], site: str | None) -> bool:
+    """Whether something is done to a network: `none` does something only where it takes attention away."""
+    return attention.entry.name != "none" or site == SE
+
+
+def exchange_mistake(attention: Choice[Paper], backbone: Choice[Backbone] | None) -> str:
+    """Why a mechanism cannot take the place of built-in squeeze-excitation, as far as cards tell; empty if it can."""
+    if attention.placed.kind == "R":
+        return f"se: {attention} takes the place of a convolution, not of a gate"
+    if backbone is not None and backbone.entry.builtin and backbone.card.sites:
+        return f"se: {backbone} was built without squeeze-excitation; networks of torchvision and timm have some"
+    return ""
+
+
 def place(
     attention: Choice[Paper],
     site: str | None = None,

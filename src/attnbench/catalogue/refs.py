@@ -1,14 +1,18 @@
-"""References: `name(option=1)` and `package.module:Object(option=1)`, read as literals, never evaluated."""
+"""References: `name(option=1)`, `package.module:Object(option=1)` and `chain(one, other)`, read and never evaluated."""
 
 import ast
 import difflib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from attnbench.errors import BadReference
 
+COMPOSITIONS = ("chain", "parallel")
+"""What takes other mechanisms, written one after the other in front of its options."""
+DEEPEST = 4
+"""How deep compositions lie in one another at most."""
 _SHAPE = re.compile(r"\s*([A-Za-z_][\w.\-]*(?::[A-Za-z_][\w.]*)?)\s*(\(.*\))?\s*", re.DOTALL)
 
 
@@ -18,6 +22,8 @@ class Ref:
 
     name: str
     options: tuple[tuple[str, object], ...] = ()
+    parts: tuple["Ref", ...] = ()
+    """The mechanisms that a composition is made of."""
 
     @property
     def is_object(self) -> bool:
@@ -25,22 +31,36 @@ class Ref:
         return ":" in self.name
 
     def __str__(self) -> str:
-        if not self.options:
-            return self.name
-        return f"{self.name}({', '.join(f'{key}={_literal(value)}' for key, value in self.options)})"
+        inside = [*map(str, self.parts), *(f"{key}={_literal(value)}" for key, value in self.options)]
+        return f"{self.name}({', '.join(inside)})" if inside else self.name
 
 
-def parse(text: str) -> Ref:
+def parse(text: str, depth: int = 0) -> Ref:
     """Read a reference.
 
+    Args:
+        depth: in how many compositions it lies.
+
     Raises:
-        BadReference: it is not `name`, `name(option=literal, ...)` or `package.module:Object(...)`.
+        BadReference: it is not `name`, `name(option=literal, ...)`, `package.module:Object(...)` or a composition of
+            such references, as `chain(eca, se(reduction=8))`.
     """
     match = _SHAPE.fullmatch(text)
     if not match:
         raise BadReference(f"{text!r} cannot be read; write name or name(option=1){_quote_hint(text)}")
     name, arguments = match.groups()
-    return Ref(name, _options(text, arguments) if arguments else ())
+    if not arguments:
+        return Ref(name)
+    if name.lower() not in COMPOSITIONS:
+        return Ref(name, _options(text, arguments))
+    if depth == DEEPEST:
+        raise BadReference(f"{text!r} lies in {depth} compositions; at most {DEEPEST} lie in one another")
+    pieces = list(_pieces(text, arguments[1:-1]))
+    options = [piece for piece in pieces if _NAMED.match(piece)]
+    if pieces[len(pieces) - len(options) :] != options:
+        raise BadReference(f"{text!r}: the mechanisms come first, then options by name")
+    parts = (parse(_unquoted(piece), depth + 1) for piece in pieces[: len(pieces) - len(options)])
+    return Ref(name, _options(text, f"({', '.join(options)})"), tuple(parts))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -58,6 +78,42 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {lowered[max(close, key=likeness)]!r}?"
 
 
+_NAMED = re.compile(r"\s*\w+\s*=")
+_TOKEN = re.compile(r"""[^"'()\[\],]+|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[()\[\],]""", re.DOTALL)
+
+
+def _pieces(text: str, inside: str) -> Iterator[str]:
+    """What stands between the commas of a composition that are in no brackets and in no quotes."""
+    piece, depth, place = "", 0, 0
+    while place < len(inside):
+        token = _TOKEN.match(inside, place)
+        if token is None:
+            raise BadReference(f"{text!r} cannot be read: a quote is open")
+        place, found = token.end(), token.group()
+        depth += (found in ("(", "[")) - (found in (")", "]"))
+        if depth < 0:
+            raise BadReference(f"{text!r} cannot be read: a bracket closes that none opens")
+        if found == "," and depth == 0:
+            yield piece
+            piece = ""
+        else:
+            piece += found
+    if piece.strip():  # behind a last comma nothing need stand
+        yield piece
+
+
+def _unquoted(piece: str) -> str:
+    """A part of a composition.
+
+    Raises:
+        BadReference: it stands in quotes.
+    """
+    quoted = re.fullmatch(r"""\s*(["'])(.*)\1\s*""", piece, re.DOTALL)
+    if quoted:
+        raise BadReference(f"{piece.strip()} in a composition is written without quotes: {quoted.group(2)}")
+    return piece
+
+
 def _options(text: str, arguments: str) -> tuple[tuple[str, object], ...]:
     try:
         call = ast.parse(f"_{arguments}", mode="eval").body
@@ -65,7 +121,8 @@ def _options(text: str, arguments: str) -> tuple[tuple[str, object], ...]:
         reason = problem.args[0] if problem.args else "too deep"
         raise BadReference(f"{text!r} cannot be read: {reason}") from None
     if not isinstance(call, ast.Call) or call.args or not isinstance(call.func, ast.Name):
-        raise BadReference(f"{text!r}: options are written by name, as in name(option=1)")
+        meant = nearest(text.partition("(")[0].strip(), COMPOSITIONS)
+        raise BadReference(f"{text!r}: options are written by name, as in name(option=1){meant}")
     options: dict[str, object] = {}
     for keyword in call.keywords:
         if keyword.arg is None or keyword.arg in options:

@@ -11,6 +11,7 @@ from typing import Any, Generic
 
 from attnbench.catalogue import foreign
 from attnbench.catalogue.cards import Backbone, Paper, Source
+from attnbench.catalogue.compositions import composed
 from attnbench.catalogue.entries import Card, Choice, Entry, entry_of, given, inherits
 from attnbench.catalogue.refs import nearest, parse
 from attnbench.catalogue.sources import Definition, constant, definition, imported, source_of
@@ -31,7 +32,14 @@ class Registry(Generic[Card]):
         self._added: dict[str, Entry[Card]] = {}
 
     def __iter__(self) -> Iterator[Entry[Card]]:
-        return iter(sorted(self._known().values(), key=lambda entry: entry.name.lower()))
+        """Compositions are left out: they are nothing without their parts."""
+        known = (entry for entry in self._known().values() if not entry.composed)
+        return iter(sorted(known, key=lambda entry: entry.name.lower()))
+
+    @property
+    def compositions(self) -> list[Entry[Card]]:
+        """What takes other mechanisms, and is no mechanism by itself."""
+        return [entry for entry in self._ours().values() if entry.composed]
 
     def find(self, name: str) -> Entry[Card]:
         """The entry called `name`, in any case, or the user's `package.module:Object`.
@@ -63,8 +71,10 @@ class Registry(Generic[Card]):
             also = ' ("channels" for the width)' if isinstance(entry.card, Paper) else ""
             how = f"{entry.name}({missing[0]}=...){also}"
             raise BadReference(f"{self.what} {entry.name!r} needs {missing[0]}; give it as an option: {how}")
-        parts = [self.resolve(str(options.get(name, entry.defaults[name]))) for name in _nested(entry)]
-        return Choice(entry, options, tuple(parts))
+        made_of = [str(options.get(name, entry.defaults[name])) for name in _nested(entry)]
+        made_of += map(str, ref.parts)
+        parts: tuple[Choice[Card], ...] = tuple(map(self.resolve, made_of))
+        return Choice(composed(entry, parts) if entry.composed else entry, options, parts)
 
     def canonical(self, text: str) -> str:
         """The one spelling of a reference."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from attnbench.cli.flags import DataFlag
+from attnbench.console import say
 from attnbench.errors import AttnbenchError
 from attnbench.spec.run import Runtime
 
@@ -47,6 +48,8 @@ def list_(
     for entry in entries:
         about = _columns(entry) if what == "attention" else ""
         print(f"{entry.name:{width}}  {about}{entry.summary}")
+    if what == "attention" and len(entries) == len(list(ATTENTION)):
+        say(f"several at one place: {', '.join(f'{entry.name}(eca, sa)' for entry in ATTENTION.compositions)}")
     return 0
 
 
@@ -75,7 +78,7 @@ def show(name: Positional[str]) -> int:
     Args:
         name: Its name, with options if you like: "ge(extent=2)".
     """
-    from attnbench.catalogue.refs import nearest, parse
+    from attnbench.catalogue.refs import COMPOSITIONS, nearest, parse
     from attnbench.catalogue.registry import ATTENTION, BACKBONES, DATASETS
     from attnbench.errors import BadReference
 
@@ -83,20 +86,22 @@ def show(name: Positional[str]) -> int:
     registries: tuple[Any, ...] = (ATTENTION, BACKBONES, DATASETS)
     known = {entry.name: registry for registry in reversed(registries) for entry in registry}
     by_name = {each.lower(): registry for each, registry in known.items()}
-    registry = ATTENTION if asked.is_object else by_name.get(asked.name.lower())
+    attention = asked.is_object or asked.name.lower() in COMPOSITIONS
+    registry = ATTENTION if attention else by_name.get(asked.name.lower())
     if registry is None:
         raise BadReference(f"nothing is called {asked.name!r}{nearest(asked.name, known)}")
-    entry = registry.resolve(name).entry
-    for field, value in entry.about().items():
+    choice = registry.resolve(name)
+    for field, value in choice.entry.about().items():
         if value not in ("", {}, (), None):
             print(f"{field:12} {value}")
     if registry is ATTENTION:
-        _show_cost(name, entry)
+        _show_cost(name, choice)
     return 0
 
 
-def _show_cost(name: str, entry: Any) -> None:
-    """What only a built mechanism tells, and its paper for a bibliography."""
+def _show_cost(name: str, choice: Any) -> None:
+    """What only a built mechanism tells, and its papers for a bibliography."""
+    from attnbench.catalogue.compositions import papers
     from attnbench.networks.cost import cost_of
     from attnbench.report.latex import bibtex
 
@@ -104,8 +109,9 @@ def _show_cost(name: str, entry: Any) -> None:
     for channels, side in ((64, 56), (128, 28), (256, 14), (512, 7)):
         found = cost_of(name, channels, (side, side))
         print(f"{channels:8}  {side}x{side}  {found['parameters']:10,}  {found['macs']:11,}")
-    if not entry.card.control:
-        print(f"\n{bibtex(entry.name, dataclasses.asdict(entry.card))}", end="")
+    for own, card in papers(choice).items():
+        if not card.control:
+            print(f"\n{bibtex(own, dataclasses.asdict(card))}", end="")
 
 
 def data(

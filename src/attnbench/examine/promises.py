@@ -1,5 +1,6 @@
 """What a promise is: a sentence, a function that yields what breaks it, and where it does not apply."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,6 @@ from torch import Tensor, nn
 
 from attnbench.catalogue.cards import Paper
 from attnbench.catalogue.formula import Size
-from attnbench.catalogue.refs import Ref
 from attnbench.catalogue.registry import ATTENTION, Choice
 from attnbench.errors import BadReference
 from attnbench.mechanisms import build_attention
@@ -49,14 +49,12 @@ class Subject:
     @property
     def at_defaults(self) -> bool:
         """Whether no option was given: of these its card speaks."""
-        return not self.choice.options
+        return self.choice.at_defaults
 
     @property
     def choices(self) -> list["Subject"]:
-        """Itself, and each choice that its options offer."""
-        entry = self.choice.entry
-        offered = [((option, value),) for option, values in entry.choices.items() for value in values]
-        return [self, *(Subject(str(Ref(entry.name, choice))) for choice in offered)]
+        """Itself, and each choice that its options, or those of a part, offer."""
+        return [self, *(Subject(str(choice)) for choice in _offered(self.choice))]
 
     def build(self, channels: int = CHANNELS, size: Size = MAP) -> nn.Module:
         """The module as it is initialised."""
@@ -70,6 +68,14 @@ class Subject:
             for parameter in module.parameters():
                 parameter.normal_(generator=generator)
         return module
+
+
+def _offered(choice: Choice[Paper]) -> Iterator[Choice[Paper]]:
+    for option, values in choice.entry.choices.items():
+        yield from (dataclasses.replace(choice, options={option: value}) for value in values)
+    for place, part in enumerate(choice.parts if choice.entry.composed else ()):
+        before, behind = choice.parts[:place], choice.parts[place + 1 :]
+        yield from (dataclasses.replace(choice, parts=(*before, other, *behind)) for other in _offered(part))
 
 
 @dataclass(frozen=True)

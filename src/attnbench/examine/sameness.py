@@ -28,10 +28,10 @@ class Sameness:
     values: int
     """Their initial values, equal bit for bit."""
     replaced: tuple[str, ...]
-    """Convolutions whose place a mechanism takes."""
+    """Modules whose place a mechanism takes, or nothing."""
     differences: tuple[str, ...]
     built_in: str
-    """What attention the backbone holds by itself, as a sentence; empty for none."""
+    """What attention the backbone holds by itself in one of them, as a sentence; empty for none."""
 
 
 def same(one: RunSpec, two: RunSpec) -> Sameness:
@@ -39,7 +39,8 @@ def same(one: RunSpec, two: RunSpec) -> Sameness:
     recipes = [_recipe(spec) for spec in (one, two)]
     unequal = [name for name in recipes[0] if recipes[0][name] != recipes[1][name]]
     differences = [f"{name}: {recipes[0][name]!r} and {recipes[1][name]!r}" for name in unequal]
-    networks = [dict(_backbone(_network(spec))) for spec in (one, two)]
+    built = [_network(spec) for spec in (one, two)]
+    networks = [dict(_backbone(model)) for model in built]
     without = _network(dataclasses.replace(one, attention="none", site=None, init="own"))
     plain = dict(_backbone(without))
     for spec, parts in zip((one, two), networks, strict=True):
@@ -47,13 +48,14 @@ def same(one: RunSpec, two: RunSpec) -> Sameness:
         for path in [path for path in plain if path in parts]:
             differences += [f"{spec.attention}: {path} {what}" for what in _unequal(parts[path], plain[path])]
     shared = [path for path in plain if all(path in parts for parts in networks)]
+    replaced = [path for path in plain if path not in shared]
     return Sameness(
         fields=len(recipes[0]) - len(unequal),
         modules=len(shared),
         values=sum(tensor.numel() for path in shared for tensor in _own(plain[path]).values()),
-        replaced=tuple(path for path in plain if path not in shared),
+        replaced=tuple(path for path in replaced if path.rpartition(".")[0] not in replaced),
         differences=tuple(differences),
-        built_in=built_in_sentence(str(one.resolved.backbone), built_in(without)),
+        built_in=built_in_sentence(str(one.resolved.backbone), {**built_in(built[0]), **built_in(built[1])}),
     )
 
 

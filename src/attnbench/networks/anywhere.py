@@ -13,6 +13,7 @@ from attnbench.catalogue.cards import Paper
 from attnbench.catalogue.refs import nearest
 from attnbench.catalogue.registry import ATTENTION, Choice
 from attnbench.errors import AttnbenchError, BadReference
+from attnbench.networks.exchange import replace
 from attnbench.networks.graft import Grafted, Init, Position, insert, likely_sites, map_at
 from attnbench.networks.trial import Shape, Trial
 from attnbench.networks.within import Shapes, attention_within, watched
@@ -278,13 +279,7 @@ def _exchanged(model: nn.Module, choice: Choice[Paper], seen: Shapes, seed: int)
     paths = _built_in(model, seen)
     if not paths:
         raise BadReference(f"{type(model).__name__} was built without attention that gates maps{likely_sites(model)}")
-    if choice.entry.name != "none":
-        insert(
-            model, choice, {path: map_at(seen, path, False, "place") for path in paths}, seed, "instead", "own", Trial()
-        )
-        return model
-    for path in paths:
-        model.set_submodule(path, Grafted(nn.Identity(), replaced=model.get_submodule(path)))
+    replace(model, choice, {path: map_at(seen, path, False, "place") for path in paths}, seed, "own", Trial())
     return model
 
 

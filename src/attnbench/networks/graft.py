@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -40,7 +40,7 @@ def graft(
             widths, with 2x2 average pooling behind where they had a stride of 2.
         trial: how somebody's own mechanism is tried, once for each shape; None for not at all.
     """
-    paths = _chosen(model, where)
+    paths = chosen(_matches(model, where.site), where)
     if position == "instead":
         paths = [path for path in paths if _replaceable(model.get_submodule(path))]
         if not paths or init == "identity":
@@ -107,13 +107,22 @@ def _welcome(
     grafted: dict[str, nn.Module], shapes: Mapping[str, Shape], attention: Choice[Paper], trial: Trial | None
 ) -> None:
     """Hand somebody's own modules maps as published code expects them, and try one for each shape."""
-    for module in grafted.values():
+    for module in (theirs for each in grafted.values() for theirs in _foreign(each, attention)):
         module.register_forward_pre_hook(plain_maps)
     for shape, path in {shapes[path]: path for path in reversed(grafted)}.items():
         module = grafted[path]
         nowhere = any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers(), torch.empty(0)))
         if trial is not None and not nowhere:
             trial.of(module, attention, path, shape)
+
+
+def _foreign(module: nn.Module, attention: Choice[Paper]) -> Iterator[nn.Module]:
+    """The modules of a mechanism that are somebody's own: of a composition, those of its parts that are."""
+    if is_foreign(attention) and not attention.entry.composed:
+        yield module
+    elif attention.entry.composed:
+        for inner, part in zip(module.get_submodule("parts").children(), attention.parts, strict=True):
+            yield from _foreign(inner, part)
 
 
 def _eased(mechanism: nn.Module, shape: Shape) -> nn.Module:
@@ -124,9 +133,15 @@ def _eased(mechanism: nn.Module, shape: Shape) -> nn.Module:
     return mechanism if nothing else ZeroInitialisedResidual(mechanism)
 
 
-def _chosen(model: nn.Module, where: Place) -> list[str]:
-    """The paths that match, in the stages that are meant, every n-th of each stage."""
-    found = _matches(model, where.site)
+def chosen(found: Mapping[str, int], where: Place) -> list[str]:
+    """The paths that lie in the stages that are meant, every n-th of each stage.
+
+    Args:
+        found: path -> the number of its stage, in the order of the network.
+
+    Raises:
+        BadReference: there is no such stage, or no stage has so many places.
+    """
     numbers = sorted(set(found.values()))
     if where.stages is not None:
         missing = sorted(stage for stage in where.stages if stage > 0 and stage not in numbers)
@@ -151,6 +166,13 @@ def _matches(model: nn.Module, pattern: str) -> dict[str, int]:
     if not found:
         raise BadReference(f"site pattern {pattern!r} matches no module{likely_sites(model)}")
     return {path: _stage(match) for path, match in found.items()}
+
+
+def stage_of(path: str, pattern: str) -> int:
+    """The number of the stage that a path lies in, by the pattern of a backbone's stages; 0 for none."""
+    parts = path.split(".")
+    above = (re.fullmatch(pattern, ".".join(parts[:length])) for length in range(len(parts), 0, -1))
+    return next((_stage(match) for match in above if match), 0)
 
 
 def _stage(match: re.Match[str]) -> int:

@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from attnbench.catalogue.cards import Backbone, Paper
-from attnbench.catalogue.places import Place, built_in_sentence, place, sites
+from attnbench.catalogue.places import SE, Place, built_in_sentence, exchange_mistake, is_placed, place, sites
 from attnbench.catalogue.refs import nearest
 from attnbench.catalogue.registry import ATTENTION, BACKBONES, Choice
 from attnbench.console import say
 from attnbench.errors import BadReference
+from attnbench.networks.exchange import exchange
 from attnbench.networks.graft import Init, Position, graft, likely_sites
 from attnbench.networks.trial import Trial
 from attnbench.networks.within import accepted, attention_within
@@ -44,7 +45,9 @@ def network(
         BadReference: an unknown name, option or site, or a value the module refuses.
     """
     mechanism, plain = ATTENTION.resolve(attention), BACKBONES.resolve(backbone)
-    where = None if mechanism.entry.name == "none" else place(mechanism, site, stages, every)
+    if site == SE and (wrong := exchange_mistake(mechanism, plain)):
+        raise BadReference(f"site {wrong}")
+    where = place(mechanism, site, stages, every) if is_placed(mechanism, site) else None
     size = image_size or plain.card.image_size
     return _assembled(plain, mechanism, where, (in_channels, size, size), classes, seed, init, Trial())
 
@@ -69,7 +72,7 @@ def fresh_network(spec: RunSpec, classes: int, channels: int, size: int, device:
 
 
 def built_in(model: nn.Module) -> dict[str, str]:
-    """Path -> class of the attention that a network's backbone was built with, before anything was put into it."""
+    """Path -> class of the attention that a network's backbone was built with, but what was exchanged."""
     found: dict[str, str] = getattr(model, "built_in", {})
     return found
 
@@ -111,8 +114,13 @@ def _assembled(
 ) -> nn.Module:
     with seeded(seed, "backbone"):
         model: nn.Module = backbone.construct(classes, image[0])
-    vars(model)["built_in"] = attention_within(model, accepted(backbone, model, image, classes))
+    seen = accepted(backbone, model, image, classes)
+    held = vars(model)["built_in"] = attention_within(model, seen)
     if where is None:
+        return model
+    if where.site == SE:
+        for path in exchange(model, backbone, attention, where, seen, seed, init, trial):
+            del held[path]
         return model
     known = sites(backbone)
     pattern = site_pattern(known, where.site, str(backbone), "" if known else likely_sites(model))

@@ -23,6 +23,12 @@ _CALLED = re.compile(
 """Names of classes of attention, as libraries have them."""
 
 
+_GATES = re.compile(
+    r"SqueezeExcit|^(E|Effective)?SE(Module|Layer|Block|Unit|Gate)?$|EcaModule|GatherExcite|GlobalContext$"
+)
+"""Those of classes whose maps are the input's times a gate of channels."""
+
+
 def observed(model: nn.Module, image: tuple[int, int, int]) -> Shapes:
     """The shapes at every module, by one forward pass that computes nothing; by a real one where that cannot be.
 
@@ -76,6 +82,18 @@ def attention_within(model: nn.Module, shapes: Shapes) -> dict[str, str]:
         if path and (_CALLED.search(type(module).__name__) or (_keeps_maps(shapes.get(path)) and _below(path, pooled)))
     ]
     return {path: type(model.get_submodule(path)).__name__ for path in found if not _below(path, found)}
+
+
+def gates_within(model: nn.Module, shapes: Shapes) -> list[str]:
+    """The paths of squeeze-excitation and other gates of channels that a plain backbone was built with.
+
+    They are known by their names, or by what they do; each gives maps of the shape that it takes, of one pixel too.
+    """
+    return [
+        path
+        for path, kind in attention_within(model, shapes).items()
+        if (_GATES.search(kind) or not _CALLED.search(kind)) and shapes[path][0] == shapes[path][1] != ()
+    ]
 
 
 def _keeps_maps(shape: tuple[tuple[int, ...], tuple[int, ...]] | None) -> bool:

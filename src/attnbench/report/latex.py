@@ -71,8 +71,10 @@ def _items(texts: list[str]) -> list[str]:
 
 
 def bibliography(comparison: Comparison) -> str:
-    """The papers of the mechanisms in a comparison, controls left out, each once."""
-    cards = dict(_cards(arm) for cell in comparison.cells for arm in cell.arms if arm.records)
+    """The papers of the mechanisms in a comparison, controls left out, each once; of a composition its parts'."""
+    cards: dict[str, dict[str, Any]] = {}
+    for arm in (arm for cell in comparison.cells for arm in cell.arms if arm.records):
+        cards |= _cards(arm)
     return "\n".join(bibtex(name, card) for name, card in sorted(cards.items()) if not card.get("control"))
 
 
@@ -100,14 +102,25 @@ def _row(arm: Arm) -> list[str]:
     return [first, *(number.replace("-", "$-$") for number in numbers)]
 
 
-def _cards(arm: Arm) -> tuple[str, dict[str, Any]]:
-    """A mechanism's name, and its card as it is now: a record's copy may be older than its authors' names."""
+def _cards(arm: Arm) -> dict[str, dict[str, Any]]:
+    """Name -> card of each mechanism of an arm, as it is now: a record's copy may be older than its authors' names."""
     record = arm.records[0]
-    name = parse(str(record.canonical["attention"])).name
     kept: dict[str, Any] = record.cards["attention"]
+    found: dict[str, dict[str, Any]] = {}
+    waiting = [parse(str(record.canonical["attention"]))]
+    while waiting:
+        asked = waiting.pop()
+        waiting += asked.parts
+        own = {} if asked.name != kept["name"] else kept
+        if not asked.parts and (card := _card(asked.name, own)):
+            found[asked.name] = card
+    return found
+
+
+def _card(name: str, kept: dict[str, Any]) -> dict[str, Any]:
     if ":" in name:
-        return name, kept
+        return kept
     try:
-        return name, {**kept, **vars(ATTENTION.find(name).card)}
+        return {**kept, **vars(ATTENTION.find(name).card)}
     except BadReference:
-        return name, kept
+        return kept

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnbench.catalogue.cards import Backbone, Paper, Source
-from attnbench.catalogue.places import Place, place, sites
+from attnbench.catalogue.places import SE, Place, exchange_mistake, is_placed, place, sites
 from attnbench.catalogue.refs import nearest
 from attnbench.catalogue.registry import ATTENTION, BACKBONES, DATASETS, Choice, Registry
 from attnbench.errors import BadReference
@@ -37,10 +37,10 @@ class Resolved:
     def of(cls, fields: Mapping[str, Any], choices: Mapping[str, Any]) -> "Resolved":
         """Read the fields of a run, of which nothing is wrong, its references having been looked up already."""
         attention, card = choices["attention"], choices["dataset"].card
-        plain = attention.entry.name == "none"
+        placed = is_placed(attention, fields["site"])
         return cls(
             **choices,
-            place=None if plain else place(attention, fields["site"], fields["stages"], fields["every"]),
+            place=place(attention, fields["site"], fields["stages"], fields["every"]) if placed else None,
             image_size=fields["image_size"] or card.image_size or None,
             augmentations=tuple(augmentations(fields["augment"])),
             constants=normalise_constants(fields["normalise"]),
@@ -142,6 +142,8 @@ def _vary_mistake(sound: Mapping[str, Any], dataset: Choice[Source] | None) -> s
 def _site_mistake(attention: Choice[Paper], site: str | None, backbone: Choice[Backbone] | None) -> str:
     if attention.entry.name == "none" and site is None:
         return ""
+    if site == SE:
+        return exchange_mistake(attention, backbone)
     if site is not None and site.startswith("pattern:"):
         try:
             re.compile(site.removeprefix("pattern:"))
@@ -154,6 +156,7 @@ def _site_mistake(attention: Choice[Paper], site: str | None, backbone: Choice[B
     if wanted in known or (not known and site is None):  # what could be a site there is seen when it is built
         return ""
     if not known:
-        return f"{site!r} is not known in {backbone}; give pattern:REGEX, of the paths of its modules"
+        meant = nearest(wanted, [SE])
+        return f"{site!r} is not known in {backbone}; give pattern:REGEX, of the paths of its modules{meant}"
     names = ", ".join(map(repr, (*known, "paper")))
     return f"{wanted!r} is not one of {names} or pattern:REGEX{nearest(wanted, known)}"

@@ -37,7 +37,7 @@ class RunSpec:
     backbone: str = 'resnet18(stem="cifar")'
     """Network that the mechanism is put into."""
     site: str | None = None
-    """Where the mechanism goes: block, pre, post, identity, conv, stage, paper, pattern:REGEX; None for its kind's."""
+    """Where it goes: block, pre, post, identity, conv, stage, paper, se (built-in SE), pattern:REGEX; None: its own."""
     stages: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] | None = None
     """Only in these stages of the backbone, counted from 1; None for all."""
     every: Annotated[int, Ge(1)] | None = None
@@ -184,7 +184,7 @@ def canonical(spec: RunSpec) -> dict[str, object]:
         "site": where.site or None,
         "stages": None if where.stages is None else sorted(set(where.stages)),
         "every": where.every,
-        "init": spec.init if found.place else "own",
+        "init": spec.init if found.place and found.attention.entry.name != "none" else "own",
         "momentum": None if spec.optimizer == "adamw" else spec.momentum,
         "augment": "+".join(found.augmentations) or "none",
         "image_size": found.image_size,

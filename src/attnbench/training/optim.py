@@ -64,5 +64,8 @@ def _exempt(spec: RunSpec, model: nn.Module) -> list[str]:
     if not attention.card.no_decay:
         return []
     kind = attention.entry.load()
-    paths = [path for path, module in model.named_modules() if isinstance(module, kind)]
+    paths: list[str] = []
+    for path, module in model.named_modules():
+        if isinstance(module, kind) and not any(path.startswith(f"{above}.") for above in paths):
+            paths.append(path)  # what is composed of its own kind counts once, as a whole
     return [f"{path}.{name}" for path in paths for name in attention.card.no_decay]
