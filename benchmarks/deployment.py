@@ -1,6 +1,6 @@
 """Export every mechanism of the catalogue and run it in each runtime, after a short training on real images.
 
-python benchmarks/deployment.py                  into results/deployment/parity.jsonl, from which docs/deployment.md is made
+python benchmarks/deployment.py                  into results/deployment/parity.jsonl, which docs/deployment.md shows
 python benchmarks/deployment.py se cbam --write FILE   these mechanisms only, into another file
 
 A line a mechanism, kept as it comes: what the file holds already is not done again.
@@ -32,6 +32,7 @@ TRAINED: dict[str, Any] = {
     **preset("fast", "digits"),
     "dataset": "digits",
     "backbone": "resnet20",
+    "every": 3,
     "epochs": 4,
     "train_fraction": 0.3,
     "batch_size": 32,
@@ -65,7 +66,7 @@ def line_of(attention: str) -> dict[str, Any]:
     packages = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino")
     about = {name: version(name) for name in packages} | {"cpu": environment()["cpu"]}
     seconds = round(time.perf_counter() - began, 1)
-    trained = {name: TRAINED[name] for name in ("dataset", "backbone", "epochs", "train_fraction")}
+    trained = {name: TRAINED[name] for name in ("dataset", "backbone", "every", "epochs", "train_fraction")}
     return {
         "attention": attention,
         **dataclasses.asdict(found),

@@ -84,7 +84,7 @@ class BadBundle(AttnbenchError):
 
 
 class NotExported(AttnbenchError):
-    """For a network that an exporter or a runtime refuses, or computes otherwise; `operator` is empty where none is to blame."""
+    """For a network that an exporter or a runtime refuses; `operator` is empty where it names none."""
 
     def __init__(self, who: str, operator: str, reason: str) -> None:
         super().__init__(f"{who} refuses {operator or 'this network'}: {reason}")

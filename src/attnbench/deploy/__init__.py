@@ -1,1 +1,1 @@
-"""Trained networks as other programs run them: exported, checked against ours, quantised, and timed where they will run."""
+"""Networks as other programs run them: exported, checked against ours, in INT8, and timed where they will run."""

@@ -1,4 +1,4 @@
-"""A network in the forms that runtimes read: torch.export's program and ONNX, each made once, for any number of images."""
+"""A network in the forms that runtimes read, torch.export's program and ONNX, each for any number of images."""
 
 import json
 import re
@@ -58,7 +58,9 @@ class Forms:
         needed("onnx", "onnxscript")
         program = self.program
         with refusing("the ONNX exporter"):
-            made = torch.onnx.export(program, dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT])
+            made: Any = torch.onnx.export(
+                program, dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT]
+            )
             return _tidied(made.model_proto)
 
     def eager(self, images: np.ndarray) -> np.ndarray:
@@ -99,7 +101,7 @@ def write_onnx(file: Path, content: bytes, about: Mapping[str, str]) -> None:
 
 
 def write_openvino(file: Path, content: bytes, about: Mapping[str, str]) -> None:
-    """Write an ONNX file as OpenVINO's two: the network as XML, with what it is about in `rt_info`, and weights as `.bin`.
+    """Write an ONNX file as OpenVINO's two: the network as XML, what it is about in its `rt_info`; weights as `.bin`.
 
     Raises:
         NotExported: OpenVINO refuses the network.

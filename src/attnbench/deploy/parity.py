@@ -43,9 +43,11 @@ def compared(forms: Forms, splits: Splits) -> Parity:
     for name in COMPARED:
         with _noting(found):
             found.differences[name] = difference(logits_of(started(name, forms, 1), images), expected)
-    for name in INT8:
+    content = b""
+    with _noting(found):
+        content = quantised(forms.onnx, some(splits.train, CALIBRATION)[0])
+    for name in INT8 if content else ():
         with _noting(found):
-            content = quantised(forms.onnx, some(splits.train, CALIBRATION)[0])
             found.int8[name] = accuracy(logits_of(FROM_ONNX[name](content, 1), images), labels)
     return found
 

@@ -1,15 +1,17 @@
-"""Static INT8: an ONNX file whose convolutions and products are quantised on real images, for any runtime that reads it."""
+"""Static INT8: an ONNX file whose convolutions and products are quantised on real images, for any runtime."""
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from attnbench.data.splits import Split
+from attnbench.data.splits import Split, constants, load_splits
 from attnbench.deploy.exporting import INPUT
 from attnbench.deploy.refusals import needed, refusing
+from attnbench.spec.run import RunSpec
 
 CALIBRATION = 128
 """Training images whose ranges of activations are taken."""
@@ -19,7 +21,7 @@ QUANTISED = ("Conv", "Gemm", "MatMul", "Add", "Relu", "MaxPool", "GlobalAverageP
 
 
 def quantised(content: bytes, images: np.ndarray) -> bytes:
-    """The network of an ONNX file in INT8: pairs of QuantizeLinear and DequantizeLinear, one scale a channel of weights.
+    """The network of an ONNX file in INT8: pairs of QuantizeLinear and DequantizeLinear, weights by channel.
 
     Weights take 7 bits, since processors without VNNI would saturate on 8; activations take 8, from the least to the
     largest that `images` give.
@@ -50,6 +52,36 @@ def quantised(content: bytes, images: np.ndarray) -> bytes:
             weight_type=QuantType.QInt8,
         )
         return made.read_bytes()
+
+
+@dataclass(frozen=True)
+class Real:
+    """Real images for a network that was trained on none of them: float32 N 3 H W, normalised."""
+
+    name: str
+    """The data set."""
+    calibration: np.ndarray
+    """Of its training split."""
+    held_out: np.ndarray
+    """Of its test split."""
+
+    @classmethod
+    def of(cls, dataset: str, side: int, data_dir: str) -> "Real":
+        """Images of a data set at `side` pixels, grey ones three times the same.
+
+        Raises:
+            BadReference: an unknown data set.
+            DataProblem: data that are missing.
+        """
+        spec = RunSpec(dataset=dataset, image_size=side)
+        splits = load_splits(spec, data_dir)
+        mean, std = (np.array(each, np.float32)[:, None, None] for each in constants(spec, splits.train))
+
+        def normalised(split: Split) -> np.ndarray:
+            x = (some(split, CALIBRATION)[0] / np.float32(255) - mean) / std
+            return np.ascontiguousarray(np.broadcast_to(x, (len(x), 3, side, side)))
+
+        return cls(dataset, normalised(splits.train), normalised(splits.scored))
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""What runs an exported network: each runtime starts from a form of it, then takes images and gives logits, as numpy."""
+"""What runs an exported network: each runtime starts from a form of it, then turns images into logits, as numpy."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -85,14 +85,8 @@ def tensorrt(content: bytes, threads: int) -> Run:
     Raises:
         NotExported: this ONNX Runtime cannot use TensorRT, or TensorRT refuses the network.
     """
-    needed("onnxruntime")
-    import onnxruntime as ort
-
-    provider = "TensorrtExecutionProvider"
-    if provider not in ort.get_available_providers():
-        raise NotExported("TensorRT", "", "this onnxruntime has no TensorRT; onnxruntime-gpu with CUDA and TensorRT has")
-    session = _session(content, threads, provider)
-    if provider not in session.get_providers():  # ONNX Runtime falls back to the CPU in silence
+    session = _session(content, threads, _TENSORRT)
+    if _TENSORRT not in session.get_providers():  # ONNX Runtime falls back to the CPU in silence
         raise NotExported("TensorRT", "", "its libraries cannot be loaded here")
     return _running(session)
 
@@ -107,6 +101,7 @@ FROM_ONNX: dict[str, Callable[[bytes, int], Run]] = {
 RUNTIMES = (*FROM_TORCH, *FROM_ONNX)
 UNMEASURED = ("tensorrt",)
 """Written after the documentation of what they use, and never run by us."""
+_TENSORRT = "TensorrtExecutionProvider"
 
 
 def runtimes_of(text: str) -> tuple[str, ...]:
@@ -118,9 +113,13 @@ def runtimes_of(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",")))
     for name in names:
         if name not in RUNTIMES:
-            raise AttnbenchError(f"no runtime is called {name!r}{nearest(name, RUNTIMES)}; known are {', '.join(RUNTIMES)}")
+            raise AttnbenchError(
+                f"no runtime is called {name!r}{nearest(name, RUNTIMES)}; known are {', '.join(RUNTIMES)}"
+            )
     if any(name in FROM_ONNX for name in names):
         needed("onnx", "onnxscript", "onnxruntime", *(name for name in names if name == "openvino"))
+    if "tensorrt" in names:
+        _need_tensorrt()
     return names
 
 
@@ -131,6 +130,16 @@ def started(name: str, forms: Forms, threads: int) -> Run:
         NotExported: an exporter or the runtime refuses the network.
     """
     return FROM_TORCH[name](forms, threads) if name in FROM_TORCH else FROM_ONNX[name](forms.onnx, threads)
+
+
+def _need_tensorrt() -> None:
+    import onnxruntime as ort
+
+    if _TENSORRT not in ort.get_available_providers():
+        raise AttnbenchError(
+            "tensorrt: this onnxruntime was built without it; onnxruntime-gpu has it, with CUDA and TensorRT installed "
+            "(written and never measured by us)"
+        )
 
 
 def _session(content: bytes, threads: int, provider: str) -> Any:

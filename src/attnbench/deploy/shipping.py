@@ -1,8 +1,7 @@
-"""A stored run as one file for another program: normalisation inside, classes in its metadata, checked before it is there."""
+"""A stored run as one file for another program: normalisation inside, classes in its metadata, its logits checked."""
 
 import contextlib
 import json
-import os
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -90,7 +89,7 @@ class Shipment:
 def export(
     run: str | Path, to: str, output: Path | None, runtime: Runtime, int8: bool = False, code: Collection[str] = ()
 ) -> Shipment:
-    """Write a stored run as one file that takes uint8 images B C H W; it appears when it computes what the run computes.
+    """Write a stored run as one file that takes uint8 images B C H W; it is there once it computes what the run does.
 
     Args:
         to: onnx, pt2 or openvino.
@@ -158,7 +157,9 @@ def dropped(before: Run, after: Run, split: Split) -> Drop:
 
 def _check(to: str, int8: bool) -> None:
     if to not in ENDINGS:
-        raise AttnbenchError(f"--to {to}: no such format{nearest(to, ENDINGS)}; known are {', '.join(get_args(Format))}")
+        raise AttnbenchError(
+            f"--to {to}: no such format{nearest(to, ENDINGS)}; known are {', '.join(get_args(Format))}"
+        )
     if int8 and to == "pt2":
         raise AttnbenchError("--int8 goes with --to onnx and --to openvino; a pt2 file stays in float32")
     needed(*NEEDED[to])
@@ -183,7 +184,7 @@ def _placing(file: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=".exporting-", dir=file.parent) as folder:
             yield Path(folder) / file.name
             for made in sorted(Path(folder).iterdir()):
-                os.replace(made, file.parent / made.name)
+                made.replace(file.parent / made.name)
     except OSError as problem:
         raise StoreProblem(f"{file} cannot be written: {problem.strerror or problem}") from None
 
