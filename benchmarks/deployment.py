@@ -31,8 +31,8 @@ FILE = Path(__file__).parent.parent / "results" / "deployment" / "parity.jsonl"
 TRAINED: dict[str, Any] = {
     **preset("fast", "digits"),
     "dataset": "digits",
-    "backbone": "resnet20",
-    "every": 3,
+    "backbone": "speednet",
+    "image_size": 16,
     "epochs": 4,
     "train_fraction": 0.3,
     "batch_size": 32,
@@ -66,7 +66,7 @@ def line_of(attention: str) -> dict[str, Any]:
     packages = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino")
     about = {name: version(name) for name in packages} | {"cpu": environment()["cpu"]}
     seconds = round(time.perf_counter() - began, 1)
-    trained = {name: TRAINED[name] for name in ("dataset", "backbone", "every", "epochs", "train_fraction")}
+    trained = {name: TRAINED[name] for name in ("dataset", "backbone", "image_size", "epochs", "train_fraction")}
     return {
         "attention": attention,
         **dataclasses.asdict(found),

@@ -56,7 +56,7 @@ def _said(rows: list[dict[str, Any]], all_of_them: int) -> list[str]:
         + (f" {missing} of {all_of_them} mechanisms are not measured yet." if missing else ""),
         "",
         f"Each trained for {trained['epochs']} epochs on {share:.0f} % of {trained['dataset']} "
-        f"in {trained['backbone']} (`every: {trained['every']}`), then run on {first['images']} test images, of which "
+        f"in {trained['backbone']} at {trained['image_size']} px, then run on {first['images']} test images, of which "
         f"each is {100 / first['images']:.2f} points; {versions}.",
     ]
 

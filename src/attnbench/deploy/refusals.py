@@ -18,11 +18,13 @@ EXTRA = 'pip install "attnbench[deploy]"'
 _OPERATORS = (
     r"OpOverload\(op='([\w.]+)'",  # torch.onnx has no function for it
     r"No conversion rule found for operations: ([\w:.]+)",  # OpenVINO
-    r"(?:implementation for|is not a registered function/op|Unsupported operator:?) ([\w.:]+)",  # ONNX Runtime
+    r"(?:implementation for|Unsupported operator:?) ([\w.:]+)",  # ONNX Runtime
+    r"([\w.:]+)\(-?\d+\) is not a registered function/op",
     r"running ([A-Z]\w+) node",
     r"OpType: (\w+)",
 )
 _READS_A_VALUE = "data-dependent"
+_ONE_SIZE = "specialized it to be a constant"
 _PACKAGES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
@@ -69,6 +71,8 @@ def operator_of(problem: BaseException) -> str:
 
 def _reason(problem: Exception) -> str:
     """What it says, and the line of the module that it says it of."""
+    if _ONE_SIZE in str(problem):
+        return "it takes one number of images only: its code counts them, or goes through them one by one"
     last = re.findall(r"(?:Error|Exception)'>: (.+?)(?: Failure message.*)?\n", f"{problem}\n")
     why = last[0] if last else first_line(problem)
     where = _place(problem)
