@@ -20,7 +20,7 @@ from attnbench.catalogue.registry import ATTENTION
 from attnbench.deploy.exporting import TOLERANCE, Forms, difference
 from attnbench.deploy.latency import Asked, measured_on, quantile, timed
 from attnbench.deploy.refusals import operator_of
-from attnbench.deploy.runtimes import FROM_ONNX, started
+from attnbench.deploy.runtimes import FROM_TORCH, started
 from attnbench.deploy.shipping import ENDINGS, Shipment, Shipped, export, noise
 from attnbench.errors import AttnbenchError, NotExported
 from attnbench.examine.bench import BenchSettings
@@ -246,7 +246,7 @@ def apart(name: str, images: Tensor) -> dict[str, float]:
     }
 
 
-@pytest.mark.parametrize("name", ["eca", "coord", "sk"])
+@pytest.mark.parametrize("name", ["eca", "coord"])
 def test_a_mechanism_computes_the_same_in_every_runtime(name):
     assert max(apart(name, torch.randn(3, 3, 16, 16)).values()) <= TOLERANCE
 
@@ -293,14 +293,13 @@ def test_profile_times_runtimes_beside_none_and_goes_on_where_it_stopped(say):
 
 
 def test_a_runtime_that_computes_something_else_is_not_timed_and_said(monkeypatch):
-    monkeypatch.setitem(FROM_ONNX, "openvino", lambda content, threads: lambda images: np.ones((len(images), 10)))
+    monkeypatch.setitem(FROM_TORCH, "pt2", lambda forms, threads: lambda images: np.ones((len(images), 10)))
     bench = BenchSettings(backbone=SMALL, image_size=16)
-    asked = Asked(runtimes=("eager", "openvino"), batch_sizes=(1,), rounds=6)
+    asked = Asked(runtimes=("eager", "pt2"), batch_sizes=(1,), rounds=6)
     (line,) = timed(["none"], bench, asked)
     assert [cell["runtime"] for cell in line["cells"] if "ratio" in cell] == ["eager"]
-    ((who, told),) = runtimes.refusals([line]).items()
-    assert who == ("none", "openvino")
-    assert "its logits differ by" in told
+    (told,) = runtimes.refusals([line])
+    assert told.startswith("none in pt2: pt2 refuses this network: its logits differ by")
     assert line["on"] == measured_on(bench, asked)
     assert "| none | x" in runtimes.ratios([line])
     assert "| refused |" in runtimes.ratios([line])
@@ -314,15 +313,25 @@ def test_a_runtime_that_computes_something_else_is_not_timed_and_said(monkeypatc
         (["--runtime", "eager", "--batch-sizes", "0"], "batch size 0 must be at least 1"),
         (["--runtime", "eager", "--rounds", "3"], "rounds=3"),
         (["--runtime", "eager", "--device", "cuda"], "--runtime measures on the CPU"),
+        (["--runtime", "eager", "--site", "blok"], "did you mean 'block'"),
+        (["sse", "--runtime", "eager"], "did you mean 'se'"),
         (["--runtime", "tensorrt"], "never measured by us"),
         (["--int8"], "--int8 goes with --runtime"),
         (["--batch-sizes", "1,2"], "--batch-sizes goes with --runtime"),
     ],
 )
 def test_a_profile_of_runtimes_that_is_asked_wrongly_is_one_line(say, words, says):
-    code, out, err = say("profile", "se", *words)
+    code, out, err = say("profile", *words)
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert says in err
+
+
+def test_what_finds_no_place_in_a_backbone_is_told_and_the_next_is_measured(say):
+    asked = ["--runtime", "eager", "--batch-sizes", 1, "--rounds", 6, "--backbone", SMALL, "--image-size", 16]
+    code, out, err = say("profile", "sasa", "se", *asked, "--site", "pattern:layer1")
+    assert code == 0, err
+    assert "sasa in eager: " in out
+    assert "se               batch 1    eager x" in out
 
 
 def test_load_and_export_agree_on_what_images_are(trained):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from attnbench.catalogue.registry import ATTENTION
+from attnbench.catalogue.registry import ATTENTION, BACKBONES
 from attnbench.cli.flags import CodeFlag, DataFlag, StoreFlag
 from attnbench.cli.reading import runtime_of
 from attnbench.errors import AttnbenchError
@@ -105,13 +105,17 @@ def in_runtimes(
     names: Sequence[str], bench: BenchSettings, elsewhere: Elsewhere, rounds: int | None, folder: Path
 ) -> int:
     """Measure mechanisms in runtimes, a line each as it comes; what the folder holds of the same is not done again."""
+    from attnbench.catalogue.places import sites
     from attnbench.deploy.latency import measured_on, timed
     from attnbench.files import add_line
+    from attnbench.networks.network import site_pattern
     from attnbench.report import runtimes
 
     asked = elsewhere.asked(bench, rounds)
     for name in names:
         ATTENTION.resolve(name)
+    if bench.site is not None:
+        site_pattern(sites(BACKBONES.resolve(bench.backbone)), bench.site, bench.backbone)
     folder.mkdir(parents=True, exist_ok=True)
     before = runtimes.known(folder, measured_on(bench, asked))
     for name in filter(before.__contains__, names):

@@ -15,7 +15,7 @@ from attnbench.deploy.exporting import Forms, check_parity
 from attnbench.deploy.parity import INT8, logits_of
 from attnbench.deploy.quantising import Real, accuracy, quantised
 from attnbench.deploy.runtimes import FROM_ONNX, UNMEASURED, Run, started
-from attnbench.errors import AttnbenchError, NotExported
+from attnbench.errors import AttnbenchError, BadReference, NotExported
 from attnbench.examine.bench import BenchSettings
 from attnbench.examine.profiling import FEWEST_ROUNDS, bench_network, interleaved
 from attnbench.store.environment import environment
@@ -66,7 +66,7 @@ class Arm:
 def timed(attentions: Sequence[str], bench: BenchSettings, asked: Asked) -> Iterator[dict[str, Any]]:
     """Measure mechanisms one after the other, in all runtimes at once: in each round every network once in each.
 
-    A runtime whose logits are not the network's is not timed.
+    A runtime whose logits are not the network's is not timed, nor a mechanism that finds no place in the backbone.
 
     Yields:
         A line a mechanism, JSON-ready: seconds of `p50` and `p95`, each with the ends of its 95 % interval, and
@@ -110,7 +110,11 @@ def quantile(values: Sequence[float], share: float) -> tuple[float, float | None
 
 def _arm(attention: str, bench: BenchSettings, asked: Asked) -> Arm:
     """The network in each runtime, its logits compared with its own at every batch size."""
-    forms, found = Forms(bench_network(bench, attention), torch.from_numpy(_images(bench, 2))), Arm()
+    found = Arm()
+    try:
+        forms = Forms(bench_network(bench, attention), torch.from_numpy(_images(bench, 2)))
+    except BadReference as problem:  # of the whole catalogue not everything goes everywhere
+        return Arm(parity={key: {"refused": str(problem), "operator": ""} for key in asked.keys})
     for key in asked.keys:
         try:
             found.runs[key], found.parity[key] = _checked(key, forms, bench, asked)

@@ -37,13 +37,16 @@ def line(row: Line) -> str:
     for size in dict.fromkeys(cell["batch_size"] for cell in cells):
         each = [f"{_name(cell)} {_ratio(cell)}" for cell in cells if cell["batch_size"] == size]
         said.append(f"{row['attention']:16} batch {size:<4} {'  '.join(each)}")
-    return "\n".join([*said, *(f"{row['attention']:16} {printable(what)}" for what in refusals([row]).values())])
+    return "\n".join([*said, *refusals([row])])
 
 
-def refusals(rows: Sequence[Line]) -> dict[tuple[str, str], str]:
-    """(mechanism, runtime and precision) -> who refuses it, with the operator."""
-    cells = ((row, cell) for row in rows for cell in row["cells"])
-    return {(row["attention"], _name(cell)): cell["refused"] for row, cell in cells if "refused" in cell}
+def refusals(rows: Sequence[Line]) -> list[str]:
+    """A sentence for each mechanism and reason: where it does not run, who refuses it, with the operator."""
+    where: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for cell in (each for each in row["cells"] if "refused" in each):
+            where.setdefault((row["attention"], cell["refused"]), []).append(_name(cell))
+    return [f"{name} in {', '.join(places)}: {printable(why)}" for (name, why), places in where.items()]
 
 
 def ratios(rows: Sequence[Line]) -> str:
@@ -54,7 +57,7 @@ def ratios(rows: Sequence[Line]) -> str:
         lines = [f"| batch {size} | {' | '.join(columns)} |", f"|:--|{'--:|' * len(columns)}"]
         lines += [f"| {row['attention']} | {' | '.join(_of(row, size, name) for name in columns)} |" for row in rows]
         blocks.append("\n".join(lines))
-    blocks += ["\n".join(f"* {who} in {where}: {printable(why)}" for (who, where), why in refusals(rows).items())]
+    blocks.append("\n".join(f"* {sentence}" for sentence in refusals(rows)))
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 
