@@ -2,7 +2,7 @@
 
 They stand between a mark and `<!-- end -->`: `<!-- report NAME -->` is the study studies/NAME.yaml with its records in
 results/NAME, `<!-- table NAME -->` the same without its verdicts, `<!-- choice NAME -->` what a choice
-answers; the other marks are functions of catalogue.py, performance.py and reliability.py.
+answers; the other marks are functions of catalogue.py, performance.py, reliability.py and deploying.py.
 """
 
 import re
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import catalogue
 import claims
+import deploying
 import findings
 import performance
 import reference
@@ -42,6 +43,7 @@ PARTS = {
     "tree": rooms,
     **dict.fromkeys(("faults", "fuzz"), reliability),
     "claims": claims,
+    **dict.fromkeys(("parity", "latencies"), deploying),
 }
 """What stands between marks -> the module whose function of that name makes it."""
 BLOCK = re.compile(rf"(<!-- ({'|'.join(PARTS)})(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -20,6 +20,7 @@ LAYERS = [
     {"training", "analysis"},
     {"execution", "report"},
     {"examine"},
+    {"deploy"},
     {"cli"},
     {"__main__"},
 ]

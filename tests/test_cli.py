@@ -32,7 +32,7 @@ VERBS: tuple[str, ...] = (
     "evaluate",
 )
 VERBS += ("predict", "reproduce", "sync", "ui", "choose", "power", "variance", "tune", "verdict")
-VERBS += ("submit", "verify", "leaderboard", "advise", "store")
+VERBS += ("submit", "verify", "leaderboard", "advise", "store", "export")
 HEAVY = {"torch", "torchvision", "mlflow", "pandas", "scipy", "sklearn", "altair"}
 GIVEN: dict[str, Any] = {
     "dataset": "CIFAR100", "attention": "se(reduction=8)", "backbone": "resnet56", "site": "stage", "stages": (2, 3),

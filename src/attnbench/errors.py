@@ -12,6 +12,7 @@ AttnbenchError
 ├── DataProblem       data that are missing, corrupt, or not what they should be
 ├── StoreProblem      a folder of runs that cannot be read or written, or a run that is not there
 ├── BadBundle         a file that is no bundle of runs: one line for each reason
+├── NotExported       a network that an exporter or a runtime refuses: who, which operator, why
 ├── OutOfMemory       a run for which this machine has not the memory (exit code 1)
 └── Diverged          a loss that is not finite (exit code 1: nothing was asked wrongly)
 
@@ -80,6 +81,14 @@ class BadBundle(AttnbenchError):
 
     def __init__(self, reasons: Iterable[str]) -> None:
         super().__init__("\n".join(reasons))
+
+
+class NotExported(AttnbenchError):
+    """For a network that an exporter or a runtime refuses; `operator` is empty where it names none."""
+
+    def __init__(self, who: str, operator: str, reason: str) -> None:
+        super().__init__(f"{who} refuses {operator or 'this network'}: {reason}")
+        self.who, self.operator, self.reason = who, operator, reason
 
 
 class OutOfMemory(AttnbenchError):

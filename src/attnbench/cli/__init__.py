@@ -12,6 +12,7 @@ import tyro
 from attnbench.catalogue.foreign import told
 from attnbench.cli.catalogue import data, list_, show
 from attnbench.cli.choosing import advise, choose
+from attnbench.cli.deploying import export
 from attnbench.cli.examining import check, profile, same
 from attnbench.cli.flags import check_names, run_flags
 from attnbench.cli.planning import power, tune, variance
@@ -46,6 +47,7 @@ VERBS: dict[str, Callable[..., int]] = {
     "data": data,
     "evaluate": evaluate,
     "predict": predict,
+    "export": export,
     "reproduce": reproduce,
     "store": store_,
     "sync": sync,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from attnbench.cli.deploying import Elsewhere, in_runtimes
 from attnbench.cli.flags import CodeFlag, DataFlag, StoreFlag
 from attnbench.examine.bench import BenchSettings
 from attnbench.spec.run import Runtime
@@ -95,29 +96,39 @@ def _stored(asked: str, store: str | None, code: tuple[str, ...]) -> "RunSpec | 
 def profile(
     bench: Annotated[BenchSettings, arg(name="")],
     attention: Positional[tuple[str, ...]] = (),
-    rounds: int = 9,
+    rounds: int | None = None,
     match: Literal["params", "macs"] | None = None,
     of: str = "se",
     out: Path = Path("profiles"),
+    elsewhere: Annotated[Elsewhere, arg(name="")] = Elsewhere(),  # noqa: B008
 ) -> int:
     """Measure what mechanisms cost on a backbone, beside the plain network; or match the plain network to one of them.
 
     Args:
         attention: The mechanisms; none given: the whole catalogue.
-        rounds: Timed rounds, each of the plain network and of the mechanism.
+        rounds: Timed rounds, each of the plain network and of the mechanism (default: 9; with --runtime 80).
         match: Measure nothing; print the plain network, widened until it has the parameters (MACs) of --of.
         of: The mechanism that is matched.
         out: Folder of the CSV file, the table and the figure.
     """
     from attnbench.catalogue.registry import ATTENTION
-    from attnbench.examine.profiling import begun, profile_row, write_csv
-    from attnbench.examine.profiling import profile as profiles
-    from attnbench.report.costs import line, write
 
     if match is not None:
         return _matched(of, match, bench)
     names = attention or tuple(entry.name for entry in ATTENTION if entry.builtin)
     folder = out / re.sub(r"\W+", "-", bench.backbone).strip("-")
+    if elsewhere.runtime is not None:
+        return in_runtimes(names, bench, elsewhere, rounds, folder)
+    elsewhere.check_unused()
+    return _profiled(names, bench, 9 if rounds is None else rounds, folder)
+
+
+def _profiled(names: tuple[str, ...], bench: BenchSettings, rounds: int, folder: Path) -> int:
+    """Count and time a step of training and a forward pass of each."""
+    from attnbench.examine.profiling import begun, profile_row, write_csv
+    from attnbench.examine.profiling import profile as profiles
+    from attnbench.report.costs import line, write
+
     partial = folder / "profile.unfinished.csv"  # an interrupted profile goes on from here
     rows = begun(partial, names, bench, rounds)
     for row in rows:
