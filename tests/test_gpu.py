@@ -28,13 +28,13 @@ from attnbench.data.batches import Batches
 from attnbench.data.splits import constants, load_splits
 from attnbench.examine.promises import Subject
 from attnbench.networks.network import fresh_network
+from attnbench.networks.weights import weights_digest
 from attnbench.seeding import seeded
 from attnbench.store import mlflow as tracking
 from attnbench.store.runs import RunRecord
 from attnbench.training import run as runner
 from attnbench.training.loop import predict, training
 from attnbench.training.numerics import numerics
-from attnbench.training.run import weights_digest
 from attnbench.training.state import State
 from attnbench.training.step import How
 

@@ -14,7 +14,7 @@ from attnbench.networks.network import built_in, network_of
 from attnbench.networks.trial import Trial
 from attnbench.spec.run import RunSpec, canonical
 
-_OF_THE_MECHANISM = ("attention", "site", "stages", "every", "init", "versions")
+_OF_THE_MECHANISM = ("attention", "site", "stages", "every", "init", "mechanism_lr", "versions")
 
 
 @dataclass(frozen=True)
