@@ -265,6 +265,21 @@ def test_recorded_steps_give_the_bits_of_the_same_steps_unrecorded(name, device,
     assert digests[0] == digests[1]
 
 
+@pytest.mark.parametrize("device", [on("cuda")], indirect=True)
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_recorded_steps_that_thaw_give_the_bits_of_the_same_steps_unrecorded(optimizer, device, data_dir):
+    protocol = {"freeze": "backbone", "freeze_epochs": 2, "backbone_lr": 0.5, "head_lr": 2.0, "layer_decay": 0.8}
+    asked = spec(backbone="resnet20(widths=(32, 32, 32))", epochs=4, batch_size=8, optimizer=optimizer, **protocol)
+    digests = []
+    for recorded in (False, True):
+        with numerics(asked, Runtime(device="cuda"), device):
+            train, state = parts(asked, device, data_dir)
+            for _ in training(asked, state, train, None, 1e9, How(recorded=recorded)):
+                pass
+        digests.append((weights_digest(state.model.state_dict()), [point["train_loss"] for point in state.curves]))
+    assert digests[0] == digests[1]
+
+
 class Unwaiting(Batches):
     """Batches whose steps, after the first epoch, must not wait for the device."""
 
