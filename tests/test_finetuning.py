@@ -1,6 +1,7 @@
 """Fine-tuning: whose parameters learn how fast and from when on, where weights come from, and what is refused."""
 
 import contextlib
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from test_backbones import OURS, SMALL
 from torch import Tensor, nn
 
 import attnbench
-from attnbench import RunSpec, Runtime, Store, network
+from attnbench import RunSpec, Runtime, Store, compare, network
 from attnbench.catalogue.registry import BACKBONES
 from attnbench.data.batches import Batches
 from attnbench.data.splits import constants, load_splits
@@ -33,8 +34,10 @@ from attnbench.training.loop import training
 from attnbench.training.optim import learning_rate, optimizer
 from attnbench.training.starting import load_initial, starting_network
 from attnbench.training.state import State
+from attnbench.training.team import gathered
 
 CPU = torch.device("cpu")
+LATE = {"freeze": "backbone", "freeze_epochs": 1}
 BOTH = pytest.mark.parametrize("kind", ["adamw", "sgd"])
 PRETRAINED = RunSpec(**TINY)
 
@@ -104,6 +107,9 @@ def test_the_head_is_the_classifier_and_the_mechanism_what_was_grafted(name):
     assert {part for part in own.values()} == {"backbone", "head"}
     assert sum(part == "mechanism" for part in found.values()) == len(found) - len(own) > 0
     assert {name for name, part in found.items() if part == "head"} == {f"{path}.weight", f"{path}.bias"}
+    depth = [*layers(plain, BACKBONES.resolve(name)).values()]
+    assert depth == sorted(depth)
+    assert depth[-1] == max(depth) > 2
 
 
 @pytest.mark.parametrize(
@@ -258,7 +264,7 @@ def test_a_run_that_thaws_goes_on_from_any_step_to_the_same_bits(begun, tmp_path
 
 
 def test_a_run_killed_before_the_thaw_goes_on_to_the_record_of_one_that_was_not(do, data_dir, store, monkeypatch):
-    fields = {"weights": f"run:{PRETRAINED.id}", "freeze": "backbone", "freeze_epochs": 1, "seed": 5}
+    fields = {"weights": f"run:{PRETRAINED.id}", "seed": 5, **LATE}
     whole = do(**fields)
     store = Store("again")
     Path("again").mkdir()
@@ -480,7 +486,21 @@ def test_what_does_not_fit_the_network_is_refused_in_one_line(begun, store, monk
     assert told in str(caught.value)
 
 
+def test_several_processes_refuse_what_thaws(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(BadSpec, match="what thaws needs one process, not 2; 0 works"), gathered(spec(**LATE)):
+        pass
+
+
 def test_the_command_refuses_in_one_line_with_exit_code_2(attnbench):
     result = attnbench("run", "--dataset", "digits", "--weights", "gone.pt", "--tracker", "none")
     assert (result.returncode, len(result.stderr.splitlines())) == (2, 1), result.stderr
     assert "weights: 'gone.pt' cannot be read: No such file or directory" in result.stderr
+
+
+def test_a_report_warns_where_weights_of_one_name_are_not_the_same(store, do):
+    first = do(weights=f"run:{PRETRAINED.id}", seed=7)
+    other = dataclasses.replace(first, initial={**first.initial, "sha256": "0" * 64})
+    told = "records that started from 2 different weights of one name are pooled"
+    assert any(told in warning for warning in compare([first, other]).warnings)
+    assert not any(told in warning for warning in compare([first, first]).warnings)
