@@ -12,7 +12,7 @@ from torchvision.models import densenet, resnet
 from attnbench import RunSpec, network
 from attnbench.catalogue.places import sites
 from attnbench.catalogue.registry import BACKBONES
-from attnbench.networks.graft import _stage
+from attnbench.networks.graft import stage_of
 from attnbench.training.optim import optimizer
 
 SMALL = {
@@ -95,7 +95,7 @@ def blocks(model: nn.Module) -> list[str]:
 def matches(model: nn.Module, pattern: str) -> dict[str, int]:
     """Path -> stage of each module that a site's pattern matches."""
     found = ((path, re.fullmatch(pattern, path)) for path, _ in model.named_modules())
-    return {path: _stage(match) for path, match in found if match}
+    return {path: stage_of(match) for path, match in found if match}
 
 
 @pytest.mark.parametrize(

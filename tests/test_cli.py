@@ -42,6 +42,8 @@ GIVEN: dict[str, Any] = {
     "normalise": "0.5 0.5 0.5 / 0.2 0.2 0.2", "val_fraction": 0.2, "selection": "best-val", "train_fraction": 0.5,
     "train_limit": 300, "test_limit": 200, "precision": "bf16", "deterministic": False, "seed": 11,
     "averaging": 0.25, "progressive": 0.5, "tta": "flip", "evaluate": "val", "vary": "init",
+    "weights": "run:0123456789ab", "freeze": "backbone", "freeze_epochs": 3, "frozen_norm": True,
+    "backbone_lr": 0.1, "mechanism_lr": 2.0, "head_lr": 3.0, "layer_decay": 0.75,
 }  # fmt: skip
 """For each field a value that is not its default."""
 

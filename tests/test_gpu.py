@@ -28,13 +28,13 @@ from attnbench.data.batches import Batches
 from attnbench.data.splits import constants, load_splits
 from attnbench.examine.promises import Subject
 from attnbench.networks.network import fresh_network
+from attnbench.networks.weights import weights_digest
 from attnbench.seeding import seeded
 from attnbench.store import mlflow as tracking
 from attnbench.store.runs import RunRecord
 from attnbench.training import run as runner
 from attnbench.training.loop import predict, training
 from attnbench.training.numerics import numerics
-from attnbench.training.run import weights_digest
 from attnbench.training.state import State
 from attnbench.training.step import How
 
@@ -255,6 +255,21 @@ def test_the_first_losses_are_those_of_a_cpu(device, data_dir):
 def test_recorded_steps_give_the_bits_of_the_same_steps_unrecorded(name, device, data_dir):
     backbone, attention = (BACKBONES[name], "none") if name in BACKBONES else ("resnet20(widths=(32, 32, 32))", name)
     asked = spec(backbone=backbone, attention=attention, image_size=32, precision="bf16", epochs=3)
+    digests = []
+    for recorded in (False, True):
+        with numerics(asked, Runtime(device="cuda"), device):
+            train, state = parts(asked, device, data_dir)
+            for _ in training(asked, state, train, None, 1e9, How(recorded=recorded)):
+                pass
+        digests.append((weights_digest(state.model.state_dict()), [point["train_loss"] for point in state.curves]))
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("device", [on("cuda")], indirect=True)
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_recorded_steps_that_thaw_give_the_bits_of_the_same_steps_unrecorded(optimizer, device, data_dir):
+    protocol = {"freeze": "backbone", "freeze_epochs": 2, "backbone_lr": 0.5, "head_lr": 2.0, "layer_decay": 0.8}
+    asked = spec(backbone="resnet20(widths=(32, 32, 32))", epochs=4, batch_size=8, optimizer=optimizer, **protocol)
     digests = []
     for recorded in (False, True):
         with numerics(asked, Runtime(device="cuda"), device):

@@ -30,10 +30,13 @@ BASE: dict[str, object] = {
     "init": "identity",
 }
 BASE |= {"averaging": 0.2, "progressive": 0.4, "tta": "flip", "seed": 2, "vary": "init"}
+BASE |= {"weights": "run:0123456789ab", "freeze": "backbone", "freeze_epochs": 2, "frozen_norm": True}
+BASE |= {"backbone_lr": 0.1, "mechanism_lr": 2.0, "head_lr": 3.0, "layer_decay": 0.75}
 """A run in which every field has an effect: tested, so that the limit of test images has one."""
 
 LATER: dict[str, object] = {"every": None, "init": "own", "averaging": 0.0, "progressive": 0.0, "tta": "none"}
-LATER |= {"evaluate": "test", "vary": "all"}
+LATER |= {"evaluate": "test", "vary": "all", "weights": "none", "freeze": "none", "freeze_epochs": 0}
+LATER |= {"frozen_norm": False, **dict.fromkeys(("backbone_lr", "mechanism_lr", "head_lr", "layer_decay"), 1.0)}
 """Fields that came after runs had been stored, as those runs have them."""
 
 CHANGED: dict[str, object] = {"dataset": "FashionMNIST", "attention": "cbam", "backbone": "resnet20"}
@@ -43,6 +46,8 @@ CHANGED |= {"label_smoothing": 0.1, "image_size": 16, "normalise": "0.5 / 0.25",
 CHANGED |= {"selection": "best-val", "train_fraction": 0.5, "train_limit": 100, "test_limit": 100}
 CHANGED |= {"precision": "fp32", "deterministic": False, "seed": 1, "every": 3, "init": "own"}
 CHANGED |= {"averaging": 0.0, "progressive": 0.5, "tta": "none", "evaluate": "val", "vary": "order"}
+CHANGED |= {"weights": "run:ba9876543210", "freeze": "all-but-head", "freeze_epochs": 3, "frozen_norm": False}
+CHANGED |= {"backbone_lr": 0.2, "mechanism_lr": 1.0, "head_lr": 1.0, "layer_decay": 0.5}
 
 NO_REFERENCES = """
 se(variant=official)

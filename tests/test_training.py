@@ -20,10 +20,10 @@ from attnbench.data.batches import Batches
 from attnbench.data.splits import constants, load_splits
 from attnbench.errors import Diverged
 from attnbench.networks.network import network_of
+from attnbench.networks.weights import weights_digest
 from attnbench.store.runs import RunRecord, Store
 from attnbench.training import loop
 from attnbench.training.loop import Predicted, predict, training
-from attnbench.training.run import weights_digest
 from attnbench.training.state import State
 
 CPU = torch.device("cpu")

@@ -171,6 +171,8 @@ def _mixed(title: str, records: Sequence[RunRecord]) -> list[str]:
         warnings.append(f"{title}: records of {count} different numerics are pooled{_differing(numerics)}")
     if (count := len({str(record.environment.get("code")) for record in records})) > 1:
         warnings.append(f"{title}: records of {count} different versions of the numerical code are pooled")
+    if (count := len({str(record.initial.get("sha256")) for record in records})) > 1:
+        warnings.append(f"{title}: records that started from {count} different weights of one name are pooled")
     return warnings
 
 

@@ -61,12 +61,15 @@ def same(
     """
     from attnbench.examine.sameness import same as proven
     from attnbench.spec.run import RunSpec
+    from attnbench.store.runs import Store
+
+    home = (Store(store) if store else Store.default()).holding(one)
 
     def meant(asked: str) -> RunSpec:
         found = _stored(asked, store, code)
         return found or RunSpec(dataset=dataset, backbone=backbone, attention=asked, site=site)
 
-    found = proven(meant(one), meant(other))
+    found = proven(meant(one), meant(other), home)
     print(
         f"equal: {found.fields} fields of the recipe; {found.modules} modules of the backbone with "
         f"{found.values:,} initial values, bit for bit"

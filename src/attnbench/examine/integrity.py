@@ -79,7 +79,7 @@ def _weights(file: Path) -> str:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from attnbench.training.run import weights_digest
+    from attnbench.networks.weights import weights_digest
 
     try:
         return weights_digest(load_file(file))

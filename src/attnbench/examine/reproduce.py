@@ -4,6 +4,7 @@ import itertools
 import tempfile
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from attnbench.analysis.stats import prediction_half_width
@@ -103,10 +104,12 @@ def reproduce(run: str, runtime: Runtime, code: Collection[str] = ()) -> Reprodu
             data_dir=runtime.data_dir,
             tracker="none",
         )
+        if source := spec.resolved.weights.run:
+            (Path(aside) / source).symlink_to(store.folder(source).resolve())
         failures = execute(Sweep([spec], replay, stored.recipe))
         if failures:
             raise AttnbenchError(f"run {stored.id} could not be trained again: {failures[0].reason}")
-        again = Store(aside).records()[0]
+        again = Store(aside).find(spec.id)
         agreement = _agreement(stored, again)  # while its files are there
     tolerance = Tolerance.of(stored, store.records())
     verdict = _verdict(stored, again, tolerance, agreement)

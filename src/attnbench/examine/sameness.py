@@ -12,9 +12,11 @@ from attnbench.catalogue.places import built_in_sentence
 from attnbench.networks.graft import Grafted
 from attnbench.networks.network import built_in, network_of
 from attnbench.networks.trial import Trial
-from attnbench.spec.run import RunSpec, canonical
+from attnbench.spec.run import LATER, RunSpec, canonical
+from attnbench.store.runs import Store
+from attnbench.training.starting import load_initial
 
-_OF_THE_MECHANISM = ("attention", "site", "stages", "every", "init", "versions")
+_OF_THE_MECHANISM = ("attention", "site", "stages", "every", "init", "mechanism_lr", "versions")
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,21 @@ class Sameness:
     """What attention the backbone holds by itself in one of them, as a sentence; empty for none."""
 
 
-def same(one: RunSpec, two: RunSpec) -> Sameness:
-    """Build both networks and the plain one, and compare everything that is not the mechanism."""
+def same(one: RunSpec, two: RunSpec, store: Store | None = None) -> Sameness:
+    """Build both networks and the plain one, and compare everything that is not the mechanism.
+
+    Args:
+        store: where a run is that initial weights come from; None for the default.
+    """
+    store = store or Store.default()
     recipes = [_recipe(spec) for spec in (one, two)]
     unequal = [name for name in recipes[0] if recipes[0][name] != recipes[1][name]]
     differences = [f"{name}: {recipes[0][name]!r} and {recipes[1][name]!r}" for name in unequal]
-    built = [_network(spec) for spec in (one, two)]
+    if one.resolved.place and two.resolved.place and one.mechanism_lr != two.mechanism_lr:
+        differences.append(f"mechanism_lr: {one.mechanism_lr} and {two.mechanism_lr}")
+    built = [_network(spec, store) for spec in (one, two)]
     networks = [dict(_backbone(model)) for model in built]
-    without = _network(dataclasses.replace(one, attention="none", site=None, init="own"))
+    without = _network(dataclasses.replace(one, attention="none", site=None, init="own"), store)
     plain = dict(_backbone(without))
     for spec, parts in zip((one, two), networks, strict=True):
         differences += [f"{spec.attention}: {path} is not in the plain network" for path in parts if path not in plain]
@@ -61,15 +70,17 @@ def same(one: RunSpec, two: RunSpec) -> Sameness:
 
 def _recipe(spec: RunSpec) -> dict[str, Any]:
     """Everything that decides a run but the mechanism; the seed among it, which decides batches and initial values."""
-    form: dict[str, Any] = canonical(spec)
+    form: dict[str, Any] = {**LATER, **canonical(spec)}
     kept = {name: value for name, value in form.items() if name not in _OF_THE_MECHANISM}
     return kept | {f"{name}'s version": v for name, v in form["versions"].items() if name != "attention"}
 
 
-def _network(spec: RunSpec) -> nn.Module:
-    """The network of a run; 10 classes and 32 px where only the data set's files tell: it is the same question."""
+def _network(spec: RunSpec, store: Store) -> nn.Module:
+    """A run's network as it starts; 10 classes and 32 px where only the data's files tell: it is the same question."""
     card = spec.resolved.dataset.card
-    return network_of(spec, card.classes or 10, card.channels, spec.resolved.image_size or 32, Trial())
+    model = network_of(spec, card.classes or 10, card.channels, spec.resolved.image_size or 32, Trial())
+    load_initial(spec, model, store)
+    return model
 
 
 def _backbone(model: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:

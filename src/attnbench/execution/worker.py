@@ -20,9 +20,12 @@ from attnbench.errors import AttnbenchError, ForeignError
 from attnbench.execution.agreement import insist, kind
 from attnbench.networks.network import fresh_network
 from attnbench.spec.run import RunSpec, Runtime
+from attnbench.store.runs import Store
 from attnbench.store.view import View
 from attnbench.training.numerics import choose_device
+from attnbench.training.optim import optimizer
 from attnbench.training.run import run
+from attnbench.training.starting import starting_network
 
 PROBE_MACS = 20e9
 
@@ -76,7 +79,8 @@ def _prepare(asked: Any) -> dict[str, object]:
         try:
             splits = load_splits(spec, runtime.data_dir)
             constants(spec, splits.train)
-            fresh_network(spec, splits.classes, splits.channels, splits.image_size, device)
+            image = (splits.channels, splits.image_size)
+            optimizer(spec, starting_network(spec, splits.classes, image, device, Store(runtime.store))[0])
             images[text] = splits.data_fingerprint
         except AttnbenchError as problem:
             problems[str(problem)] = problem.trace

@@ -8,7 +8,7 @@ from attnbench.catalogue.cards import Backbone, Paper
 from attnbench.catalogue.places import Place, built_in_sentence, sites
 from attnbench.catalogue.registry import Choice
 from attnbench.errors import BadReference
-from attnbench.networks.graft import Grafted, Init, chosen, insert, map_at, stage_of
+from attnbench.networks.graft import Grafted, Init, chosen, insert, map_at, stage_at
 from attnbench.networks.trial import Shape, Trial
 from attnbench.networks.within import Shapes, attention_within, gates_within, observed
 
@@ -65,7 +65,7 @@ def _stages(model: nn.Module, backbone: Choice[Backbone], paths: Sequence[str], 
     Sizes are those at the images that the backbone was designed for: in small ones several stages have one pixel.
     """
     if pattern := sites(backbone).get("stage"):
-        found = {path: stage_of(path, pattern) for path in paths}
+        found = {path: stage_at(path, pattern) for path in paths}
         if all(found.values()):
             return found
     if backbone.entry.builtin:

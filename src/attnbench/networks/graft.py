@@ -165,17 +165,17 @@ def _matches(model: nn.Module, pattern: str) -> dict[str, int]:
     found = {path: match for path, _ in model.named_modules() if (match := regex.fullmatch(path))}
     if not found:
         raise BadReference(f"site pattern {pattern!r} matches no module{likely_sites(model)}")
-    return {path: _stage(match) for path, match in found.items()}
+    return {path: stage_of(match) for path, match in found.items()}
 
 
-def stage_of(path: str, pattern: str) -> int:
+def stage_at(path: str, pattern: str) -> int:
     """The number of the stage that a path lies in, by the pattern of a backbone's stages; 0 for none."""
     parts = path.split(".")
     above = (re.fullmatch(pattern, ".".join(parts[:length])) for length in range(len(parts), 0, -1))
-    return next((_stage(match) for match in above if match), 0)
+    return next((stage_of(match) for match in above if match), 0)
 
 
-def _stage(match: re.Match[str]) -> int:
+def stage_of(match: re.Match[str]) -> int:
     """The stage's number: what the group `stage` holds, or N of a group `stageN` that matched; 0 for none."""
     groups = {name: text for name, text in match.groupdict().items() if text is not None}
     named = (name.removeprefix("stage") for name in groups if re.fullmatch(r"stage\d+", name))

@@ -1,4 +1,7 @@
-"""A network's weights as they are stored."""
+"""A network's weights as they are stored, and their hash."""
+
+import hashlib
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -18,3 +21,11 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
         found[name] = tensor.clone() if shared else tensor
         places.add(storage.data_ptr())
     return found
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names and values of a state dict, in hex."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode() + b"\0" + weights[name].cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -11,11 +11,12 @@ from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference
 from attnbench.spec.run import LATER
 
-FIELDS = ("attention", "site", "stages", "every", "init")
+FIELDS = ("attention", "site", "stages", "every", "init", "mechanism_lr")
 """Fields of a run that belong to its arm; all others are shared by the arms of a cell."""
 TUNABLE = frozenset(
     {"batch_size", "optimizer", "lr", "weight_decay", "momentum", "schedule", "warmup", "augment"}
     | {"label_smoothing", "averaging", "progressive"}
+    | {"backbone_lr", "head_lr", "layer_decay", "freeze_epochs"}
 )
 """Fields of a recipe, in which arms that were tuned one by one may have values of their own."""
 
@@ -31,6 +32,7 @@ class ArmKey:
     stages: tuple[int, ...] | None = None
     every: int = 1
     init: str = "own"
+    mechanism_lr: float = 1.0
     version: int | str = 1
 
     @classmethod
@@ -43,6 +45,7 @@ class ArmKey:
             stages=tuple(stages) if stages else None,
             every=form.get("every", 1),
             init=form.get("init", "own"),
+            mechanism_lr=form.get("mechanism_lr", 1.0),
             version=form["versions"]["attention"],
         )
 
@@ -57,6 +60,7 @@ class ArmKey:
         parts += [f"stages={','.join(map(str, self.stages))}"] if self.stages else []
         parts += [f"every={self.every}"] if self.every != 1 else []
         parts += [f"init={self.init}"] if self.init != "own" else []
+        parts += [f"mechanism_lr={self.mechanism_lr:g}"] if self.mechanism_lr != 1 else []
         return " ".join([self.attention, *parts])
 
     def beside(self, attention: str) -> "ArmKey":

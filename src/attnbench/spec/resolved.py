@@ -11,6 +11,7 @@ from attnbench.catalogue.places import SE, Place, exchange_mistake, is_placed, p
 from attnbench.catalogue.refs import nearest
 from attnbench.catalogue.registry import ATTENTION, BACKBONES, DATASETS, Choice, Registry
 from attnbench.errors import BadReference
+from attnbench.spec import finetuning
 
 AUGMENTATIONS = ("crop", "flip", "dihedral", "cutout")
 Constants = tuple[tuple[float, ...], tuple[float, ...]]
@@ -32,6 +33,7 @@ class Resolved:
     """In the order in which they are applied."""
     constants: Constants | None
     """The normalising constants that were given; None for those of the training images."""
+    weights: finetuning.Weights
 
     @classmethod
     def of(cls, fields: Mapping[str, Any], choices: Mapping[str, Any]) -> "Resolved":
@@ -44,6 +46,7 @@ class Resolved:
             image_size=fields["image_size"] or card.image_size or None,
             augmentations=tuple(augmentations(fields["augment"])),
             constants=normalise_constants(fields["normalise"]),
+            weights=finetuning.Weights.of(fields["weights"]),
         )
 
     def cards(self) -> dict[str, dict[str, Any]]:
@@ -105,7 +108,9 @@ def _conflicts(sound: Mapping[str, Any], choices: Mapping[str, Choice[Any]]) -> 
         except ValueError as problem:
             more[name] = str(problem)
     attention, dataset = choices.get("attention") or ATTENTION.resolve("none"), choices.get("dataset")
-    if wrong := _site_mistake(attention, sound.get("site"), choices.get("backbone")):
+    backbone = choices.get("backbone")
+    more |= finetuning.mistakes(sound, pretrained=backbone is not None and bool(backbone.settings.get("pretrained")))
+    if wrong := _site_mistake(attention, sound.get("site"), backbone):
         more["site"] = wrong
     if sound.get("init") == "identity" and attention.placed.kind == "R":
         more["init"] = f"identity: {attention} takes the place of a convolution and cannot start as nothing"

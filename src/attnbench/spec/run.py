@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from attnbench.catalogue.places import Place
 from attnbench.errors import BadSpec
+from attnbench.spec import finetuning
 from attnbench.spec.resolved import Constants, Resolved, examined
 from attnbench.spec.validation import violations
 
@@ -90,6 +91,22 @@ class RunSpec:
     """Only deterministic algorithms on CUDA."""
     evaluate: Literal["test", "val"] = "test"
     """Images that the trained network is scored on: test, or val, where the test images are never opened."""
+    weights: str = "none"
+    """Initial weights of the backbone: none (scratch), a .safetensors, .pt or .pth file, or run:ID of the store."""
+    freeze: str = "none"
+    """What does not learn: none, backbone (not mechanism and head), all-but-head, or pattern:REGEX of parameters."""
+    freeze_epochs: Annotated[int, Ge(0)] = 0
+    """For so many epochs, the first ones, that does not learn; 0 for the whole run."""
+    backbone_lr: Annotated[float, Gt(0), Lt(float("inf"))] = 1.0
+    """Learning rate of the backbone, as a multiple of the run's."""
+    mechanism_lr: Annotated[float, Gt(0), Lt(float("inf"))] = 1.0
+    """Learning rate of the mechanism, as a multiple of the run's; a feature of the arm, like init."""
+    head_lr: Annotated[float, Gt(0), Lt(float("inf"))] = 1.0
+    """Learning rate of the classifier, as a multiple of the run's."""
+    layer_decay: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Factor of the backbone's learning rate from each layer to the one below it: timm's layers, else the stages."""
+    frozen_norm: bool = False
+    """Batch norm of the backbone keeps its running statistics and its scales, and computes with them in training."""
     vary: Literal["all", "init", "order", "augment", "noise", "split"] = "all"
     """What follows the seed: all but the split, or one source of chance alone, the others as under seed 0."""
     seed: Annotated[int, Ge(0)] = 0
@@ -100,6 +117,7 @@ class RunSpec:
         if found:
             raise BadSpec(found)
         vars(self)["resolved"] = Resolved.of(self.fields, choices)
+        vars(self)["weights"] = str(self.resolved.weights)  # a file's hash with it: the run stays what it is without it
 
     @functools.cached_property
     def resolved(self) -> Resolved:
@@ -191,6 +209,7 @@ def canonical(spec: RunSpec) -> dict[str, object]:
         "normalise": _normalise_text(spec.normalise, found.constants),
         "test_limit": spec.test_limit if spec.evaluate == "test" else None,
         "vary": spec.vary if spec.seed else "all",
+        **finetuning.form(spec.fields, found.weights, plain=found.place is None),
     }
     fields = {name: value for name, value in fields.items() if name not in LATER or value != LATER[name]}
     for name in _FLOATS & {name for name, value in fields.items() if value is not None}:
@@ -236,6 +255,11 @@ LATER = {
     "tta": "none",
     "evaluate": "test",
     "vary": "all",
+    "weights": "none",
+    "freeze": "none",
+    "freeze_epochs": 0,
+    **dict.fromkeys(("backbone_lr", "mechanism_lr", "head_lr", "layer_decay"), 1.0),
+    "frozen_norm": False,
 }
 """Fields that runs stored earlier have not, with the value that changes nothing: left out there, so that names stay."""
 _FLOATS = {name for name, kind in RunSpec.__annotations__.items() if getattr(kind, "__origin__", kind) is float}

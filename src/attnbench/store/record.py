@@ -42,6 +42,8 @@ class RunRecord:
     curves: list[dict[str, float]] = field(default_factory=list)
     input: dict[str, Any] = field(default_factory=dict)
     """What the network takes: `classes`, `channels`, `image_size`, `normalise` (means, deviations), class `names`."""
+    initial: dict[str, Any] = field(default_factory=dict)
+    """Weights that the backbone did not draw: their `source`, `sha256`, and what became of them; empty from scratch."""
     weights_sha256: str = ""
     data_fingerprint: str = ""
     split_fingerprint: str = ""
@@ -161,6 +163,7 @@ class Form(Named):
     stages: list[int] | None = None
     every: int = 1
     init: str = "own"
+    mechanism_lr: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

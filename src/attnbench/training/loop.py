@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from attnbench.data.batches import Batches
 from attnbench.errors import Diverged
 from attnbench.spec.run import RunSpec
+from attnbench.training.freezing import begin_epoch
 from attnbench.training.optim import learning_rate
 from attnbench.training.state import State, clocks
 from attnbench.training.step import How, Steps, autocast, out_of_memory
@@ -43,7 +44,7 @@ def training(
     seen_at_once = how.team.size == 1 and train.device.type == "cpu"
     due = time.monotonic() + 60 * minutes
     while state.epoch < spec.epochs:
-        state.model.train()
+        begin_epoch(spec, state)
         since = clocks()
         for step, images, labels in train.epoch(state.epoch, state.step):
             loss = steps.take(step, images, labels)

@@ -1,12 +1,12 @@
 """Optimiser and learning rate, from a spec."""
 
 import math
-from typing import Any
 
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from attnbench.spec.run import RunSpec
+from attnbench.training.groups import parameter_groups
 
 ONECYCLE_RISE, ONECYCLE_START, ONECYCLE_END = 0.3, 1 / 25, 1e-4
 
@@ -16,15 +16,9 @@ def optimizer(spec: RunSpec, model: nn.Module) -> Optimizer:
 
     What the mechanism's card exempts takes no weight decay.
     """
-    spared = set(_exempt(spec, model))
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for name, p in named if name not in spared], "weight_decay": spec.weight_decay},
-        {"params": [p for name, p in named if name in spared], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    groups = parameter_groups(spec, model, set(_exempt(spec, model)))
     if spec.optimizer == "adamw":
-        return AdamW(groups, lr=spec.lr, fused=True, capturable=named[0][1].device.type == "cuda")
+        return AdamW(groups, lr=spec.lr, fused=True, capturable=groups[0]["params"][0].device.type == "cuda")
     return SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.momentum > 0, fused=True)
 
 

@@ -16,10 +16,11 @@ from attnbench.training.team import Team
 def resume(store: Store, spec: RunSpec, state: State, mark: dict[str, Any]) -> int:
     """Take up the newest checkpoint, if there is one; returns how often that has been done with this run."""
     saved, numerics = store.latest(spec.id), mark["numerics"]
-    if saved is not None and saved.get("images", mark["images"]) != mark["images"]:
-        say(f"run {spec.id} was begun on other images than are there now: it starts anew")
-        store.drop_checkpoints(spec.id)
-        saved = None
+    for what, words in (("images", "on other images"), ("initial", "from other weights")):
+        if saved is not None and saved.get(what, mark[what]) != mark[what]:
+            say(f"run {spec.id} was begun {words} than are there now: it starts anew")
+            store.drop_checkpoints(spec.id)
+            saved = None
     if saved is None:
         store.mend_journal(spec.id, [])
         store.log(spec.id, "start", spec=spec.fields, numerics=numerics)

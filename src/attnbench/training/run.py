@@ -1,7 +1,6 @@
 """One run: the method section of the paper, in code."""
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +14,8 @@ from torch import nn
 from attnbench.data.splits import Splits, constants, load_splits
 from attnbench.files import replacing
 from attnbench.networks.cost import cost
-from attnbench.networks.network import built_in, fresh_network
-from attnbench.networks.weights import weights_of
+from attnbench.networks.network import built_in
+from attnbench.networks.weights import weights_digest, weights_of
 from attnbench.spec.resolved import Constants
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store import predictions as predictions_file
@@ -29,6 +28,7 @@ from attnbench.training.loop import Pause, Predicted, predict, training
 from attnbench.training.numerics import choose_device, compiles, numerics, records
 from attnbench.training.progress import Told, Watched, telling
 from attnbench.training.resuming import check_parts, heed, resume
+from attnbench.training.starting import starting_network
 from attnbench.training.state import State
 from attnbench.training.step import How
 from attnbench.training.stopping import stoppable
@@ -150,6 +150,7 @@ def _train_and_test(job: _Job, progress: Told) -> None:
         selected=selected,
         curves=state.curves,
         input=_input(splits, norm) | {"built_in": built_in(state.model)},
+        initial=mark["initial"],
         weights_sha256=_save(store.folder(spec.id), state.model, predicted),
         data_fingerprint=splits.data_fingerprint,
         split_fingerprint=splits.split_fingerprint,
@@ -173,13 +174,15 @@ def _trained(
     """The state after the last epoch.
 
     Args:
-        mark: what each checkpoint holds besides the state; `resumed` is added: how often the run was taken up.
+        mark: what each checkpoint holds besides the state; `resumed` is added, how often the run was taken up, and
+            `initial`, the weights that it began with.
     """
     spec, runtime, team = job.spec, job.runtime, job.team
     train, val = Watched(splits.train, spec, norm, device, None, team.part, told=progress), None
     if splits.val and _wants_val(spec) and team.first:
         val = Watched(splits.val, spec, norm, device, told=progress)
-    model = fresh_network(spec, splits.classes, splits.channels, splits.image_size, device)
+    image = (splits.channels, splits.image_size)
+    model, mark["initial"] = starting_network(spec, splits.classes, image, device, job.store)
     state = State.fresh(spec, model, train.steps(), device)
     if runtime.micro_batch == "auto":
         check_parts(spec, state.model, team)
@@ -227,14 +230,6 @@ def _save(folder: Path, model: nn.Module, predicted: Predicted) -> str:
         file.write(save(weights))
     predictions_file.write(folder / "predictions.npz", predicted.logits.numpy(), predicted.labels.numpy())
     return weights_digest(weights)
-
-
-def weights_digest(weights: dict[str, torch.Tensor]) -> str:
-    """Hash of names and values of a state dict."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        digest.update(name.encode() + b"\0" + weights[name].cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _wants_val(spec: RunSpec) -> bool:

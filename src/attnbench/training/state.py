@@ -36,8 +36,8 @@ class State:
     """The same in CPU time."""
     average: AveragedModel | None = None
     """The mean of the weights of the last steps, where the spec asks for it."""
-    rate: Tensor | None = None
-    """float32, the learning rate where a recorded step reads it; None on a CPU."""
+    rates: dict[float, Tensor] = field(default_factory=dict)
+    """Multiple of the learning rate -> that, float32, where a recorded step reads it; empty on a CPU."""
     parts: int = 1
     """In how many parts a batch is taken, where memory does not hold it whole."""
     best: dict[str, Any] = field(default_factory=dict)
@@ -49,14 +49,16 @@ class State:
     def fresh(cls, spec: RunSpec, model: nn.Module, steps: int, device: torch.device) -> "State":
         """The state before the first step; moves the model to the device, channels last."""
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        made = optimizer(spec, model)
+        scales = {group["lr_scale"] for group in made.param_groups if device.type == "cuda"}
         return cls(
             model=model,
-            optimizer=optimizer(spec, model),
+            optimizer=made,
             scaler=torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and spec.precision == "fp16"),
             losses=torch.zeros(steps, device=device),
             correct=torch.zeros((), dtype=torch.int64, device=device),
             average=AveragedModel(model, use_buffers=True) if spec.averaging else None,
-            rate=torch.zeros((), device=device) if device.type == "cuda" else None,
+            rates={scale: torch.zeros((), device=device) for scale in scales},
         )
 
     @property
@@ -80,10 +82,11 @@ class State:
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of the next step; on a device with memory of its own it lies there."""
-        if self.rate is not None:
-            self.rate.fill_(rate)
+        for scale, kept in self.rates.items():
+            kept.fill_(rate * scale)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate if self.rate is None else self.rate
+            scale = group.get("lr_scale", 1.0)  # checkpoints of earlier versions lack it
+            group["lr"] = self.rates[scale] if self.rates else rate * scale
 
     def count_time(self, since: tuple[float, float]) -> None:
         """Add what has passed since `clocks()` gave that to the running epoch's time."""

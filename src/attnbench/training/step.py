@@ -47,15 +47,23 @@ class Steps:
     def __init__(self, spec: RunSpec, state: State, how: How, images: int, steps: int, device: torch.device) -> None:
         self.spec, self.state, self.how, self.images, self.steps = spec, state, how, images, steps
         forward = state.model if how.forward is None else how.forward  # not `or`: a compiled network has no length
-        self._update: Update = functools.partial(_in_parts if how.in_parts else _update, spec, state, forward)
-        if how.recorded and how.team.size == 1 and not how.in_parts and device.type == "cuda":
-            self._update = devices.Recorded(self._update)
+        self._written: Update = functools.partial(_in_parts if how.in_parts else _update, spec, state, forward)
+        self._recorded = how.recorded and how.team.size == 1 and not how.in_parts and device.type == "cuda"
+        self._update: Update = self._written
+        self._thawed: bool | None = None
+
+    def _begin(self, thawed: bool) -> None:
+        """Record steps anew where more parameters learn than in those before."""
+        if thawed != self._thawed:
+            self._update = devices.Recorded(self._written) if self._recorded else self._written
+            self._thawed = thawed
 
     def take(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
         """Take a step of the running epoch; its loss, which counts for as much as this process computes of it."""
         spec, state, team = self.spec, self.state, self.how.team
         place = ("step", state.epoch, step, *([team.rank] if team.rank else []))
         with seeded(spec.seed_of("noise"), *place):  # drawn per step: a run can stop anywhere
+            self._begin(thawed=state.epoch >= spec.freeze_epochs)
             state.set_rate(learning_rate(spec, state.epoch, step, self.steps))
             whole = min(spec.batch_size, self.images - step * spec.batch_size)
             loss = self._update(images, labels, **({} if team.size == 1 else {"share": team.share(whole)}))

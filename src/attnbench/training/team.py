@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from attnbench import devices
 from attnbench.data.batches import share
 from attnbench.errors import BadSpec
+from attnbench.spec.finetuning import thawed
 from attnbench.spec.run import RunSpec
 
 if TYPE_CHECKING:
@@ -119,13 +120,15 @@ def gathered(spec: RunSpec) -> Iterator[Team]:
     """The team of this process, for as long as the block lasts.
 
     Raises:
-        BadSpec: a batch that leaves less than two images to a process.
+        BadSpec: a batch that leaves less than two images to a process, or parameters that learn only later on.
     """
     if starts() == 1:
         yield ALONE
         return
     if spec.batch_size < 2 * starts():
         raise BadSpec({"batch_size": f"{spec.batch_size} leaves less than two images to each of {starts()} processes"})
+    if thawed(vars(spec)):
+        raise BadSpec({"freeze_epochs": f"{spec.freeze_epochs}: what thaws needs one process, not {starts()}; 0 works"})
     distributed.init_process_group("cpu:gloo,cuda:nccl" if devices.available() else "gloo")
     try:
         yield Team(distributed.get_rank(), distributed.get_world_size())
