@@ -105,7 +105,7 @@ def in_runtimes(
     names: Sequence[str], bench: BenchSettings, elsewhere: Elsewhere, rounds: int | None, folder: Path
 ) -> int:
     """Measure mechanisms in runtimes, a line each as it comes; what the folder holds of the same is not done again."""
-    from attnbench.catalogue.places import sites
+    from attnbench.catalogue.places import SE, sites
     from attnbench.deploy.latency import measured_on, timed
     from attnbench.files import add_line
     from attnbench.networks.network import site_pattern
@@ -114,7 +114,7 @@ def in_runtimes(
     asked = elsewhere.asked(bench, rounds)
     for name in names:
         ATTENTION.resolve(name)
-    if bench.site is not None:
+    if bench.site not in (None, SE):
         site_pattern(sites(BACKBONES.resolve(bench.backbone)), bench.site, bench.backbone)
     folder.mkdir(parents=True, exist_ok=True)
     before = runtimes.known(folder, measured_on(bench, asked))
