@@ -244,7 +244,10 @@ MISTAKES = {
     "data without name": ("data get", "attnbench data list"),
     "data of a wrong name": ("data get CIFAR11", "did you mean 'CIFAR10'?"),
     "show": ("show resnet2", "did you mean 'resnet20'?"),
-    "show of a wrong option": ("show se(reductio=8)", "has no option 'reductio'; its options: reduction, variant; did"),
+    "show of a wrong option": (
+        "show se(reductio=8)",
+        "has no option 'reductio'; its options: reduction, variant, hidden, activation, gating; did",
+    ),
     "show of a backbone's wrong option": ("show resnet18(stemm=1)", "did you mean 'stem'?"),
     "show of no module": ("show nowhere:Gate", "no module 'nowhere'"),
     "no port": ("ui --port 70000", "between 1 and 65535"),
