@@ -1,4 +1,4 @@
-"""A user's afternoon: a pretrained network of their own, another gate in it, fine-tuned, exported, quantised, timed and used."""
+"""A user's afternoon: another gate in a pretrained network, fine-tuned, exported, quantised, timed, and shown a photo."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ def test_from_a_pretrained_network_to_a_photo(unpacked, attnbench, tmp_path):
     images = unpacked("eurosat/eurosat-part1.tar.gz", "eurosat/eurosat-part2.tar.gz")
     torch.manual_seed(0)
     torch.save(models.mobilenet_v3_small(num_classes=10).state_dict(), "mine.pt")  # as somebody has it from elsewhere
-    fields = "--dataset EuroSAT --image-size 64 --train-limit 256 --test-limit 128 --epochs 1".split()
+    fields = ["--dataset", "EuroSAT", "--image-size", 64, "--train-limit", 256, "--test-limit", 128, "--epochs", 1]
     tuned = ["--weights", "mine.pt", "--freeze", r"pattern:features\.[0-3]\..*", "--backbone-lr", "0.5"]
     exchange = ["--backbone", NETWORK, "--site", "se", "--attention", "eca"]
     place = ["--data-dir", images, "--tracker", "none"]
