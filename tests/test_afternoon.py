@@ -1,4 +1,4 @@
-"""A user's afternoon: another gate in a pretrained network, fine-tuned, exported, quantised, timed, and shown a photo."""
+"""A user's afternoon: another gate in a pretrained network, fine-tuned, exported, quantised, timed, and used."""
 
 import subprocess
 import sys
