@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from attnbench.backbones import backbone
     from attnbench.data import dataset
     from attnbench.mechanisms import attention, build_attention
-    from attnbench.networks.anywhere import graft, load_pretrained, sites, ungraft
+    from attnbench.networks.anywhere import graft, sites, ungraft
+    from attnbench.networks.checkpoints import load_pretrained
     from attnbench.networks.network import network
     from attnbench.spec.run import RunSpec, Runtime
     from attnbench.spec.study import Study
@@ -33,7 +34,7 @@ _HOME = {
     "verdict": "analysis.scored",
     "network": "networks.network",
     "graft": "networks.anywhere",
-    "load_pretrained": "networks.anywhere",
+    "load_pretrained": "networks.checkpoints",
     "sites": "networks.anywhere",
     "ungraft": "networks.anywhere",
     "build_attention": "mechanisms",
