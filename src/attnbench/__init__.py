@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from attnbench.analysis.scored import verdict
     from attnbench.backbones import backbone
     from attnbench.data import dataset
+    from attnbench.examine.folding import fold
     from attnbench.mechanisms import attention, build_attention
     from attnbench.networks.anywhere import graft, sites, ungraft
     from attnbench.networks.checkpoints import load_pretrained
@@ -30,6 +31,7 @@ _HOME = {
     "Store": "store.runs",
     "run": "training.run",
     "load": "training.predictor",
+    "fold": "examine.folding",
     "compare": "analysis.comparison",
     "verdict": "analysis.scored",
     "network": "networks.network",
@@ -52,6 +54,7 @@ __all__ = [
     "build_attention",
     "compare",
     "dataset",
+    "fold",
     "graft",
     "load",
     "load_pretrained",

@@ -14,6 +14,7 @@ from attnbench.cli.catalogue import data, list_, show
 from attnbench.cli.choosing import advise, choose
 from attnbench.cli.examining import check, profile, same
 from attnbench.cli.flags import check_names, run_flags
+from attnbench.cli.folding import fold
 from attnbench.cli.planning import power, tune, variance
 from attnbench.cli.reading import compare, evaluate, predict, report, reproduce, sync, ui
 from attnbench.cli.scoring import verdict
@@ -43,6 +44,7 @@ VERBS: dict[str, Callable[..., int]] = {
     "data": data,
     "evaluate": evaluate,
     "predict": predict,
+    "fold": fold,
     "reproduce": reproduce,
     "store": store_,
     "sync": sync,
