@@ -12,6 +12,7 @@ from pathlib import Path
 
 import catalogue
 import claims
+import elsewhere
 import findings
 import performance
 import reference
@@ -40,6 +41,7 @@ PARTS = {
     "tree": rooms,
     **dict.fromkeys(("faults", "fuzz"), reliability),
     "claims": claims,
+    "elsewhere": elsewhere,
 }
 """What stands between marks -> the module whose function of that name makes it."""
 BLOCK = re.compile(rf"(<!-- ({'|'.join(PARTS)})(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)

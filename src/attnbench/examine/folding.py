@@ -109,9 +109,9 @@ def fold(
         raise AttnbenchError(f"margin {margin:g}: must be above 0 percentage points; 0.5 is the default")
     runtime = runtime or Runtime()
     record = run if isinstance(run, RunRecord) else Store(runtime.store).holding(run).find(run)
-    if record.spec["attention"] == "none":
-        raise AttnbenchError(f"run {record.id} has no mechanism: there is nothing to fold")
     spec, device = spec_of(record, code), choose_device(runtime)
+    if spec.attention == "none":
+        raise AttnbenchError(f"run {record.id} has no mechanism: there is nothing to fold")
     splits = load_splits(spec, runtime.data_dir)
     if splits.split_fingerprint != record.split_fingerprint:
         raise DataProblem(f"run {record.id} was trained on other images than those in {runtime.data_dir}/")
