@@ -1,5 +1,6 @@
 """The way to any other task: two scripts that a person reads in a minute, their scores, and what is said of them."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -18,9 +19,7 @@ NAMES = pytest.mark.parametrize("name", ["detector", "segmentation"])
 @pytest.fixture
 def precision(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(EXAMPLES)
-    import precision
-
-    return precision
+    return importlib.import_module("precision")
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.name)
