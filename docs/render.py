@@ -13,6 +13,7 @@ from pathlib import Path
 import catalogue
 import claims
 import deploying
+import elsewhere
 import findings
 import performance
 import reference
@@ -44,6 +45,7 @@ PARTS = {
     **dict.fromkeys(("faults", "fuzz"), reliability),
     "claims": claims,
     **dict.fromkeys(("parity", "latencies"), deploying),
+    "elsewhere": elsewhere,
 }
 """What stands between marks -> the module whose function of that name makes it."""
 BLOCK = re.compile(rf"(<!-- ({'|'.join(PARTS)})(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -138,7 +138,7 @@ def test_public_names_are_what_they_say_after_every_submodule_was_imported():
     assert done.returncode == 0, done.stderr
     wanted = (
         "RunSpec Runtime Study Store run compare verdict load network build_attention attention backbone dataset "
-        "graft sites load_pretrained ungraft"
+        "graft sites load_pretrained ungraft fold"
     )
     assert set(done.stdout.split()) == set(wanted.split())
 

@@ -31,7 +31,7 @@ VERBS: tuple[str, ...] = (
     "data",
     "evaluate",
 )
-VERBS += ("predict", "reproduce", "sync", "ui", "choose", "power", "variance", "tune", "verdict")
+VERBS += ("fold", "predict", "reproduce", "sync", "ui", "choose", "power", "variance", "tune", "verdict")
 VERBS += ("submit", "verify", "leaderboard", "advise", "store", "export")
 HEAVY = {"torch", "torchvision", "mlflow", "pandas", "scipy", "sklearn", "altair"}
 GIVEN: dict[str, Any] = {

@@ -20,7 +20,8 @@ import attnbench
 from attnbench import RunSpec, Runtime, Store, build_attention, cli, compare, network
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.data.splits import Split, load_splits
-from attnbench.examine.evaluate import _gated, _swap, evaluate
+from attnbench.examine.evaluate import evaluate
+from attnbench.examine.gates import gated, swap
 from attnbench.report.evidence import decomposition
 from attnbench.seeding import stream
 from attnbench.store.runs import RunRecord
@@ -191,7 +192,7 @@ def test_the_one_image_of_a_last_batch_keeps_its_gates(run, runtime):
 def test_a_runs_own_gates_put_back_give_its_own_answers(run, runtime, attention):
     record = run(attention, **LEARNT)
     model, test = attnbench.load(record), load_splits(RunSpec.of(record.spec), runtime.data_dir).test
-    _swap(_gated(model, record), [lambda gates: gates] * SITES)
+    swap(gated(model, record), [lambda gates: gates] * SITES)
     own = arrays(record, "predictions.npz")
     sure = clear(own["logits"])
     assert model(raw(test)).argmax(1).numpy()[sure].tolist() == own["predicted"][sure].tolist()
@@ -204,11 +205,11 @@ def test_every_mechanism_with_a_gate_multiplies_by_it_at_every_site(attention):
     for parameter in model.parameters():  # many start at a value that hides what they do
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)  # with 0.3 some overflow
     images = torch.randn(4, 1, 8, 8, generator=generator).double()
-    own, sites = model(images), _gated(model, RunRecord(id="", spec={}, status="done"))
+    own, sites = model(images), gated(model, RunRecord(id="", spec={}, status="done"))
     assert own.isfinite().all()
-    _swap(sites, [lambda gates: gates] * len(sites))
+    swap(sites, [lambda gates: gates] * len(sites))
     torch.testing.assert_close(model(images), own, rtol=1e-9, atol=1e-9)
-    _swap(sites, [lambda gates: gates + 0.5] * len(sites))
+    swap(sites, [lambda gates: gates + 0.5] * len(sites))
     assert not torch.allclose(model(images), own, rtol=1e-2), "nothing was swapped"
 
 

@@ -51,7 +51,7 @@ for name, words in json.loads(Path("verbs.json").read_text()).items():
 Path("told.json").write_text(json.dumps(told))
 """
 READING = ("report", "list", "merge", "prune", "submit", "verify", "leaderboard", "compare", "report-study")
-REBUILDING = ("evaluate", "predict", "reproduce", "same", "retrain")
+REBUILDING = ("evaluate", "fold", "predict", "reproduce", "same", "retrain")
 
 
 def hostile(store: Path, field: str, keep_ids: bool) -> list[str]:
@@ -128,6 +128,7 @@ def verbs(home: Path) -> dict[str, list[str]]:
             f"compare {field}": ["compare", "se", "none", "--study", study, "--store", str(swapped)],
             f"report-study {field}": ["report", study, "--store", str(swapped), "--out", out],
             f"evaluate {field}": ["evaluate", run, "--gate", "mean", "--store", own],
+            f"fold {field}": ["fold", run, "--output", f"folded-{field}.safetensors", "--store", own],
             f"predict {field}": ["predict", run, "image.png", "--store", own],
             f"reproduce {field}": ["reproduce", run, "--store", own],
             f"same {field}": ["same", run, "se", "--store", own],

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from attnbench.analysis.scored import verdict
     from attnbench.backbones import backbone
     from attnbench.data import dataset
+    from attnbench.examine.folding import fold
     from attnbench.mechanisms import attention, build_attention
-    from attnbench.networks.anywhere import graft, load_pretrained, sites, ungraft
+    from attnbench.networks.anywhere import graft, sites, ungraft
+    from attnbench.networks.checkpoints import load_pretrained
     from attnbench.networks.network import network
     from attnbench.spec.run import RunSpec, Runtime
     from attnbench.spec.study import Study
@@ -29,11 +31,12 @@ _HOME = {
     "Store": "store.runs",
     "run": "training.run",
     "load": "training.predictor",
+    "fold": "examine.folding",
     "compare": "analysis.comparison",
     "verdict": "analysis.scored",
     "network": "networks.network",
     "graft": "networks.anywhere",
-    "load_pretrained": "networks.anywhere",
+    "load_pretrained": "networks.checkpoints",
     "sites": "networks.anywhere",
     "ungraft": "networks.anywhere",
     "build_attention": "mechanisms",
@@ -51,6 +54,7 @@ __all__ = [
     "build_attention",
     "compare",
     "dataset",
+    "fold",
     "graft",
     "load",
     "load_pretrained",

@@ -15,6 +15,7 @@ from attnbench.cli.choosing import advise, choose
 from attnbench.cli.deploying import export
 from attnbench.cli.examining import check, profile, same
 from attnbench.cli.flags import check_names, run_flags
+from attnbench.cli.folding import fold
 from attnbench.cli.planning import power, tune, variance
 from attnbench.cli.reading import compare, evaluate, predict, report, reproduce, sync, ui
 from attnbench.cli.scoring import verdict
@@ -48,6 +49,7 @@ VERBS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "predict": predict,
     "export": export,
+    "fold": fold,
     "reproduce": reproduce,
     "store": store_,
     "sync": sync,

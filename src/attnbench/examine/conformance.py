@@ -23,7 +23,7 @@ def outcomes(reference: str, kind: Kind = "attention", root: Path = Path()) -> I
     """Every promise of a mechanism, a backbone or a data set (in the data folder `root`), with what came of it.
 
     Raises:
-        BadReference: nothing is called so.
+        BadReference, ForeignError: nothing is called so, or it is no mechanism that can be built from a width alone.
     """
     for sentence, check in _checks(reference, kind, root).items():
         yield sentence, tried(check)
@@ -46,5 +46,5 @@ def _checks(reference: str, kind: Kind, root: Path) -> dict[str, Callable[[], It
         data = promises_data.DataSubject(DATASETS.resolve(reference), root)
         return {says: partial(check, data) for says, check in promises_data.PROMISES.items()}
     subject = Subject(reference)
-    _ = subject.choice
+    subject.build()  # what cannot be built would break every promise alike
     return {says: partial(check, subject) for says, check in PROMISES.items()}

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from attnbench.data.batches import Batches
 from attnbench.data.splits import Split, load_splits
 from attnbench.errors import AttnbenchError, DataProblem
+from attnbench.examine.gates import constant, gated, seen, swap
 from attnbench.seeding import stream
 from attnbench.spec.run import Runtime
 from attnbench.store import predictions as predictions_file
@@ -24,7 +25,6 @@ from attnbench.training.predictor import load
 from attnbench.training.run import scores
 
 Gate = Literal["shuffled", "mean"]
-Swap = Callable[[Tensor], Tensor]
 
 
 def evaluate(run: str, gate: Gate, runtime: Runtime, code: Collection[str] = ()) -> dict[str, Any]:
@@ -64,12 +64,13 @@ def _evaluated(store: Store, record: RunRecord, gate: Gate, runtime: Runtime, co
     order = np.random.default_rng(stream(spec.seed, "gate")).permutation(len(splits.scored))
     test, train = _shuffled(splits.scored, order), splits.train
     model, constants = load(record, code=code).model.to(device), record.input["normalise"]
-    sites = _gated(model, record)
+    sites = gated(model, record)
     with numerics(spec, runtime, device) as bits:
         if gate == "mean":
-            _swap(sites, _means(model, sites, Batches(train, spec, constants, device)))
+            seen_in_training = seen(model, sites, Batches(train, spec, constants, device))
+            swap(sites, [constant(each.mean) for each in seen_in_training])
         else:
-            _swap(sites, [_of_the_one_before for _ in sites])
+            swap(sites, [_of_the_one_before for _ in sites])
             model = _Twice(model)
         store.log(record.id, "test", reading=f"gate {gate}", images=len(test))
         predicted = predict(model, Batches(test, spec, constants, device))
@@ -79,30 +80,6 @@ def _evaluated(store: Store, record: RunRecord, gate: Gate, runtime: Runtime, co
     predictions_file.write(Path(record.folder) / f"gate-{gate}.npz", predicted.logits.numpy(), predicted.labels.numpy())
     store.write(record.id, f"gate-{gate}.json", json.dumps(found, indent=1))
     return found
-
-
-def _gated(model: nn.Module, record: RunRecord) -> list[nn.Module]:
-    """The modules that multiply by a gate of the image, outermost first."""
-    found: dict[str, nn.Module] = {}
-    for path, module in model.named_modules():
-        inside = any(path.startswith(f"{above}.") for above in found)
-        if callable(getattr(type(module), "gate", None)) and not inside:
-            found[path] = module
-    if not found:
-        raise AttnbenchError(
-            f"run {record.id}: {record.spec['attention']} has no gate(x); se and cbam are examples that have one"
-        )
-    return list(found.values())
-
-
-def _swap(sites: list[nn.Module], swaps: list[Swap]) -> None:
-    """Let each site multiply by what `swap` makes of its gate."""
-    for site, swap in zip(sites, swaps, strict=True):
-        site.forward = _forward(site, swap)
-
-
-def _forward(site: Any, swap: Swap) -> Callable[[Tensor], Tensor]:
-    return lambda x: x * swap(site.gate(x))
 
 
 class _Twice(nn.Module):
@@ -127,31 +104,6 @@ def _of_the_one_before(gates: Tensor) -> Tensor:
         return gates
     own = gates[: len(gates) // 2]
     return torch.cat([own, own.roll(1, 0)])
-
-
-def _means(model: nn.Module, sites: list[nn.Module], train: Batches) -> list[Swap]:
-    """Run the training images through the network as it is, and keep each site's mean gate."""
-    sums: list[Any] = [0.0 for _ in sites]
-    rows = [0 for _ in sites]  # not images: a gate that does not look at the image has one row a batch
-
-    def adding(place: int) -> Swap:
-        def add(gates: Tensor) -> Tensor:
-            sums[place] = sums[place] + gates.double().sum(0, keepdim=True)
-            rows[place] += len(gates)
-            return gates
-
-        return add
-
-    own = [site.forward for site in sites]
-    _swap(sites, [adding(place) for place in range(len(sites))])
-    predict(model, train)
-    for site, forward in zip(sites, own, strict=True):
-        site.forward = forward
-    return [_constant(total / count) for total, count in zip(sums, rows, strict=True)]
-
-
-def _constant(mean: Tensor) -> Swap:
-    return lambda gates: mean.to(gates.dtype)
 
 
 def _shuffled(split: Split, order: np.ndarray) -> Split:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attnbench.catalogue.cards import Paper
+from attnbench.catalogue.foreign import told
 from attnbench.catalogue.formula import Size
 from attnbench.catalogue.registry import ATTENTION, Choice
 from attnbench.errors import BadReference
@@ -131,7 +132,8 @@ def tried(check: Callable[[], Iterator[str]]) -> Outcome:
         return Outcome(reason=str(why))
     except Exception as problem:
         cause = problem.__cause__ if isinstance(problem, BadReference) and problem.__cause__ else problem
-        return Outcome(wrong=(f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}",))
+        known = told(cause)  # where in somebody's code: many of its assertions say nothing else
+        return Outcome(wrong=(str(known or f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"),))
 
 
 def has_gate(module: nn.Module) -> bool:

@@ -118,7 +118,13 @@ def _repeats(subject: Subject) -> Iterator[str]:
 def _has_its_gradient(subject: Subject) -> Iterator[str]:
     module = subject.redrawn(8, (4, 3)).double().eval()
     x = images(2, 8, 4, 3).double().requires_grad_()
-    if not torch.autograd.gradcheck(module, (x,), atol=1e-4, rtol=1e-3, raise_exception=False, fast_mode=True):
+
+    def agrees(step: float) -> bool:
+        return torch.autograd.gradcheck(
+            module, (x,), eps=step, atol=1e-4, rtol=1e-3, raise_exception=False, fast_mode=True
+        )
+
+    if not (agrees(1e-6) or agrees(1e-3)):  # what computes a part in float32 has no finer differences
         yield "its gradient is not that of its output (finite differences in float64)"
 
 

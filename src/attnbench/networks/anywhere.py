@@ -1,5 +1,6 @@
-"""A mechanism put into anybody's network: where it can go, old checkpoints into the new one, and the plain one back."""
+"""A mechanism put into anybody's network: where it can go, and the plain network back."""
 
+import copy
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from attnbench.catalogue.cards import Paper
 from attnbench.catalogue.refs import nearest
@@ -22,8 +23,6 @@ from attnbench.seeding import seeded
 At = str | Sequence[str] | Callable[[str, nn.Module], bool]
 BUILT_IN = "built-in"
 """The name of all places of attention that a network was built with."""
-FITTING = 0.5
-"""Share of a network's tensors that a checkpoint must hold to be taken for one of it."""
 
 
 @dataclass(frozen=True)
@@ -41,27 +40,6 @@ class Site:
     def __str__(self) -> str:
         sizes = ", ".join("x".join(map(str, shape)) for shape in dict.fromkeys(self.shapes))
         return f"{self.kind:<9} {self.at}  ({len(self.paths)}: {sizes})"
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What became of a checkpoint's tensors."""
-
-    loaded: tuple[str, ...]
-    """Names, in the plain network, of what was taken from the checkpoint."""
-    new: tuple[str, ...]
-    """Names, in the grafted network, of what belongs to mechanisms and keeps its initial values."""
-    missing: tuple[str, ...]
-    """Tensors of the plain network that the checkpoint has not; they keep the values that they had."""
-    left_over: tuple[str, ...]
-    """Tensors of the checkpoint that found no place, those of another shape with both shapes."""
-
-    def __str__(self) -> str:
-        parts = [f"{len(self.loaded)} tensors loaded", f"{len(self.new)} new"]
-        for what, names in (("missing", self.missing), ("left over", self.left_over)):
-            shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-            parts.append(f"{len(names)} {what}" + (f" ({shown})" if names else ""))
-        return ", ".join(parts)
 
 
 def graft(
@@ -98,7 +76,7 @@ def graft(
     paths = _paths(model, at, seen)
     if "" in paths:
         raise BadReference("the network as a whole is no place; name modules inside it")
-    shapes = {path: map_at(seen, path, position != "behind", "place") for path in paths}
+    shapes = {path: _map_at(model, seen, path, position != "behind") for path in paths}
     if position == "instead" and (wider := [path for path in paths if seen[path][0] != seen[path][1]]):
         raise BadReference(f"{wider[0]!r} changes the shape of its maps, so that no mechanism can take its place")
     insert(model, choice, shapes, seed, position, init, Trial())
@@ -112,7 +90,7 @@ def sites(model: nn.Module, example: Any) -> list[Site]:
     """
     seen = _seen(model, example)
     return [
-        Site(pattern, kind, tuple(paths), tuple(map_at(seen, path, False, "place") for path in paths))
+        Site(pattern, kind, tuple(paths), tuple(_map_at(model, seen, path) for path in paths))
         for kind, found in _groups(model, seen).items()
         for pattern, paths in _alike(found).items()
     ]
@@ -123,64 +101,13 @@ def ungraft(model: nn.Module) -> nn.Module:
 
     What a mechanism stood instead of comes back as it was when it was replaced.
     """
-    found = {path: module.original for path, module in model.named_modules() if isinstance(module, Grafted)}
-    for path in reversed(found):
-        model.set_submodule(path, found[path])
+    found = {path: module for path, module in model.named_modules() if isinstance(module, Grafted)}
+    for path, module in reversed(found.items()):
+        plain = module.original
+        while isinstance(plain, Grafted):  # at one place more than once
+            plain = plain.original
+        model.set_submodule(path, ungraft(plain))  # what was replaced may hold mechanisms too
     return model
-
-
-def plain_names(model: nn.Module) -> dict[str, str]:
-    """Name of each tensor of the plain network -> its name in the grafted one."""
-    grafts = {path: module.plain for path, module in model.named_modules() if isinstance(module, Grafted)}
-    found = {}
-    for name in model.state_dict():
-        parts, kept, ours = name.split("."), list[str](), False
-        for number, part in enumerate(parts):
-            above = ".".join(parts[:number])
-            if above in grafts:
-                ours = ours or part != str(grafts[above])
-            else:
-                kept.append(part)
-        if not ours:
-            found[".".join(kept)] = name
-    return found
-
-
-def load_pretrained(model: nn.Module, state: Mapping[str, Any]) -> Loaded:
-    """Load a checkpoint of the plain network into the grafted one, and say what became of every tensor.
-
-    Args:
-        state: name -> tensor, as `state_dict()` gives it; a checkpoint that holds it as `state_dict` or `model`, and
-            names that begin with `module.`, are understood.
-
-    Raises:
-        BadReference: it is a checkpoint of another network.
-    """
-    for key in ("state_dict", "model"):
-        if isinstance(state.get(key), Mapping):
-            state = state[key]
-    given = {str(name).removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
-    own, names = model.state_dict(), plain_names(model)
-    fitting = {name for name in names if name in given and given[name].shape == own[names[name]].shape}
-    if len(fitting) < FITTING * len(names):
-        stranger = next((name for name in given if name not in names), "none by any name")
-        raise BadReference(
-            f"the checkpoint is of another network: {len(fitting)} of {len(names)} tensors are there in their shapes; "
-            f"it holds {stranger}, the network {next((name for name in names if name not in fitting), '')}"
-        )
-    shapes = {
-        name: " for ".join("x".join(map(str, value.shape)) for value in (given[name], own[names[name]]))
-        for name in given
-        if name in names
-    }
-    own.update({names[name]: given[name] for name in fitting})
-    model.load_state_dict(own)  # its metadata with it, which some networks read
-    return Loaded(
-        loaded=tuple(name for name in names if name in fitting),
-        new=tuple(name for name in own if name not in set(names.values())),
-        missing=tuple(name for name in names if name not in given),
-        left_over=tuple(f"{name} {shapes.get(name, '')}".rstrip() for name in given if name not in fitting),
-    )
 
 
 def _seen(model: nn.Module, example: Any) -> Shapes:
@@ -233,17 +160,38 @@ def _paths(model: nn.Module, at: At | None, seen: Shapes) -> list[str]:
     return found
 
 
+def _map_at(model: nn.Module, seen: Shapes, path: str, of_input: bool = False) -> Shape:
+    """(channels, height, width) of the maps at a place, or what would be one."""
+    try:
+        shape = map_at(seen, path, of_input, "place")
+    except BadReference as problem:
+        raise BadReference(f"{problem}{likely_sites(model)}") from None
+    if not _channels_first(model.get_submodule(path), shape[0]):
+        raise BadReference(
+            f"{path!r} cannot be a place: it normalises the last dimension, so that its maps are B H W C, not B C H W"
+            f"{likely_sites(model)}"
+        )
+    return shape
+
+
 def _groups(model: nn.Module, seen: Shapes) -> dict[str, list[str]]:
     """Kind of place -> paths, in the order of the network."""
     kinds = Counter(type(module) for module in model.modules())
-    blocks = [
+    found = [
         path
         for path, module in model.named_modules()
         if path and kinds[type(module)] > 1 and _gives_maps(seen, path) and _is_block(module)
     ]
-    inner = [path for path in blocks if not any(other.startswith(f"{path}.") for other in blocks)]
+    gates = _built_in(model, seen)
+    blocks = [path for path in found if path not in gates or not any(_inside(path, other) for other in found)]
+    inner = [path for path in blocks if not any(_inside(other, path) for other in blocks)]
     norms = [norm for path in inner if (norm := _last_norm(model.get_submodule(path), path, seen))]
-    return {"block": norms, "post": inner, BUILT_IN: _built_in(model, seen)}
+    return {"block": norms, "post": inner, BUILT_IN: gates}
+
+
+def _inside(path: str, other: str) -> bool:
+    """Whether one module lies in another."""
+    return path.startswith(f"{other}.")
 
 
 def _built_in(model: nn.Module, seen: Shapes) -> list[str]:
@@ -263,9 +211,21 @@ def _last_norm(block: nn.Module, path: str, seen: Shapes) -> str | None:
         f"{path}.{name}"
         for name, part in block.named_modules()
         if name and "Norm" in type(part).__name__ and seen.get(f"{path}.{name}", ((), ()))[1] == seen[path][1]
-        and not re.search(r"downsample|shortcut", name)
+        and not re.search(r"downsample|shortcut", name) and _channels_first(part, seen[path][1][1])
     ]  # fmt: skip
     return norms[-1] if norms else None
+
+
+def _channels_first(module: nn.Module, channels: int) -> bool:
+    """Whether a layer norm takes maps B C H W: one over B H W C is told by its shape only where C is not H and W."""
+    if not isinstance(module, nn.LayerNorm):
+        return True
+    maps = next(module.parameters(), torch.empty(0)).new_zeros(1, channels, 1, channels + 1)
+    try:
+        copy.deepcopy(module).eval()(maps)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _gives_maps(seen: Shapes, path: str) -> bool:
@@ -279,7 +239,7 @@ def _exchanged(model: nn.Module, choice: Choice[Paper], seen: Shapes, seed: int)
     paths = _built_in(model, seen)
     if not paths:
         raise BadReference(f"{type(model).__name__} was built without attention that gates maps{likely_sites(model)}")
-    replace(model, choice, {path: map_at(seen, path, False, "place") for path in paths}, seed, "own", Trial())
+    replace(model, choice, {path: _map_at(model, seen, path) for path in paths}, seed, "own", Trial())
     return model
 
 
