@@ -10,7 +10,7 @@ from attnbench.catalogue.cards import Backbone
 from attnbench.catalogue.places import sites
 from attnbench.catalogue.registry import Choice
 from attnbench.errors import BadSpec
-from attnbench.networks.anywhere import plain_names
+from attnbench.networks.checkpoints import plain_names
 from attnbench.networks.graft import stage_of
 
 Part = Literal["backbone", "mechanism", "head"]

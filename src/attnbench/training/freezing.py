@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from attnbench.errors import BadSpec
-from attnbench.networks.anywhere import plain_names
+from attnbench.networks.checkpoints import plain_names
 from attnbench.networks.parts import norms, parts
 from attnbench.spec.finetuning import thawed
 from attnbench.spec.run import RunSpec

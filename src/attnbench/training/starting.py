@@ -11,7 +11,8 @@ from torch import nn
 
 from attnbench.errors import BadReference, BadSpec, StoreProblem
 from attnbench.files import digest_of
-from attnbench.networks.anywhere import Loaded, load_pretrained, plain_names, ungraft
+from attnbench.networks.anywhere import ungraft
+from attnbench.networks.checkpoints import Loaded, load_pretrained, plain_names
 from attnbench.networks.network import fresh_network
 from attnbench.networks.parts import head
 from attnbench.networks.weights import weights_digest
