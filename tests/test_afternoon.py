@@ -46,9 +46,11 @@ def test_from_a_pretrained_network_to_a_photo(unpacked, attnbench, tmp_path):
     photo = next(Path(images).rglob("River_1.jpg"))
     said = attnbench("predict", record.id, photo)
     assert said.returncode == 0, said.stderr
-    snippet = plain.stdout[plain.stdout.index("import ") :].replace("photo.jpg", str(photo))
+    script = "import " + plain.stdout.partition("import ")[2].partition("\nwritten:")[0].replace(
+        "photo.jpg", str(photo)
+    )
     alone = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.modules['attnbench'] = None\n" + snippet],
+        [sys.executable, "-c", "import sys; sys.modules['attnbench'] = None\n" + script],
         capture_output=True,
         text=True,
     )

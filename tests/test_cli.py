@@ -32,7 +32,7 @@ VERBS: tuple[str, ...] = (
     "evaluate",
 )
 VERBS += ("fold", "predict", "reproduce", "sync", "ui", "choose", "power", "variance", "tune", "verdict")
-VERBS += ("submit", "verify", "leaderboard", "advise", "store", "export")
+VERBS += ("submit", "verify", "leaderboard", "advise", "store", "export", "demo", "init")
 HEAVY = {"torch", "torchvision", "mlflow", "pandas", "scipy", "sklearn", "altair"}
 GIVEN: dict[str, Any] = {
     "dataset": "CIFAR100", "attention": "se(reduction=8)", "backbone": "resnet56", "site": "stage", "stages": (2, 3),
@@ -92,7 +92,7 @@ def flags(dashed: bool) -> list[str]:
     for field in dataclasses.fields(RunSpec):
         value = GIVEN[field.name]
         name = field.name if value is not False else f"no_{field.name}"
-        values = [] if value is False else map(str, value) if isinstance(value, tuple) else [str(value)]
+        values = [] if isinstance(value, bool) else map(str, value) if isinstance(value, tuple) else [str(value)]
         words += [f"--{name.replace('_', '-') if dashed else name}", *values]
     return words
 
@@ -280,11 +280,11 @@ def test_cuda_where_there_is_none_is_refused_before_anything_is_read(mistake, mo
 @pytest.mark.parametrize(
     ("line", "helps"),
     [
-        ("frobnicate", "Available subcommands: run, study, choose"),
+        ("frobnicate", "Available subcommands: run, demo, init, study"),
         ("run --dataset digits --epoch 3", "--epochs INT"),
         ("run --dataset digits --epochs 1.5", "--epochs"),
         ("run", "--dataset"),
-        ("", "run, study, choose"),
+        ("", "run, demo, init, study"),
         ("list mechanisms", "attention"),
     ],
 )
