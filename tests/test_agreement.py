@@ -72,4 +72,4 @@ def test_report_ends_with_it_and_exit_code_0_either_way(plan, attnbench, other):
 
 def test_a_folder_that_is_not_there_is_refused_in_one_line(plan, attnbench):
     refused = attnbench("report", plan, "--compare-with", "nowhere")
-    assert (refused.returncode, refused.stderr) == (2, "attnbench: --compare-with nowhere: no such folder\n")
+    assert (refused.returncode, refused.stderr) == (2, "attnbench: --compare-with nowhere: no such folder or bundle\n")

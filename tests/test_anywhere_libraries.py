@@ -53,6 +53,14 @@ def smp(name: str, encoder: str = "resnet18") -> Known:
     return getattr(library, name)(encoder, encoder_weights=None, classes=2), IMAGE, squares
 
 
+@pytest.fixture(autouse=True)
+def _pillow_as_it_is(monkeypatch):
+    """Importing ultralytics changes how Pillow opens files, for the whole process."""
+    from PIL import Image
+
+    monkeypatch.setattr(Image, "open", Image.open)
+
+
 def ultralytics(name: str) -> Known:
     from ultralytics.cfg import get_cfg
     from ultralytics.nn.tasks import DetectionModel

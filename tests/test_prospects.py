@@ -101,7 +101,7 @@ def test_power_writes_its_sheet_without_training_anything(attnbench):
     assert (done.returncode, done.stderr) == (0, "")
     assert "the spread between seeds is 0.50 points" in done.stdout
     folder = Path("reports/planned")
-    assert {file.name for file in folder.iterdir()} == {f"power.{e}" for e in ("html", "md", "csv", "svg", "png")}
+    assert {file.name for file in folder.iterdir()} == {f"power.{e}" for e in ("html", "md", "csv", "svg", "pdf")}
     rows = list(csv.DictReader((folder / "power.csv").read_text().splitlines()))
     assert [float(row["points"]) for row in rows] == [0.5, 1.0, 1.5, 2.0, 3.0]
     assert not Path("runs").exists()

@@ -98,7 +98,7 @@ def test_variance_trains_each_source_once_and_writes_its_sheet(attnbench, data_d
     assert "5 done, 0 left" in again.stdout
     rows = list(csv.DictReader(Path("reports/moved/variance.csv").read_text().splitlines()))
     assert [row["varied"] for row in rows] == ["all", "init", "order", "split", "test set"]
-    assert {Path(f"reports/moved/variance.{ending}").is_file() for ending in ("html", "md", "svg", "png")} == {True}
+    assert {Path(f"reports/moved/variance.{ending}").is_file() for ending in ("html", "md", "svg", "pdf")} == {True}
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def report(
         print(f"written: {files[0]} and {len(files) - 1} files beside it")
         if compare_with is not None:
             with opened(compare_with) as there:
-                print(agreement(comparison, Store(there).records(), str(compare_with)))
+                print(agreement(comparison, Store(there).records(), f"{compare_with}{'/' * compare_with.is_dir()}"))
     return 0
 
 

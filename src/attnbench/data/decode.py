@@ -140,7 +140,7 @@ def from_file(channels: int, size: int | None) -> Callable[[Path], Image | Broke
                     return Broken(file, f"it is too large: {picture.width:,} x {picture.height:,} pixels")
                 values = pixels.decoded(picture, channels)
                 exact = pixels.exact(picture, content)
-        except UnidentifiedImageError:
+        except (UnidentifiedImageError, ImportError):  # a Pillow that ultralytics has changed asks for one more package
             return Broken(file, "it is empty" if not content else "of no known format")
         except Pillow.DecompressionBombError as problem:
             return Broken(file, f"it is too large: {problem}")

@@ -82,7 +82,8 @@ class Grafted(nn.Sequential):
         self.plain = plain
         """Which of them is the backbone's own; None where it has been replaced."""
         vars(self)["replaced"] = replaced  # no part of the network any more
-        for name, value in vars(self.original).items():  # some networks note there which layer feeds which
+        noted = {} if plain is None and replaced is None else vars(self.original)  # a slice of it has no original
+        for name, value in noted.items():  # some networks note there which layer feeds which
             if name not in vars(self) and isinstance(value, bool | int | str | list | tuple):
                 vars(self)[name] = value
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference
-from attnbench.spec.run import LATER
+from attnbench.spec.run import FINE_TUNING, LATER
 
 FIELDS = ("attention", "site", "stages", "every", "init", "mechanism_lr")
 """Fields of a run that belong to its arm; all others are shared by the arms of a cell."""
@@ -81,7 +81,8 @@ def shared(form: Mapping[str, Any], tuned: Collection[str] = ()) -> dict[str, ob
 
 def cell_key(common: Mapping[str, object]) -> str:
     """A cell as files name it: data set, backbone, and a hash of all that its arms have in common."""
-    text = json.dumps(common, sort_keys=True)
+    told = {name: value for name, value in common.items() if name not in FINE_TUNING or value != FINE_TUNING[name]}
+    text = json.dumps(told, sort_keys=True)
     return f"{common['dataset']}, {common['backbone']}, {hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 

@@ -247,6 +247,14 @@ def field_docs(cls: type) -> dict[str, str]:
     }
 
 
+FINE_TUNING = {
+    "weights": "none",
+    "freeze": "none",
+    "freeze_epochs": 0,
+    **dict.fromkeys(("backbone_lr", "mechanism_lr", "head_lr", "layer_decay"), 1.0),
+    "frozen_norm": False,
+}
+"""Fields that studies planned earlier have not: cells without them keep their names, too."""
 LATER = {
     "every": 1,
     "init": "own",
@@ -255,11 +263,7 @@ LATER = {
     "tta": "none",
     "evaluate": "test",
     "vary": "all",
-    "weights": "none",
-    "freeze": "none",
-    "freeze_epochs": 0,
-    **dict.fromkeys(("backbone_lr", "mechanism_lr", "head_lr", "layer_decay"), 1.0),
-    "frozen_norm": False,
+    **FINE_TUNING,
 }
 """Fields that runs stored earlier have not, with the value that changes nothing: left out there, so that names stay."""
 _FLOATS = {name for name, kind in RunSpec.__annotations__.items() if getattr(kind, "__origin__", kind) is float}
