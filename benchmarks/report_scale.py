@@ -104,7 +104,6 @@ def stored(store: Store, specs: list[RunSpec], images: int) -> None:
 
 
 def _record(spec: RunSpec, accuracy: float, images: int) -> RunRecord:
-    card = spec.resolved.attention.card
     return RunRecord(
         id=spec.id,
         spec=dataclasses.asdict(spec),
@@ -112,7 +111,7 @@ def _record(spec: RunSpec, accuracy: float, images: int) -> RunRecord:
         status="done",
         test={"accuracy": accuracy, "loss": 1.0, "images": images},
         curves=[{"epoch": epoch, "train_loss": 2 / epoch, "train_accuracy": 40.0 + epoch} for epoch in range(1, 31)],
-        cards={"attention": dataclasses.asdict(card)},
+        cards={"attention": spec.resolved.attention.entry.about()},
         cost={"parameters": 270_000, "macs": 40_000_000},
         timings={"train": 100.0 + spec.seed},
     )

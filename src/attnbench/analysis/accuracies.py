@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from attnbench.analysis.laws import t_quantile
 from attnbench.analysis.resampling import Values, bootstrap_variance
 from attnbench.analysis.stats import ALPHA, Estimate, crossed_error, standard_error
 
@@ -45,9 +46,7 @@ def _between(mean: float, error: float, freedom: float, answers: int) -> tuple[f
     It is symmetric on the logit scale. The effective number is that of independent answers whose mean had the same
     standard error (Kott and Carr 1997); where all answers are right, or none is, it is the number given.
     """
-    from scipy.stats import t
-
-    share, bound = mean / 100, float(t.ppf(1 - ALPHA / 2, freedom))
+    share, bound = mean / 100, t_quantile(1 - ALPHA / 2, freedom)
     apart = share * (1 - share)
     number = apart / (error / 100) ** 2 if apart > 0 else answers
     room = bound**2 / number

@@ -9,6 +9,7 @@ import numpy as np
 
 from attnbench.analysis.anytime import any_time_p
 from attnbench.analysis.cells import Cell
+from attnbench.analysis.laws import chi2_quantile
 from attnbench.analysis.pairs import middle_unit
 from attnbench.analysis.resampling import Values
 from attnbench.analysis.sample import Sample
@@ -166,9 +167,7 @@ def _unbeaten(arms: Sequence[np.ndarray], beats: Callable[[np.ndarray, np.ndarra
 @lru_cache(maxsize=4096)
 def _sizes(freedom: float) -> np.ndarray:
     """Measured over true standard deviation at 400 equally likely places."""
-    from scipy.stats import chi2
-
-    found: np.ndarray = np.sqrt(chi2.ppf((np.arange(400) + 0.5) / 400, freedom) / freedom)
+    found: np.ndarray = np.sqrt(chi2_quantile((np.arange(400) + 0.5) / 400, freedom) / freedom)
     return found
 
 
@@ -184,8 +183,6 @@ def _spread(samples: Sequence[Sample], baseline: Sample | None) -> float:
 
     Of pairs it is what equal seeds do not share: half the variance of their differences to the baseline.
     """
-    from scipy.stats import chi2
-
     found = []
     for sample in samples:
         values, parts = sample.values, 1
@@ -193,5 +190,5 @@ def _spread(samples: Sequence[Sample], baseline: Sample | None) -> float:
             mine, theirs = _by_seed([sample, baseline])
             values, parts = (mine - theirs)[~np.isnan(mine + theirs)], 2
         if (freedom := len(values) - 1) > 0:
-            found.append(float(values.var(ddof=1)) / parts * freedom / float(chi2.median(freedom)))
+            found.append(float(values.var(ddof=1)) / parts * freedom / float(chi2_quantile(0.5, freedom)))
     return math.sqrt(float(np.median(found))) if found else math.nan

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from attnbench.analysis.laws import chi2_quantile, t_quantile
 from attnbench.analysis.resampling import Pairing, Stratum, Values, stratified_p
 from attnbench.analysis.stats import ALPHA, Difference, Estimate, contrast
 
@@ -113,11 +114,11 @@ def ranks(arms: Sequence[str], table: np.ndarray) -> Ranks | None:
     Args:
         table: K data sets x arms, higher is better.
     """
-    from scipy.stats import f, rankdata, studentized_range
-
     sets, count = table.shape
     if sets < FROM_RANKS or count < 2:
         return None
+    from scipy.stats import f, rankdata, studentized_range
+
     placed = rankdata(-table, axis=1)
     means = placed.mean(0)
     within = ((placed - (count + 1) / 2) ** 2).sum()  # ties make it smaller
@@ -152,7 +153,6 @@ def _moderated(variances: np.ndarray, freedoms: np.ndarray) -> np.ndarray:
 def _between(effects: np.ndarray, variances: np.ndarray) -> tuple[float, float, float]:
     """The variance between data sets at which the weighted sum of squares is what it should be, and its interval."""
     from scipy.optimize import brentq
-    from scipy.stats import chi2
 
     freedom, scale = len(effects) - 1, float(np.ptp(effects) ** 2 + variances.max())
     least = 0.0 if variances.all() else 1e-12 * scale
@@ -169,7 +169,7 @@ def _between(effects: np.ndarray, variances: np.ndarray) -> tuple[float, float, 
             most *= 4
         return float(brentq(lambda between: squares(between) - wanted, least, most, xtol=1e-14 * scale))
 
-    low, high = (float(chi2.ppf(share, freedom)) for share in (1 - ALPHA / 2, ALPHA / 2))
+    low, high = (float(chi2_quantile(share, freedom)) for share in (1 - ALPHA / 2, ALPHA / 2))
     return at(freedom), at(low), at(high)
 
 
@@ -204,10 +204,10 @@ def _drawn(sets: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def around(mean: float, error: float, freedom: float, level: float = ALPHA) -> tuple[float, float, float]:
     """Student's interval around a mean, and the p of 0."""
-    from scipy.stats import t
+    from scipy.special import stdtr
 
     if math.isnan(error):
         return math.nan, math.nan, math.nan
-    half = float(t.ppf(1 - level / 2, freedom)) * error
-    p = 2 * float(t.sf(abs(mean) / error, freedom)) if error else float(mean == 0)
+    half = t_quantile(1 - level / 2, freedom) * error
+    p = 2 * float(stdtr(freedom, -abs(mean) / error)) if error else float(mean == 0)
     return mean - half, mean + half, p

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from attnbench.analysis.laws import chi2_quantile, noncentral_t_tail, t_quantile
 from attnbench.analysis.resampling import FLIPS_UP_TO, RESAMPLES, Pairing, counted, exact
 from attnbench.analysis.sequential import Spending
 from attnbench.analysis.stats import ALPHA, FEWEST
@@ -120,11 +121,9 @@ def equivalence_spread(
 
     0 below three seeds an arm, which are never called equivalent.
     """
-    from scipy.stats import t
-
     if min(n, m) < FEWEST:
         return 0.0
-    bound = float(t.ppf(1 - level / family, _freedom(n, m, pairing)))
+    bound = t_quantile(1 - level / family, _freedom(n, m, pairing))
     return margin / (bound * _unit_error(n, m, pairing))
 
 
@@ -193,9 +192,7 @@ def _first(holds: Callable[[int], bool], few: int, many: int) -> int:
 
 def _quantiles_of_truth(freedom: float) -> np.ndarray:
     """True over estimated standard deviation at 40 equally likely places."""
-    from scipy.stats import chi2
-
-    found: np.ndarray = np.sqrt(freedom / chi2.ppf((np.arange(40) + 0.5) / 40, freedom))
+    found: np.ndarray = np.sqrt(freedom / chi2_quantile((np.arange(40) + 0.5) / 40, freedom))
     return found
 
 
@@ -230,12 +227,11 @@ def _largest(m: int) -> np.ndarray:
 def _found(size: float | np.ndarray, freedom: float, level: float) -> np.ndarray:
     """Probability that |t| exceeds its bound where the true difference is `size` standard errors."""
     from scipy.special import ndtr, stdtrit
-    from scipy.stats import nct
 
     bound = float(stdtrit(freedom, 1 - level / 2))
     size = np.asarray(size, float)
     far = ndtr(size - bound)  # where scipy's noncentral t has no number any more
-    exact = nct.sf(bound, freedom, np.minimum(size, 30.0))
+    exact = noncentral_t_tail(bound, freedom, np.minimum(size, 30.0))
     found: np.ndarray = np.where(size < 30.0, np.nan_to_num(exact, nan=1.0), far)
     return found
 
@@ -253,10 +249,8 @@ def _equivalent(margin: float, errors: np.ndarray, freedom: int, level: float) -
 @lru_cache(maxsize=4096)
 def _bound_and_errors(freedom: int, level: float) -> tuple[float, np.ndarray]:
     """The one-sided bound, and measured over true standard error at 40 equally likely places."""
-    from scipy.stats import chi2, t
-
     places = (np.arange(40) + 0.5) / 40
-    return float(t.ppf(1 - level, freedom)), np.sqrt(chi2.ppf(places, freedom) / freedom)
+    return t_quantile(1 - level, freedom), np.sqrt(chi2_quantile(places, freedom) / freedom)
 
 
 def _unit_error(n: int, m: int, pairing: Pairing) -> float:

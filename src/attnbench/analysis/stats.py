@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnbench.analysis.laws import t_quantile
 from attnbench.analysis.resampling import TIE, Pairing, Values, permutation_p, sign_flip_p
 
 ALPHA = 0.05
@@ -117,10 +118,8 @@ def t_p(values: Values, baseline: Values, pairing: Pairing = "independent", unit
 
 def prediction_half_width(values: Values) -> float:
     """Half the width of Student's 95 % interval for one more value like these; nan below two."""
-    from scipy.stats import t
-
     n = len(values)
-    return float(t.ppf(1 - ALPHA / 2, n - 1)) * standard_error(values) * math.sqrt(n + 1) if n > 1 else math.nan
+    return t_quantile(1 - ALPHA / 2, n - 1) * standard_error(values) * math.sqrt(n + 1) if n > 1 else math.nan
 
 
 def standard_error(values: Values) -> float:
@@ -191,16 +190,18 @@ def correlation(values: Values, baseline: Values) -> Correlation:
     Args:
         values, baseline: N numbers each, equal seeds at equal places.
     """
-    from scipy.stats import pearsonr
+    from scipy.special import ndtri
 
     one, two = np.asarray(values, float), np.asarray(baseline, float)
     if len(one) < 3 or not np.ptp(one) or not np.ptp(two):
         return Correlation(math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, len(one))
-    found = pearsonr(one, two)
-    low, high = found.confidence_interval(1 - ALPHA) if len(one) > 3 else (math.nan, math.nan)
+    r, n = float(np.corrcoef(one, two)[0, 1]), len(one)
+    half = float(ndtri(1 - ALPHA / 2)) / math.sqrt(n - 3) if n > 3 else math.nan
+    with np.errstate(divide="ignore"):
+        low, high = (float(np.tanh(np.arctanh(r) + side * half)) for side in (-1, 1))
     apart, shared = one.var(ddof=1) + two.var(ddof=1), 2 * one.std(ddof=1) * two.std(ddof=1)
-    saved = [float(apart / max(apart - shared * r, TIE * apart)) for r in (found.statistic, low, high)]
-    return Correlation(float(found.statistic), float(low), float(high), saved[0], saved[1], saved[2], len(one))
+    saved = [float(apart / max(apart - shared * each, TIE * apart)) for each in (r, low, high)]
+    return Correlation(r, low, high, saved[0], saved[1], saved[2], n)
 
 
 def churn(predicted: np.ndarray, other: np.ndarray) -> Estimate:
@@ -222,7 +223,7 @@ def superiority(strata: Sequence[tuple[Values, Values]]) -> Estimate:
         strata: (values of A, values of B) for each data set.
     """
     from scipy.optimize import brentq
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     shares, weights, sizes = [], [], []
     if not all(len(values) and len(baseline) for values, baseline in strata):
@@ -233,7 +234,7 @@ def superiority(strata: Sequence[tuple[Values, Values]]) -> Estimate:
         shares.append(float((below + 0.5 * (reached - below)) / (one.size * two.size)))
         weights.append(one.size * two.size)
         sizes.append((one.size + two.size) / 2 - 1)
-    found, z = float(np.mean(shares)), float(norm.ppf(1 - ALPHA / 2))
+    found, z = float(np.mean(shares)), float(ndtri(1 - ALPHA / 2))
 
     def excess(theta: float) -> float:
         spread = sum(

@@ -111,7 +111,7 @@ def _cards(arm: Arm) -> dict[str, dict[str, Any]]:
     while waiting:
         asked = waiting.pop()
         waiting += asked.parts
-        own = {} if asked.name != kept["name"] else kept
+        own = {} if asked.name != kept.get("name", asked.name) else kept
         if not asked.parts and (card := _card(asked.name, own)):
             found[asked.name] = card
     return found
