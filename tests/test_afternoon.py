@@ -46,7 +46,7 @@ def test_from_a_pretrained_network_to_a_photo(unpacked, attnbench, tmp_path):
     photo = next(Path(images).rglob("River_1.jpg"))
     said = attnbench("predict", record.id, photo)
     assert said.returncode == 0, said.stderr
-    script = "import " + plain.stdout.partition("import ")[2].partition("\nwritten:")[0].replace(
+    script = "import " + plain.stdout.partition("import ")[2].partition("\nlogits differ")[0].replace(
         "photo.jpg", str(photo)
     )
     alone = subprocess.run(
