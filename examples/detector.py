@@ -1,9 +1,9 @@
 """Does a mechanism help a detector? SSDLite on coloured shapes: python detector.py scores.csv [STEPS]"""
 
-import itertools
+import functools
 import sys
-from pathlib import Path
 
+import paired
 import shapes
 import torch
 from precision import mean_average_precision
@@ -15,7 +15,7 @@ from torchvision.models.detection.ssdlite import SSDLiteHead
 
 import attnbench
 
-SIDE, BATCH, CLASSES = 64, 16, 1 + len(shapes.SHAPES)
+SIDE, CLASSES = 64, 1 + len(shapes.SHAPES)
 TRAIN, TEST = shapes.several(400, SIDE, seed=0), shapes.several(100, SIDE, seed=1)
 
 
@@ -29,18 +29,9 @@ def network(arm, seed):
     return model if arm == "none" else attnbench.graft(model, arm, example=[TRAIN[0][0], TRAIN[1][0]], seed=seed)
 
 
-def train(model, steps, seed):
-    """AdamW under one cycle; the order of the images depends on the seed alone."""
-    order = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(model.train().parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
-    for _ in range(steps):
-        batch = [TRAIN[number] for number in torch.randint(len(TRAIN), (BATCH,), generator=order)]
-        loss = sum(model([image for image, *_ in batch], shapes.targets(batch)).values())
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+def loss(model, batch):
+    """What torchvision's detectors learn from: the errors of boxes and classes."""
+    return sum(model([image for image, *_ in batch], shapes.targets(batch)).values())
 
 
 @torch.no_grad()
@@ -51,8 +42,4 @@ def score(model):
 
 if __name__ == "__main__":
     name, steps, *_ = [*sys.argv[1:], "60"]
-    with Path(name).open("w") as file:
-        print("arm,seed,score,unit", file=file)
-        for seed, arm in itertools.product(range(3), ("none", "eca")):
-            train(model := network(arm, seed), int(steps), seed)
-            print(f"{arm},{seed},{score(model):.3f},%", file=file, flush=True)
+    paired.scores(name, ("none", "eca"), network, functools.partial(paired.train, TRAIN, loss, int(steps)), score)

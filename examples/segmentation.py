@@ -1,16 +1,16 @@
 """Does a mechanism help segmentation? A U-Net on coloured shapes: python segmentation.py scores.csv [STEPS]"""
 
-import itertools
+import functools
 import sys
-from pathlib import Path
 
+import paired
 import segmentation_models_pytorch as smp
 import shapes
 import torch
 
 import attnbench
 
-SIDE, BATCH, CLASSES = 64, 16, 1 + len(shapes.SHAPES)
+SIDE, CLASSES = 64, 1 + len(shapes.SHAPES)
 TRAIN, TEST = shapes.several(400, SIDE, seed=0), shapes.several(100, SIDE, seed=1)
 
 
@@ -21,18 +21,10 @@ def network(arm, seed):
     return model if arm == "none" else attnbench.graft(model, arm, example=(3, SIDE, SIDE), seed=seed)
 
 
-def train(model, steps, seed):
-    """AdamW under one cycle; the order of the images depends on the seed alone."""
-    order = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(model.train().parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
-    for _ in range(steps):
-        images, masks = stacked([TRAIN[number] for number in torch.randint(len(TRAIN), (BATCH,), generator=order)])
-        loss = torch.nn.functional.cross_entropy(model(images), masks)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+def loss(model, batch):
+    """Cross-entropy over all pixels."""
+    images, masks = stacked(batch)
+    return torch.nn.functional.cross_entropy(model(images), masks)
 
 
 @torch.no_grad()
@@ -50,8 +42,4 @@ def stacked(batch):
 
 if __name__ == "__main__":
     name, steps, *_ = [*sys.argv[1:], "100"]
-    with Path(name).open("w") as file:
-        print("arm,seed,score,unit", file=file)
-        for seed, arm in itertools.product(range(3), ("none", "se")):
-            train(model := network(arm, seed), int(steps), seed)
-            print(f"{arm},{seed},{score(model):.3f},%", file=file, flush=True)
+    paired.scores(name, ("none", "se"), network, functools.partial(paired.train, TRAIN, loss, int(steps)), score)

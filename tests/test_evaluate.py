@@ -230,7 +230,7 @@ def test_a_second_call_reads_no_image_and_says_the_same(run, runtime, said, monk
     record = run("se")
     first, printed = evaluate(record.id, gate, runtime), said("evaluate", record.id, "--gate", gate)
     times = {file.name: file.stat().st_mtime_ns for file in Path(record.folder).iterdir()}
-    for name in ("load", "load_splits", "predict"):
+    for name in ("load", "splits_of", "predict"):
         monkeypatch.setattr(f"attnbench.examine.evaluate.{name}", lambda *_: pytest.fail("evaluated again"))
     assert evaluate(record.id, gate, runtime) == first == Store("runs").find(record.id).gates[gate]
     assert said("evaluate", record.id, "--gate", gate) == printed

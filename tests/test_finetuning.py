@@ -406,12 +406,16 @@ def test_same_names_what_differs_in_fine_tuning(store):
 
 # A field without effect is no part of the name
 
+EXCHANGED = {"backbone": 'torchvision(name="mobilenet_v3_small")', "site": "se", "attention": "none"}
+"""A network without the attention that it was built with has no mechanism."""
+
 
 @pytest.mark.parametrize(
     ("one", "two"),
     [
         ({"freeze_epochs": 1}, {}),
         ({"mechanism_lr": 2.0}, {}),
+        ({**EXCHANGED, "mechanism_lr": 2.0}, EXCHANGED),
         ({"freeze": "backbone", "freeze_epochs": 2}, {"freeze": "backbone"}),
         ({"freeze": "backbone", "backbone_lr": 0.1, "layer_decay": 0.5}, {"freeze": "backbone"}),
         (

@@ -251,18 +251,20 @@ def test_the_first_losses_are_those_of_a_cpu(device, data_dir):
     assert losses[0] == pytest.approx(losses[1], rel=CLOSE)
 
 
+def trained(asked, device, data_dir, recorded):
+    """The hash of the weights after training, and the loss of every epoch."""
+    with numerics(asked, Runtime(device="cuda"), device):
+        train, state = parts(asked, device, data_dir)
+        for _ in training(asked, state, train, None, 1e9, How(recorded=recorded)):
+            pass
+    return weights_digest(state.model.state_dict()), [point["train_loss"] for point in state.curves]
+
+
 @pytest.mark.parametrize(("name", "device"), [on("cuda", name) for name in SUBJECTS], indirect=["device"])
 def test_recorded_steps_give_the_bits_of_the_same_steps_unrecorded(name, device, data_dir):
     backbone, attention = (BACKBONES[name], "none") if name in BACKBONES else ("resnet20(widths=(32, 32, 32))", name)
     asked = spec(backbone=backbone, attention=attention, image_size=32, precision="bf16", epochs=3)
-    digests = []
-    for recorded in (False, True):
-        with numerics(asked, Runtime(device="cuda"), device):
-            train, state = parts(asked, device, data_dir)
-            for _ in training(asked, state, train, None, 1e9, How(recorded=recorded)):
-                pass
-        digests.append((weights_digest(state.model.state_dict()), [point["train_loss"] for point in state.curves]))
-    assert digests[0] == digests[1]
+    assert trained(asked, device, data_dir, recorded=False) == trained(asked, device, data_dir, recorded=True)
 
 
 @pytest.mark.parametrize("device", [on("cuda")], indirect=True)
@@ -270,14 +272,7 @@ def test_recorded_steps_give_the_bits_of_the_same_steps_unrecorded(name, device,
 def test_recorded_steps_that_thaw_give_the_bits_of_the_same_steps_unrecorded(optimizer, device, data_dir):
     protocol = {"freeze": "backbone", "freeze_epochs": 2, "backbone_lr": 0.5, "head_lr": 2.0, "layer_decay": 0.8}
     asked = spec(backbone="resnet20(widths=(32, 32, 32))", epochs=4, batch_size=8, optimizer=optimizer, **protocol)
-    digests = []
-    for recorded in (False, True):
-        with numerics(asked, Runtime(device="cuda"), device):
-            train, state = parts(asked, device, data_dir)
-            for _ in training(asked, state, train, None, 1e9, How(recorded=recorded)):
-                pass
-        digests.append((weights_digest(state.model.state_dict()), [point["train_loss"] for point in state.curves]))
-    assert digests[0] == digests[1]
+    assert trained(asked, device, data_dir, recorded=False) == trained(asked, device, data_dir, recorded=True)
 
 
 class Unwaiting(Batches):

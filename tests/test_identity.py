@@ -148,11 +148,18 @@ def test_an_unquoted_word_is_answered_with_the_quoted_one():
         parse("se(variant=official)")
 
 
+TEXTS = {
+    "references": st.text(alphabet="se(a=1,\"'):.[]{}\\\n", max_size=30),
+    "compositions": st.text(alphabet="chain(eca, =1\"'):[]\\", max_size=24).map(lambda text: f"chain({text}"),
+}
+
+
+@pytest.mark.parametrize("texts", TEXTS.values(), ids=TEXTS)
 @settings(deadline=None)
-@given(st.text(alphabet="se(a=1,\"'):.[]{}\\\n", max_size=30))
-def test_any_text_is_a_reference_or_refused_never_a_crash(text):
+@given(data=st.data())
+def test_any_text_is_a_reference_or_refused_never_a_crash(texts, data):
     try:
-        ref = parse(text)
+        ref = parse(data.draw(texts))
     except BadReference:
         return
     assert parse(str(ref)) == ref

@@ -78,6 +78,29 @@ def test_folders_of_splits_are_taken_for_what_they_are(parts, tested, unused):
     assert dataset == f'imagefolder(path="mine/{parts[0]}", test="mine/{tested}")'
 
 
+def test_a_folder_with_training_images_alone_uses_them(capsys):
+    photos(Path("mine", "train"), 6)
+    assert init("mine") == 0
+    assert "not used" not in capsys.readouterr().out
+
+
+def test_where_nothing_can_be_trained_no_file_is_left(capsys):
+    photos(Path("photos"), 1)
+    assert init("photos") == 2
+    assert "a class needs at least 2 images" in capsys.readouterr().err
+    assert not Path("mine.yaml").exists()
+
+
+def test_images_below_folders_of_one_class_are_of_that_class():
+    folder = photos(Path("photos"), 3)
+    for name in ("one", "two"):
+        (folder / "a" / name).mkdir()
+        (folder / "a" / name / "x.png").write_bytes((folder / "a" / "0.png").read_bytes())
+    found = list(survey(folder).lines())
+    assert any("are the same image" in line for line in found)
+    assert not any("two classes;" in line for line in found)
+
+
 def test_what_is_wrong_with_images_is_said(capsys):
     folder = photos(Path("photos"), 5)
     (folder / "a" / "half.png").write_bytes((folder / "a" / "0.png").read_bytes()[:90])

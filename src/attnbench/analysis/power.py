@@ -226,9 +226,9 @@ def _largest(m: int) -> np.ndarray:
 
 def _found(size: float | np.ndarray, freedom: float, level: float) -> np.ndarray:
     """Probability that |t| exceeds its bound where the true difference is `size` standard errors."""
-    from scipy.special import ndtr, stdtrit
+    from scipy.special import ndtr
 
-    bound = float(stdtrit(freedom, 1 - level / 2))
+    bound = t_quantile(1 - level / 2, freedom)
     size = np.asarray(size, float)
     far = ndtr(size - bound)  # where scipy's noncentral t has no number any more
     exact = noncentral_t_tail(bound, freedom, np.minimum(size, 30.0))

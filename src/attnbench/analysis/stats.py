@@ -274,7 +274,5 @@ def crossed_error(variance: float, error: float, freedom: float, n: int) -> tupl
 
 
 def _around(mean: float, error: float, freedom: float, level: float = ALPHA) -> tuple[float, float]:
-    from scipy.special import stdtrit
-
-    half = float(stdtrit(freedom, 1 - level / 2)) * error
+    half = t_quantile(1 - level / 2, freedom) * error
     return mean - half, mean + half

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnbench.analysis.laws import chi2_quantile
 from attnbench.analysis.resampling import Values
 from attnbench.analysis.stats import ALPHA, Correlation, correlation
 from attnbench.store.runs import RunRecord
@@ -58,14 +59,12 @@ def deviation(values: Values) -> Deviation:
     Args:
         values: N numbers, one per seed.
     """
-    from scipy.stats import chi2
-
     sample = np.asarray(values, float)
     n, mean = len(sample), float(sample.mean()) if len(sample) else math.nan
     if n < 2:
         return Deviation(math.nan, math.nan, math.nan, mean, n)
     spread = float(sample.std(ddof=1))
-    low, high = (math.sqrt((n - 1) / float(chi2.ppf(at, n - 1))) for at in (1 - ALPHA / 2, ALPHA / 2))
+    low, high = (math.sqrt((n - 1) / float(chi2_quantile(at, n - 1))) for at in (1 - ALPHA / 2, ALPHA / 2))
     return Deviation(spread, low * spread, high * spread, mean, n)
 
 

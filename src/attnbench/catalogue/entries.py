@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from attnbench.catalogue import foreign
 from attnbench.catalogue.cards import Backbone, Paper, Source
 from attnbench.catalogue.digest import digest_of, digest_of_object
-from attnbench.catalogue.refs import COMPOSITIONS, Ref, parse
+from attnbench.catalogue.refs import COMPOSITIONS, Ref
 from attnbench.catalogue.sources import Definition, constructor, signature, signature_of
 from attnbench.errors import BadReference
 
@@ -158,8 +158,12 @@ class Choice(Generic[Card]):
 
     def __str__(self) -> str:
         """The one spelling of the reference: the registry's case, defaults dropped, options sorted."""
-        parts = tuple(parse(str(part)) for part in self.parts) if self.entry.composed else ()
-        return str(Ref(self.entry.name, tuple(sorted(self.options.items())), parts))
+        return str(self._ref)
+
+    @property
+    def _ref(self) -> Ref:
+        parts = tuple(part._ref for part in self.parts) if self.entry.composed else ()
+        return Ref(self.entry.name, tuple(sorted(self.options.items())), parts)
 
     @property
     def identity(self) -> int | str:

@@ -15,9 +15,8 @@ from attnbench.cli.choosing import advise, choose
 from attnbench.cli.deploying import export
 from attnbench.cli.examining import check, profile, same
 from attnbench.cli.flags import check_names, run_flags
-from attnbench.cli.folding import fold
 from attnbench.cli.planning import power, tune, variance
-from attnbench.cli.reading import compare, evaluate, predict, report, reproduce, sync, ui
+from attnbench.cli.reading import compare, evaluate, fold, predict, report, reproduce, sync, ui
 from attnbench.cli.scoring import verdict
 from attnbench.cli.sharing import leaderboard, submit, verify
 from attnbench.cli.starting import demo, init

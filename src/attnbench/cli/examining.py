@@ -98,12 +98,12 @@ def _stored(asked: str, store: str | None, code: tuple[str, ...]) -> "RunSpec | 
 
 def profile(
     bench: Annotated[BenchSettings, arg(name="")],
+    elsewhere: Annotated[Elsewhere, arg(name="")],
     attention: Positional[tuple[str, ...]] = (),
     rounds: int | None = None,
     match: Literal["params", "macs"] | None = None,
     of: str = "se",
     out: Path = Path("profiles"),
-    elsewhere: Annotated[Elsewhere, arg(name="")] = Elsewhere(),  # noqa: B008
 ) -> int:
     """Measure what mechanisms cost on a backbone, beside the plain network; or match the plain network to one of them.
 

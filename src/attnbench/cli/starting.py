@@ -31,8 +31,9 @@ def demo(jobs: int = 2) -> int:
     from attnbench.execution.executors import Execution
     from attnbench.report.sentences import sentence
 
-    print("1. Decided: SE and CBAM on Oxford 102 Flowers, told again from the records of 18 runs in this package.\n")
     with evidence(shown.DECIDED, None) as (comparison, _):
+        runs = sum(len(arm.records) for cell in comparison.cells for arm in cell.arms)
+        print(f"1. Decided on real images, told again from the records of {runs} runs in this package.\n")
         for cell in comparison.cells:
             print("\n".join(f"* {sentence(arm.contrast, cell)}" for arm in cell.arms if arm.contrast))
     print("\n2. Trained now, on this machine: a small study of real images, with a contrast that must be found.\n")
@@ -54,7 +55,10 @@ def init(folder: Positional[Path], out: Path = Path("mine.yaml"), hours: float =
         out: The study file.
         hours: CPU hours that the whole study may take; where it would take more, fewer images are trained on.
     """
+    import yaml
+
     from attnbench.analysis.comparison import designs
+    from attnbench.cli.reading import runtime_of
     from attnbench.examine.survey import study_text, survey
     from attnbench.execution.sweep import Sweep, estimate
     from attnbench.report.designs import design_lines
@@ -66,15 +70,16 @@ def init(folder: Positional[Path], out: Path = Path("mine.yaml"), hours: float =
         raise AttnbenchError(f"--hours {hours:g} must be above 0")
     found = survey(folder)
     print("\n".join(f"{folder}: {line}" for line in found.lines()), flush=True)
-    name, fraction = slug(folder.resolve().name), 1.0
-    out.write_text(study_text(found, name), encoding="utf-8")
+    name = slug(folder.resolve().name)
+    text = study_text(found, name)
+    study = Study(**yaml.safe_load(text))
     if not found.broken:
-        runtime = Runtime(data_dir=data_dir or Runtime().data_dir, tracker="none")
-        expected = estimate(Sweep(Study.load(out).runs(), runtime, "fast", name)) or 0.0
+        expected = estimate(Sweep(study.runs(), runtime_of(data_dir=data_dir), study.recipe, name)) or 0.0
         fraction = min(1.0, hours / expected) if expected else 1.0
-        out.write_text(study_text(found, name, fraction, fraction * expected), encoding="utf-8")
-    for design in designs(Study.load(out)):
+        text = study_text(found, name, fraction, fraction * expected)
+    for design in designs(study):
         print("\n  ".join(design_lines(design)))
+    out.write_text(text, encoding="utf-8")
     first = "first remove the files that cannot be read; then " if found.broken else ""
     print(f"written: {out}; {first}attnbench study {out} --until-decided --jobs 2")
     return 0
@@ -82,8 +87,6 @@ def init(folder: Positional[Path], out: Path = Path("mine.yaml"), hours: float =
 
 def _open(page: Path) -> None:
     """Show a page in the browser, where somebody sits before one; else say where it is."""
-    windows = sys.platform in ("darwin", "win32") or any(
-        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
-    )
-    if not (sys.stdout.isatty() and windows and webbrowser.open(page.resolve().as_uri())):
+    screen = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    if not (sys.stdout.isatty() and screen and webbrowser.open(page.resolve().as_uri())):
         print(f"\nopen {page} in a browser")

@@ -25,17 +25,25 @@ def imagefolder(root: Path, split: str, path: str = "", test: str = "") -> Raw:
     train = Folder.of(located(path, root))
     labels = {name: number for number, name in enumerate(train.classes)}
     if split != "test":
-        _learnable(train.path, train.classes, least=2)
+        learnable(train.path, train.classes, least=2)
         return train.raw(labels)
     own = Folder.of(located(test, root))
     if odd := sorted(set(own.classes) ^ set(train.classes)):
         raise DataProblem(f"{own.path} has other classes than {train.path}: {', '.join(odd[:5])}")
-    _learnable(own.path, own.classes, least=1)
+    learnable(own.path, own.classes, least=1)
     return own.raw(labels)
 
 
-def _learnable(folder: Path, classes: Mapping[str, tuple[Path, ...]], least: int) -> None:
-    """Refuse classes that nothing can be learned from."""
+def learnable(folder: Path, classes: Mapping[str, tuple[Path, ...]], least: int) -> None:
+    """Refuse classes that nothing can be learned from.
+
+    Args:
+        classes: name -> its images.
+        least: how many each must have.
+
+    Raises:
+        DataProblem: one has fewer, or there is no second class.
+    """
     if not any(classes.values()):
         names = ", ".join(list(classes)[:5])
         raise DataProblem(f"{folder} holds no images in its folders ({names}); one folder a class is expected")

@@ -17,7 +17,7 @@ from attnbench.deploy.quantising import Real, accuracy, quantised
 from attnbench.deploy.runtimes import FROM_ONNX, UNMEASURED, Run, started
 from attnbench.errors import AttnbenchError, BadReference, NotExported
 from attnbench.examine.bench import BenchSettings
-from attnbench.examine.profiling import FEWEST_ROUNDS, bench_network, interleaved
+from attnbench.examine.profiling import FEWEST_ROUNDS, bench_network, interleaved, quantile_interval
 from attnbench.store.environment import environment
 
 ROUNDS = 80
@@ -101,10 +101,7 @@ def quantile(values: Sequence[float], share: float) -> tuple[float, float | None
 
     An end is None where so few values have none.
     """
-    from scipy.stats import quantile_test
-
-    found = quantile_test(values, p=share).confidence_interval(0.95)
-    low, high = (float(end) if np.isfinite(end) else None for end in (found.low, found.high))
+    low, high = (end if np.isfinite(end) else None for end in quantile_interval(values, share))
     return float(np.quantile(values, share, method="inverted_cdf")), low, high
 
 

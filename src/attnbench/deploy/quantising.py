@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -43,7 +42,7 @@ def quantised(content: bytes, images: np.ndarray) -> bytes:
         quantize_static(
             str(ready),
             str(made),
-            _reader(images),
+            _Reader(images),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(QUANTISED),
             per_channel=True,
@@ -102,16 +101,13 @@ def in_batches(images: np.ndarray, size: int = BATCH) -> Iterator[np.ndarray]:
         yield images[start : start + size]
 
 
-def _reader(images: np.ndarray) -> Any:
-    """The images as the quantiser asks for them."""
-    from onnxruntime.quantization import CalibrationDataReader
+class _Reader:
+    """Images as the quantiser asks for them: onnxruntime's CalibrationDataReader."""
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        left = in_batches(images)
+    def __init__(self, images: np.ndarray) -> None:
+        self._left = in_batches(images)
 
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            """The next batch, None at the end."""
-            batch = next(self.left, None)
-            return None if batch is None else {INPUT: batch}
-
-    return Reader()
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next batch, None at the end."""
+        batch = next(self._left, None)
+        return None if batch is None else {INPUT: batch}

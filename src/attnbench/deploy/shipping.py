@@ -13,19 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from attnbench.catalogue.refs import nearest
-from attnbench.data.splits import Split, Splits, load_splits
+from attnbench.data.splits import Split
 from attnbench.deploy import snippets
 from attnbench.deploy.exporting import Forms, check_parity, write_onnx, write_openvino, write_pt2
 from attnbench.deploy.parity import logits_of
 from attnbench.deploy.quantising import CALIBRATION, accuracy, quantised, some
 from attnbench.deploy.refusals import needed
 from attnbench.deploy.runtimes import Run, onnxruntime, openvino, pt2_file
-from attnbench.errors import AttnbenchError, DataProblem, StoreProblem
-from attnbench.spec.run import RunSpec, Runtime
+from attnbench.errors import AttnbenchError, StoreProblem
+from attnbench.spec.run import Runtime
 from attnbench.store.asked import spec_of
-from attnbench.store.environment import PACKAGES, environment
+from attnbench.store.environment import environment
 from attnbench.store.runs import RunRecord, Store
-from attnbench.training.predictor import Predictor, load
+from attnbench.training.predictor import Predictor, load, splits_of
 
 Format = Literal["onnx", "pt2", "openvino"]
 ENDINGS: Mapping[str, str] = {"onnx": ".onnx", "pt2": ".pt2", "openvino": ".xml"}
@@ -108,7 +108,7 @@ def export(
     record, spec = store.find(run), spec_of(store.find(run), code)
     predictor = load(record, code=code)
     forms = Forms(Shipped(predictor), torch.from_numpy(noise(predictor, 2)))
-    splits = _splits(record, spec, runtime) if int8 else None
+    splits = splits_of(record, spec, runtime.data_dir) if int8 else None
     content = quantised(forms.onnx, some(splits.train, CALIBRATION)[0]) if splits else None
     file = output or Path(f"{record.id}{'-int8' if int8 else ''}{ENDINGS[to]}")
     with _placing(file) as draft:
@@ -126,8 +126,6 @@ def export(
 def about(record: RunRecord, predictor: Predictor, int8: bool) -> dict[str, str]:
     """What a file says of itself, all as text: run, data set, classes, what images it takes, and versions."""
     channels, side = predictor.channels, predictor.image_size
-    found = environment()["packages"]
-    packages = found if isinstance(found, dict) else {}
     return {
         "run": record.id,
         "dataset": predictor.spec.dataset,
@@ -138,7 +136,7 @@ def about(record: RunRecord, predictor: Predictor, int8: bool) -> dict[str, str]
         "mode": "L" if channels == 1 else "RGB",
         "input": f"uint8 in 0..255, batch x {channels} x {side} x {side}",
         "precision": "int8" if int8 else "fp32",
-        "versions": json.dumps({name: packages[name] for name in PACKAGES if name in packages}),
+        "versions": json.dumps(environment()["packages"]),
     }
 
 
@@ -163,13 +161,6 @@ def _check(to: str, int8: bool) -> None:
     if int8 and to == "pt2":
         raise AttnbenchError("--int8 goes with --to onnx and --to openvino; a pt2 file stays in float32")
     needed(*NEEDED[to])
-
-
-def _splits(record: RunRecord, spec: RunSpec, runtime: Runtime) -> Splits:
-    splits = load_splits(spec, runtime.data_dir)
-    if splits.split_fingerprint != record.split_fingerprint:
-        raise DataProblem(f"run {record.id} was trained on other images than those in {runtime.data_dir}/")
-    return splits
 
 
 @contextlib.contextmanager

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from attnbench.data.batches import Batches
-from attnbench.data.splits import Split, load_splits
-from attnbench.errors import AttnbenchError, DataProblem
+from attnbench.data.splits import Split
+from attnbench.errors import AttnbenchError
 from attnbench.examine.gates import constant, gated, seen, swap
 from attnbench.seeding import stream
 from attnbench.spec.run import Runtime
@@ -21,7 +21,7 @@ from attnbench.store.asked import spec_of
 from attnbench.store.runs import RunRecord, Store
 from attnbench.training.loop import predict
 from attnbench.training.numerics import choose_device, numerics
-from attnbench.training.predictor import load
+from attnbench.training.predictor import load, splits_of
 from attnbench.training.run import scores
 
 Gate = Literal["shuffled", "mean"]
@@ -58,9 +58,7 @@ def evaluate(run: str, gate: Gate, runtime: Runtime, code: Collection[str] = ())
 
 def _evaluated(store: Store, record: RunRecord, gate: Gate, runtime: Runtime, code: Collection[str]) -> dict[str, Any]:
     spec, device = spec_of(record, code), choose_device(runtime)
-    splits = load_splits(spec, runtime.data_dir)
-    if splits.split_fingerprint != record.split_fingerprint:
-        raise DataProblem(f"run {record.id} was tested on other images than those in {runtime.data_dir}/")
+    splits = splits_of(record, spec, runtime.data_dir, "tested")
     order = np.random.default_rng(stream(spec.seed, "gate")).permutation(len(splits.scored))
     test, train = _shuffled(splits.scored, order), splits.train
     model, constants = load(record, code=code).model.to(device), record.input["normalise"]

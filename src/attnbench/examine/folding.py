@@ -14,8 +14,8 @@ from torch import nn
 
 from attnbench.analysis.same_images import Change, change
 from attnbench.data.batches import Batches
-from attnbench.data.splits import Split, Splits, load_splits
-from attnbench.errors import AttnbenchError, BadReference, DataProblem
+from attnbench.data.splits import Split, Splits
+from attnbench.errors import AttnbenchError, BadReference
 from attnbench.examine.gates import Seen, constant, gated, seen, swap
 from attnbench.files import replacing
 from attnbench.networks.cost import cost
@@ -27,7 +27,7 @@ from attnbench.store.asked import spec_of
 from attnbench.store.runs import RunRecord, Store
 from attnbench.training.loop import Predicted, predict
 from attnbench.training.numerics import choose_device, numerics
-from attnbench.training.predictor import Predictor, load
+from attnbench.training.predictor import Predictor, load, splits_of
 
 ALIKE = 1e-6
 """Spread of a gate over the training images, as a share of its largest value, up to which it is a constant."""
@@ -112,9 +112,7 @@ def fold(
     spec, device = spec_of(record, code), choose_device(runtime)
     if spec.attention == "none":
         raise AttnbenchError(f"run {record.id} has no mechanism: there is nothing to fold")
-    splits = load_splits(spec, runtime.data_dir)
-    if splits.split_fingerprint != record.split_fingerprint:
-        raise DataProblem(f"run {record.id} was trained on other images than those in {runtime.data_dir}/")
+    splits = splits_of(record, spec, runtime.data_dir)
     exact = dataclasses.replace(spec, precision="fp32")
     with numerics(exact, runtime, device):
         return _folded(_Opened(record, exact, splits, device), load(record, code=code), margin)

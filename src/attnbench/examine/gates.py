@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from attnbench.data.batches import Batches
 from attnbench.errors import AttnbenchError
+from attnbench.networks.within import inside
 from attnbench.store.runs import RunRecord
 from attnbench.training.loop import predict
 
@@ -32,8 +33,7 @@ def gated(model: nn.Module, record: RunRecord) -> list[nn.Module]:
     """
     found: dict[str, nn.Module] = {}
     for path, module in model.named_modules():
-        inside = any(path.startswith(f"{above}.") for above in found)
-        if callable(getattr(type(module), "gate", None)) and not inside:
+        if callable(getattr(type(module), "gate", None)) and not inside(path, found):
             found[path] = module
     if not found:
         raise AttnbenchError(

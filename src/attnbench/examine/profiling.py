@@ -187,7 +187,7 @@ def _timed(
     both = {"its": run(plain, bench), "mine": run(model, bench)}
     taken = interleaved({name: _finished(each, bench.device) for name, each in both.items()}, rounds)
     ratios = [mine / its for its, mine in zip(taken["its"], taken["mine"], strict=True)]
-    return Timing(statistics.median(taken["mine"]), statistics.median(ratios), *_median_interval(ratios))
+    return Timing(statistics.median(taken["mine"]), statistics.median(ratios), *quantile_interval(ratios))
 
 
 def _forward(model: nn.Module, bench: BenchSettings) -> Callable[[], None]:
@@ -226,9 +226,12 @@ def _finished(run: Callable[[], None], device: str) -> Callable[[], None]:
     return once
 
 
-def _median_interval(values: list[float]) -> tuple[float, float]:
-    """From one order statistic to another, so that the median lies between with 95 % at least."""
+def quantile_interval(values: Sequence[float], share: float = 0.5) -> tuple[float, float]:
+    """From one order statistic to another, so that the quantile lies between with 95 % at least, whatever the law.
+
+    An end is infinite, or nan, where so few values have none.
+    """
     from scipy.stats import quantile_test
 
-    found = quantile_test(values, p=0.5).confidence_interval(0.95)
+    found = quantile_test(values, p=share).confidence_interval(0.95)
     return float(found.low), float(found.high)

@@ -12,11 +12,12 @@ from attnbench.catalogue.places import built_in_sentence
 from attnbench.networks.graft import Grafted
 from attnbench.networks.network import built_in, network_of
 from attnbench.networks.trial import Trial
+from attnbench.spec.arm import FIELDS
 from attnbench.spec.run import LATER, RunSpec, canonical
 from attnbench.store.runs import Store
 from attnbench.training.starting import load_initial
 
-_OF_THE_MECHANISM = ("attention", "site", "stages", "every", "init", "mechanism_lr", "versions")
+_OF_THE_MECHANISM = (*FIELDS, "versions")
 
 
 @dataclass(frozen=True)

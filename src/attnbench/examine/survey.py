@@ -11,6 +11,7 @@ from pathlib import Path
 
 from attnbench.data.decode import Broken, from_file
 from attnbench.data.folders import Folder, hidden
+from attnbench.data.imagefolder import learnable
 from attnbench.data.splits import TEST_SHARE
 from attnbench.errors import DataProblem
 
@@ -91,7 +92,9 @@ class Survey:
 
     @property
     def _torn(self) -> list[tuple[Path, ...]]:
-        return [twins for twins in self.twins if len({file.parent.name for file in twins}) > 1]
+        parts = [each for each in (self.train, self.test) if each]
+        classes = {file: name for part in parts for name, files in part.classes.items() for file in files}
+        return [twins for twins in self.twins if len({classes[file] for file in twins}) > 1]
 
 
 def survey(folder: Path) -> Survey:
@@ -104,8 +107,9 @@ def survey(folder: Path) -> Survey:
         raise DataProblem(f"{folder} is no folder; give one with a folder of images for each class")
     parts = _parts(folder)
     train = Folder.of(parts.get("train", folder))
-    tested = next((name for name in ("test", "val") if name in parts and "train" in parts), None)
+    tested = next((name for name in ("test", "val") if name in parts), None)
     test = Folder.of(parts[tested]) if tested else None
+    learnable(train.path, train.classes, least=2)
     files = [file for each in (train, test) if each for listed in each.classes.values() for file in listed]
     sides, broken, same = list[int](), dict[Path, str](), defaultdict[bytes, list[Path]](list)
     for file, found in zip(files, _looked_at(files), strict=True):
@@ -114,13 +118,11 @@ def survey(folder: Path) -> Survey:
         else:
             sides.append(found[0])
             same[found[1]].append(file)
-    if len(train.classes) < 2 or not sides:
-        raise DataProblem(
-            f"{folder}: {len(sides):,} images in {len(train.classes)} class folders; at least two classes"
-        )
-    unused = tuple(str(path) for name, path in parts.items() if test is None or name not in ("train", tested))
+    if not sides:
+        raise DataProblem(f"{folder}: none of its {len(files):,} images can be read")
+    unused = tuple(str(path) for name, path in parts.items() if name not in ("train", tested))
     twins = [tuple(found) for found in same.values() if len(found) > 1]
-    return Survey(train, test, () if "train" not in parts else unused, tuple(sides), broken, twins)
+    return Survey(train, test, unused, tuple(sides), broken, twins)
 
 
 def study_text(found: Survey, name: str, fraction: float = 1.0, hours: float | None = None) -> str:

@@ -17,7 +17,7 @@ from attnbench.errors import AttnbenchError, BadReference
 from attnbench.networks.exchange import replace
 from attnbench.networks.graft import Grafted, Init, Position, insert, likely_sites, map_at
 from attnbench.networks.trial import Shape, Trial
-from attnbench.networks.within import Shapes, attention_within, watched
+from attnbench.networks.within import Shapes, attention_within, inside, watched
 from attnbench.seeding import seeded
 
 At = str | Sequence[str] | Callable[[str, nn.Module], bool]
@@ -183,15 +183,10 @@ def _groups(model: nn.Module, seen: Shapes) -> dict[str, list[str]]:
         if path and kinds[type(module)] > 1 and _gives_maps(seen, path) and _is_block(module)
     ]
     gates = _built_in(model, seen)
-    blocks = [path for path in found if path not in gates or not any(_inside(path, other) for other in found)]
-    inner = [path for path in blocks if not any(_inside(other, path) for other in blocks)]
+    blocks = [path for path in found if path not in gates or not inside(path, found)]
+    inner = [path for path in blocks if not any(inside(other, (path,)) for other in blocks)]
     norms = [norm for path in inner if (norm := _last_norm(model.get_submodule(path), path, seen))]
     return {"block": norms, "post": inner, BUILT_IN: gates}
-
-
-def _inside(path: str, other: str) -> bool:
-    """Whether one module lies in another."""
-    return path.startswith(f"{other}.")
 
 
 def _built_in(model: nn.Module, seen: Shapes) -> list[str]:

@@ -12,6 +12,7 @@ from attnbench.catalogue.registry import Choice
 from attnbench.errors import BadSpec
 from attnbench.networks.checkpoints import plain_names
 from attnbench.networks.graft import stage_of
+from attnbench.networks.within import inside
 
 Part = Literal["backbone", "mechanism", "head"]
 
@@ -22,9 +23,9 @@ def parts(model: nn.Module) -> dict[str, Part]:
     Raises:
         BadSpec: the network has no head.
     """
-    own, heads = set(plain_names(model).values()), tuple(f"{path}." for path in head(model))
+    own, heads = set(plain_names(model).values()), head(model)
     return {
-        name: "head" if name.startswith(heads) else "backbone" if name in own else "mechanism"
+        name: "head" if inside(name, heads) else "backbone" if name in own else "mechanism"
         for name, _ in model.named_parameters()
     }
 
@@ -100,7 +101,7 @@ def _by_stage(model: nn.Module, stages: dict[str, int]) -> dict[str, int]:
     paths, top, found = [*dict(model.named_modules())], max(stages.values()) + 1, {}
     for name, _ in model.named_parameters():
         path = name.rpartition(".")[0]
-        within = (number for stage, number in stages.items() if path == stage or path.startswith(f"{stage}."))
+        within = (number for stage, number in stages.items() if path == stage or inside(path, (stage,)))
         coming = (stages[later] for later in paths[paths.index(path) :] if later in stages)
         number = next(within, None)
         if number is None:

@@ -1,7 +1,7 @@
 """What a backbone holds by itself: the shape of the maps at every module, and attention that it was built with."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -101,8 +101,13 @@ def _keeps_maps(shape: tuple[tuple[int, ...], tuple[int, ...]] | None) -> bool:
     return shape is not None and shape[0] == shape[1] and len(shape[0]) == 4 and shape[0][2] * shape[0][3] > 1
 
 
+def inside(path: str, others: Iterable[str]) -> bool:
+    """Whether a module, or a tensor, lies in one of these modules."""
+    return path.startswith(tuple(f"{other}." for other in others))
+
+
 def _below(path: str, others: list[str]) -> bool:
-    return any(other.startswith(f"{path}.") for other in others)
+    return any(inside(other, (path,)) for other in others)
 
 
 def _blank(image: tuple[int, int, int], device: Any) -> Tensor:

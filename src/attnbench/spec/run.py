@@ -193,7 +193,7 @@ def canonical(spec: RunSpec) -> dict[str, object]:
     Besides the fields it holds the versions of the cards, or the digest of a user's own source file.
     """
     found = spec.resolved
-    where = found.place or Place("", None, 1)
+    where, plain = found.place or Place("", None, 1), found.attention.entry.name == "none"
     fields: dict[str, object] = {
         **spec.fields,
         "dataset": str(found.dataset),
@@ -202,14 +202,14 @@ def canonical(spec: RunSpec) -> dict[str, object]:
         "site": where.site or None,
         "stages": None if where.stages is None else sorted(set(where.stages)),
         "every": where.every,
-        "init": spec.init if found.place and found.attention.entry.name != "none" else "own",
+        "init": "own" if plain else spec.init,
         "momentum": None if spec.optimizer == "adamw" else spec.momentum,
         "augment": "+".join(found.augmentations) or "none",
         "image_size": found.image_size,
         "normalise": _normalise_text(spec.normalise, found.constants),
         "test_limit": spec.test_limit if spec.evaluate == "test" else None,
         "vary": spec.vary if spec.seed else "all",
-        **finetuning.form(spec.fields, found.weights, plain=found.place is None),
+        **finetuning.form(spec.fields, found.weights, plain),
     }
     fields = {name: value for name, value in fields.items() if name not in LATER or value != LATER[name]}
     for name in _FLOATS & {name for name, value in fields.items() if value is not None}:

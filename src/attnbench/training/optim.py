@@ -5,6 +5,7 @@ import math
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from attnbench.networks.within import inside
 from attnbench.spec.run import RunSpec
 from attnbench.training.groups import parameter_groups
 
@@ -60,6 +61,6 @@ def _exempt(spec: RunSpec, model: nn.Module) -> list[str]:
     kind = attention.entry.load()
     paths: list[str] = []
     for path, module in model.named_modules():
-        if isinstance(module, kind) and not any(path.startswith(f"{above}.") for above in paths):
+        if isinstance(module, kind) and not inside(path, paths):
             paths.append(path)  # what is composed of its own kind counts once, as a whole
     return [f"{path}.{name}" for path in paths for name in attention.card.no_decay]

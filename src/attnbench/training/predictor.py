@@ -14,7 +14,7 @@ from attnbench.data import Raw
 from attnbench.data.batches import Batches
 from attnbench.data.cache import Decoded
 from attnbench.data.decode import decoding
-from attnbench.data.splits import Split
+from attnbench.data.splits import Split, Splits, load_splits
 from attnbench.errors import DataProblem, StoreProblem
 from attnbench.networks.network import network_of
 from attnbench.spec.run import RunSpec, Runtime
@@ -85,6 +85,21 @@ def weights_into(model: nn.Module, file: Path) -> None:
     except (OSError, RuntimeError, SafetensorError, ValueError) as problem:
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise StoreProblem(f"{file} cannot be read ({reason}); delete the run's folder to train it again") from None
+
+
+def splits_of(record: RunRecord, spec: RunSpec, data_dir: str, what: str = "trained") -> Splits:
+    """The images of a stored run, as they lie there now.
+
+    Args:
+        what: what it was on these images, for the message.
+
+    Raises:
+        DataProblem: they are others than those of the run.
+    """
+    splits = load_splits(spec, data_dir)
+    if splits.split_fingerprint != record.split_fingerprint:
+        raise DataProblem(f"run {record.id} was {what} on other images than those in {data_dir}/")
+    return splits
 
 
 class Named(NamedTuple):

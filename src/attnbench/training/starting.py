@@ -16,6 +16,7 @@ from attnbench.networks.checkpoints import Loaded, load_pretrained, plain_names
 from attnbench.networks.network import fresh_network
 from attnbench.networks.parts import head
 from attnbench.networks.weights import weights_digest
+from attnbench.networks.within import inside
 from attnbench.spec.finetuning import Weights
 from attnbench.spec.run import RunSpec
 from attnbench.store.runs import Store
@@ -68,8 +69,8 @@ def _of_library(spec: RunSpec, model: nn.Module) -> dict[str, Any]:
     backbone = spec.resolved.backbone
     if not backbone.settings.get("pretrained"):
         return {}
-    names, values, heads = plain_names(model), model.state_dict(), tuple(f"{path}." for path in head(model))
-    given = {name: values[ours] for name, ours in names.items() if not ours.startswith(heads)}
+    names, values, heads = plain_names(model), model.state_dict(), head(model)
+    given = {name: values[ours] for name, ours in names.items() if not inside(ours, heads)}
     about: dict[str, Any] = {"source": str(backbone), "sha256": weights_digest(given), "loaded": len(given)}
     return about | {"new": len(values) - len(names), "missing": [], "left_over": []}
 
@@ -104,9 +105,9 @@ def _read(file: Path) -> dict[str, Any]:
         given = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except FileNotFoundError:
         raise BadSpec({"weights": f"{file}: no such file"}) from None
+    except MemoryError:
+        raise
     except Exception as problem:  # what torch raises for a broken file is of many kinds
-        if isinstance(problem, MemoryError):
-            raise
         raise BadSpec({"weights": f"{file} holds no weights that can be read ({type(problem).__name__})"}) from None
     if not isinstance(given, Mapping):
         raise BadSpec({"weights": f"{file} holds no state dict but {type(given).__name__}"})
@@ -121,10 +122,10 @@ def _fitted(model: nn.Module, given: Mapping[str, Any], source: str) -> Loaded:
         found = load_pretrained(model, given)
     except BadReference as problem:
         raise BadSpec({"weights": f"{source}: {problem}"}) from None
-    heads = tuple(f"{path}." for path in head(plain))
+    heads = head(plain)
     wrong = [f"{name} is missing" for name in found.missing if not name.endswith("num_batches_tracked")]
     wrong += [f"{name} is left over" for name in found.left_over if name not in known or name in names]
-    wrong = [what for what in wrong if not what.startswith(heads)]
+    wrong = [what for what in wrong if not inside(what, heads)]
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise BadSpec({"weights": f"{source} is of another network than {type(model).__name__}: {wrong[0]}{more}"})
