@@ -59,7 +59,7 @@ def differences(name: str) -> str:
     from attnbench.report.figures import figures
 
     (cell,) = comparison(name).cells
-    return static(figures(cell, [], 1)[0].chart)[0]
+    return static(figures(cell)[0].chart)[0]
 
 
 def table(name: str) -> str:

@@ -298,7 +298,7 @@ def mean_seconds(arm: Arm) -> float:
 def steps(cell: dict[str, Arm]) -> list[tuple]:
     """What the controls say: mechanism, part, what is compared, the difference with its interval, n."""
     found = []
-    for name, random in (("cbam", 'random(of="cbam")'), ("se", "random")):
+    for name, random in (("se", "random"), ("cbam", 'random(of="cbam")')):
         parts = {"scale": ("constant", "none"), "parameters": ("static", "constant"),
                  "input dependence": (name, "static"), "training the mechanism": (name, random)}  # fmt: skip
         for part, (one, two) in parts.items():

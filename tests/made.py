@@ -1,5 +1,6 @@
 """Runs made by hand, of accuracies that were chosen, as the runner writes them; and runs and pages read back."""
 
+import base64
 import dataclasses
 import json
 import zlib
@@ -12,9 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from attnbench import RunSpec, Store, Study, compare
-from attnbench.report.evidence import quality
-from attnbench.report.figures import figures
-from attnbench.report.page import page
+from attnbench.report import html
 from attnbench.spec.run import canonical
 from attnbench.store.runs import RunRecord
 
@@ -33,6 +32,8 @@ GAINS = {
                      "static": (69.8, 0.6), "random": (67.0, 0.9), 'random(of="cbam")': (71.0, 1.2)},
 }  # fmt: skip
 """Mean and spread over seeds of each arm's accuracy in percent: every kind of verdict comes out of them."""
+MECHANISMS = ("se", "cbam")
+"""Those of the arms that are no controls."""
 NAMES = {"digits": "digits", "fashionmnist": "FashionMNIST"}
 """The data sets as they are asked for, and as they are called."""
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -130,8 +131,7 @@ class Shown:
     @classmethod
     def of(cls, html: str, pairing: str, margin: float, cells: list[dict[str, Arm]]) -> "Shown":
         root = tree(html)
-        specs = json.loads(root.find(".//script[@id='specs']").text, parse_constant=_no_number)
-        return cls(root, specs, pairing, margin, cells)
+        return cls(root, specs_of(root), pairing, margin, cells)
 
     def section(self, place: int) -> ElementTree.Element:
         found = self.root.find(f".//section[@id='cell-{place}']")
@@ -159,18 +159,21 @@ def shared(arm: Arm, other: Arm) -> tuple[list[int], list[int]]:
 
 
 def read(store: Path) -> list[dict[str, Arm]]:
-    """Cells in the order of the page, and in each the arms, the baseline first."""
+    """Cells in the order of the page, and in each the arms: the baseline, mechanisms by their gain, and controls."""
     found: dict[tuple[str, str], list[Path]] = {}
     for file in store.glob("*/record.json"):
         record = json.loads(file.read_text())
         if record["status"] == "done":
             found.setdefault((record["spec"]["dataset"], record["spec"]["attention"]), []).append(file)
     arms = {of: _arm(of[1], files) for of, files in found.items()}
-    return [
-        {name: arms[dataset, name] for name in ["none", *sorted({n for d, n in arms if d == dataset} - {"none"})]}
-        for dataset in NAMES
-        if (dataset, "none") in arms
-    ]
+    sets = [dataset for dataset in NAMES if (dataset, "none") in arms]
+    ranks: dict[str, list[int]] = {}
+    for dataset in sets:
+        own = {name: arm.accuracy.mean() for (of, name), arm in arms.items() if of == dataset and name != "none"}
+        for place, name in enumerate(sorted(own, key=lambda name: (-own[name], name))):
+            ranks.setdefault(name, []).append(place)
+    order = ["none", *sorted(ranks, key=lambda name: (name not in MECHANISMS, np.mean(ranks[name])))]
+    return [{name: arms[dataset, name] for name in order if (dataset, name) in arms} for dataset in sets]
 
 
 def _arm(name: str, files: list[Path]) -> Arm:
@@ -192,11 +195,16 @@ def _no_number(word: str) -> None:
 
 def rendered(study: Study, store: Path) -> str:
     """The page alone: its figures are not drawn as files."""
-    found = compare(study, Store(store))
-    own = [quality(cell) for cell in found.cells]
-    return page(
-        found, own, [figures(cell, one, n) for n, (cell, one) in enumerate(zip(found.cells, own, strict=True), 1)]
-    )
+    return html(compare(study, Store(store)))
+
+
+def specs_of(root: ElementTree.Element) -> dict[str, Any]:
+    """The charts that a page holds packed, by name."""
+    packed = root.find(".//script[@id='specs']")
+    assert packed is not None
+    text = zlib.decompress(base64.b64decode(packed.text or "")).decode() if packed.text else "{}"
+    found: dict[str, Any] = json.loads(text, parse_constant=_no_number)
+    return found
 
 
 def text(element: ElementTree.Element) -> str:

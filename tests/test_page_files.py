@@ -18,6 +18,7 @@ from byhand import (
 from made import Shown, text
 
 from attnbench import Store, Study, compare
+from attnbench.catalogue.registry import ATTENTION
 from attnbench.report import write
 
 pytestmark = pytest.mark.filterwarnings("ignore:Precision loss")  # of regroupings whose values are all equal
@@ -92,7 +93,7 @@ def evil(tmp_path_factory) -> Path:
 
 def test_every_figure_has_a_caption_a_text_and_two_files(plain):
     root = made.tree((plain / "index.html").read_text())
-    specs = json.loads(root.find(".//script[@id='specs']").text)
+    specs = made.specs_of(root)
     shown = list(root.iter("figure"))
     assert (
         sorted(specs)
@@ -116,9 +117,12 @@ def test_the_page_asks_nothing_of_any_other_machine(plain):
         "default-src 'none'", "style-src 'unsafe-inline'", "script-src 'unsafe-inline'", "img-src data:",
     }  # fmt: skip
     loading = {"src", "href", "srcset", "data", "action", "poster", "background", "ping", "xlink:href"}
-    assert all(value[0] == "#" for element in root.iter() for name, value in element.items() if name in loading)
-    anchors = {element.get("href")[1:] for element in root.iter("a")}
-    assert anchors <= {element.get("id") for element in root.iter()}
+    leading = [element for element in root.iter() if loading & set(element.attrib)]
+    assert {element.tag for element in leading} == {"a"}, "only what a reader presses may lead away"
+    links = {element.get("href") for element in leading}
+    papers = {ATTENTION.find(name).card.url for name in ("se", "cbam")}
+    assert papers == {link for link in links if link[0] != "#"}
+    assert {link[1:] for link in links - papers} <= {element.get("id") for element in root.iter()}
     styles = " ".join(element.text for element in root.iter("style"))
     assert not re.search(r"url\(|@import|image-set", styles)
     assert {element.tag for element in root.iter()}.isdisjoint({"link", "iframe", "object", "embed", "base", "form"})
@@ -156,6 +160,21 @@ def test_figures_of_an_earlier_larger_report_vanish_and_other_files_stay(tmp_pat
     assert there.isdisjoint({"01-differences.svg", "01-controls-1.pdf"})
 
 
+def test_the_matrix_says_what_the_table_of_cells_says(plain):
+    with (plain / "cells.csv").open(newline="") as lines:
+        cells = {row["attention"]: row for row in csv.DictReader(lines) if row["verdict"]}
+    matrix = made.tree((plain / "index.html").read_text()).find(".//table[@class='matrix']")
+    rows = [[text(one) for one in row] for row in matrix.iter("tr") if row.find("td") is not None][1:]
+    assert {name for name, *_ in rows} == set(cells)
+    for name, kind, difference, ends, *_ in rows:
+        row = cells[name]
+        assert kind == row["verdict"]
+        shown = [row["difference"], row["difference_low"], row["difference_high"]]
+        assert re.findall(r"[-+][\d.]+", difference + ends) == [f"{float(number):+.2f}" for number in shown if number]
+    controls = [name in made.ARMS[3:] for name, *_ in rows]
+    assert controls == sorted(controls), "controls stand apart, below the mechanisms"
+
+
 def test_runs_without_predictions_have_a_dash_for_new_images_and_no_rows_of_quality(store, tmp_path):
     study = made.study(grid={"dataset": ["digits"], "attention": ["none", "se"]})
     for record in made.fill(tmp_path / "runs", study):
@@ -164,7 +183,7 @@ def test_runs_without_predictions_have_a_dash_for_new_images_and_no_rows_of_qual
     root = made.tree(made.rendered(study, tmp_path / "runs"))
     shown = Shown(root, {}, "", 0, [])
     none, se = [[text(one) for one in row] for row in root.find(".//section[@id='table']").find(".//tbody")]
-    assert (none[5] != "-", se[5], se[8]) == (True, "-", "-")
+    assert (none[10] != "-", se[10], se[4]) == (True, "-", "-")
     assert [row[0] for row in shown.table(1, "Calibration and classes")] == ["none"]
     assert shown.table(1, "Two arms")[0][5] == "-"
     assert root.find(".//section[@id='across']") is None
@@ -189,7 +208,7 @@ def test_a_hostile_text_changes_no_element_of_the_page(plain, evil):
     assert shapes[0] == shapes[1]
     said = text(root)
     assert all(" ".join(name.split()) in said for name in EVIL)
-    specs = json.loads(root.find(".//script[@id='specs']").text)
+    specs = made.specs_of(root)
     assert {row["class"] for row in specs["01-classes"]["datasets"]["rows"]} == set(EVIL)
 
 

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 
 def report(
-    source: Positional[Path], store: StoreFlag = None, out: Path | None = None, compare_with: Path | None = None
+    source: Positional[Path],
+    store: StoreFlag = None,
+    out: Path | None = None,
+    compare_with: Path | None = None,
+    data_dir: DataFlag = None,
 ) -> int:
     """Write and print the comparison of a study, of all runs in a folder, or of a bundle, which is examined first.
 
@@ -36,6 +40,7 @@ def report(
     """
     from attnbench.analysis.recorded import seen_now
     from attnbench.report import agreement, markdown, write
+    from attnbench.spec.run import Runtime
     from attnbench.store.bundle import opened
     from attnbench.store.runs import Store
 
@@ -43,7 +48,8 @@ def report(
         raise StoreProblem(f"--compare-with {compare_with}: no such folder or bundle")
     with evidence(source, store) as (comparison, journal):
         folder = out or Path("reports") / (source.resolve().name if source.is_dir() else journal.name)
-        files = write(comparison, folder)
+        own = source.suffix in (".yaml", ".yml")  # of others' folders and bundles no path is followed to images
+        files = write(comparison, folder, (data_dir or Runtime().data_dir) if own else None)
         print(markdown(comparison))
         journal.keep_look(seen_now(comparison.cells))
         print(f"written: {files[0]} and {len(files) - 1} files beside it")

@@ -24,7 +24,7 @@ def _set(found: Best) -> str:
         return f"no arm of {count} is ruled out as the best"
     if len(names) == 1:
         return f"{names[0]} is the best of {count} arms"
-    few = [*names[:MOST_NAMES], *([f"{len(names) - MOST_NAMES} others"] if len(names) > MOST_NAMES else [])]
+    few = names if len(names) <= MOST_NAMES + 1 else [*names[:MOST_NAMES], f"{len(names) - MOST_NAMES} others"]
     return f"of {count} arms {', '.join(few[:-1])} and {few[-1]} cannot be told from the best"
 
 

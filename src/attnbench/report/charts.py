@@ -12,6 +12,11 @@ INK = "currentColor"
 
 MOST_BANDS = 6
 
+GREY = "#98a1a9"
+MOST_COLOURS = len(PALETTE)
+COLOURED = 8
+"""So many of more arms than there are colours have one; the others are grey."""
+
 Rows = Sequence[dict[str, Any]]
 Spec = dict[str, Any]
 _ROWS = alt.Chart(alt.NamedData("rows"))
@@ -55,7 +60,7 @@ def strip(rows: Rows, means: Rows, order: list[str], title: str) -> Spec:
     dots = _ROWS.mark_point(filled=True, size=45, opacity=0.6).encode(
         x=alt.X("value:Q", title=title, scale=alt.Scale(zero=False)),
         y=y,
-        color=_colour("arm", order, legend=False),
+        color=alt.ColorValue(PALETTE[0]),
         tooltip=_tooltip(rows),
     )
     ticks = (
@@ -63,7 +68,7 @@ def strip(rows: Rows, means: Rows, order: list[str], title: str) -> Spec:
         .mark_tick(thickness=2, size=22)
         .encode(x=alt.X("mean:Q"), y=y, color=_INK, tooltip=_tooltip(means))
     )
-    return _styled(alt.layer(dots, ticks), 30 + 30 * len(order), rows=rows, means=means)
+    return _styled(alt.layer(dots, ticks), 30 + 24 * len(order), rows=rows, means=means)
 
 
 def lines(rows: Rows, order: list[str], title: str) -> Spec:
@@ -72,13 +77,13 @@ def lines(rows: Rows, order: list[str], title: str) -> Spec:
     A band goes from `low` to `high` where there are few enough arms to tell bands apart.
     """
     scale = alt.Scale(zero=False)
-    base = _ROWS.encode(
-        x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d")), color=_colour("arm", order)
-    )
+    epoch = alt.X("epoch:Q", title="epoch", axis=_whole([row["epoch"] for row in rows]))
+    base = _ROWS.encode(x=epoch, color=_colour("arm", order), detail=alt.Detail(field="arm", type="nominal"))
     dash = alt.StrokeDash("split:N", sort=["train", "val"], legend=_legend() if _several(rows, "split") else None)
     y = alt.Y("mean:Q", title=title, scale=scale)
+    both = [alt.Detail(field="arm", type="nominal"), alt.Detail(field="split", type="nominal")]
     band = base.mark_area(opacity=0.15).encode(
-        y=alt.Y("low:Q", title=title, scale=scale), y2=alt.Y2("high:Q"), detail=alt.Detail("split:N")
+        y=alt.Y("low:Q", title=title, scale=scale), y2=alt.Y2("high:Q"), detail=both
     )
     middle = base.mark_line().encode(y=y, strokeDash=dash)
     dots = base.mark_point(filled=True, size=22, opacity=1).encode(y=y, tooltip=_tooltip(rows))
@@ -87,7 +92,7 @@ def lines(rows: Rows, order: list[str], title: str) -> Spec:
 
 def curves(rows: Rows, order: list[str], across: str, up: str, marks: Sequence[float] = ()) -> Spec:
     """`y` over `x` of each `curve`, titled `up` and `across`; dashed lines stand at the heights `marks`."""
-    axis = alt.Axis(tickMinStep=1, format="d") if isinstance(rows[0]["x"], int) else alt.Undefined
+    axis = _whole([row["x"] for row in rows]) if isinstance(rows[0]["x"], int) else alt.Undefined
     x = alt.X("x:Q", title=across, axis=axis)
     base = _ROWS.encode(x=x, y=alt.Y("y:Q", title=up, scale=alt.Scale(zero=False)), color=_colour("curve", order))
     dashed = alt.Chart(alt.NamedData("marks")).mark_rule(strokeDash=[4, 4], opacity=0.6)
@@ -111,14 +116,29 @@ def front(rows: Rows, order: list[str], title: str) -> Spec:
 
 
 def reliability(rows: Rows, order: list[str]) -> Spec:
-    """`accuracy` against `confidence` in each bin of each arm, both in percent; the diagonal is perfect calibration."""
+    """`accuracy` against `confidence` in each bin of each arm, both in percent; the diagonal is perfect calibration.
+
+    A point's area grows with the `share` of the images that are in its bin.
+    """
     ends = [{"confidence": at, "accuracy": at} for at in (0, 100)]
     x = alt.X("confidence:Q", title="mean confidence (%)", scale=alt.Scale(domain=[0, 100]))
     y = alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(domain=[0, 100]))
     ideal = alt.Chart(alt.NamedData("ends")).mark_line(strokeDash=[4, 4], opacity=0.6).encode(x=x, y=y, color=_INK)
     base = _ROWS.encode(x=x, y=y, color=_colour("arm", order), tooltip=_tooltip(rows))
-    dots = base.mark_point(filled=True, size=30, opacity=1)
-    return _styled(alt.layer(ideal, base.mark_line(), dots), 280, rows=rows, ends=ends)
+    grown = alt.Size(field="share", type="quantitative", scale=alt.Scale(range=[8, 260]), legend=None)
+    path = base.mark_line().encode(detail=alt.Detail(field="arm", type="nominal"))
+    return _styled(
+        alt.layer(ideal, path, base.mark_point(filled=True, opacity=0.8).encode(size=grown)), 280, rows=rows, ends=ends
+    )
+
+
+def confusion(rows: Rows, order: list[str]) -> Spec:
+    """A heat map of `percent` over classes as they are (`true`) and as they are `told`, darker by `wrong`."""
+    x = alt.X("told:N", title="taken for", sort=order, axis=alt.Axis(labelAngle=-40, orient="top"))
+    base = _ROWS.encode(x=x, y=alt.Y("true:N", title="is", sort=order), tooltip=_tooltip(rows))
+    shade = alt.Color(field="wrong", type="quantitative", scale=alt.Scale(scheme="blues"), legend=None)
+    texts = base.mark_text(fontSize=10).encode(text=alt.Text("percent:Q", format=".1f"), color=_INK)
+    return _styled(alt.layer(base.mark_rect(opacity=0.45).encode(color=shade), texts), 60 + 26 * len(order), rows=rows)
 
 
 def critical_difference(points: Rows, bars: Rows, critical: float) -> Spec:
@@ -144,6 +164,12 @@ def static(spec: Spec, width: int = 640) -> tuple[str, bytes]:
     return svg, vl_convert.svg_to_pdf(svg.replace(INK, "black"))
 
 
+def _whole(values: Sequence[int]) -> alt.Axis:
+    """An axis of whole numbers, of which each tick is one; about ten of them."""
+    every = sorted(set(values))
+    return alt.Axis(values=every[:: 1 + len(every) // 11], format="d")
+
+
 def _tooltip(rows: Rows) -> list[alt.Tooltip]:
     """Everything that a row holds."""
     numbers = {name: isinstance(value, float) for name, value in rows[0].items()}
@@ -155,11 +181,19 @@ def _tooltip(rows: Rows) -> list[alt.Tooltip]:
     ]
 
 
-def _colour(field: str, order: list[str], legend: bool = True) -> alt.Color:
-    palette = [PALETTE[place % len(PALETTE)] for place in range(len(order))]
-    return alt.Color(
-        field=field, type="nominal", scale=alt.Scale(domain=order, range=palette), legend=_legend() if legend else None
-    )
+def coloured(order: list[str]) -> list[str]:
+    """Those that have a colour of their own: all, or of many the first."""
+    return order if len(order) <= MOST_COLOURS else order[:COLOURED]
+
+
+def _colour(field: str, order: list[str]) -> alt.Color:
+    """A colour for each of `coloured(order)`, which alone stand in the legend, and grey for the others."""
+    told = coloured(order)
+    scale = alt.Scale(domain=told, range=PALETTE[: len(told)])
+    if len(told) == len(order):
+        return alt.Color(field=field, type="nominal", scale=scale, legend=_legend())
+    own = {"test": {"field": field, "oneOf": told}, "field": field, "type": "nominal", "scale": scale}
+    return alt.Color(condition={**own, "legend": _legend()}, value=GREY)
 
 
 def _legend() -> alt.Legend:
@@ -184,7 +218,9 @@ def _styled(chart: alt.LayerChart | alt.FacetChart, height: int, **data: Rows) -
         "view": {"stroke": None},
     }
     datasets = {name: [_short(row) for row in rows] for name, rows in data.items()}
-    return {**spec, "width": "container", "background": "transparent", "config": config, "datasets": datasets}
+    room = {"left": 5, "top": 5, "bottom": 5, "right": 16}  # for the half of a last label that stands over the edge
+    about = {"width": "container", "background": "transparent", "padding": room, "config": config}
+    return {**spec, **about, "datasets": datasets}
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from attnbench.catalogue.refs import Ref
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference
 from attnbench.spec.arm import mechanism
-from attnbench.store.predictions import BINS, Scores
+from attnbench.store.predictions import BINS, Predictions, Scores
 
 QUALITY = {
     "nll": "NLL (nats)",
@@ -77,14 +78,72 @@ def class_differences(cell: Cell, qualities: Iterable[Quality]) -> list[dict[str
         return []
     base = by_arm.pop(cell.baseline.name)
     controls = {arm.name for arm in cell.arms if arm.control}
-    names = cell.arms[0].records[0].input.get("names") or []
     for arm, recalls in by_arm.items():
         for place in range(recalls.shape[1]) if arm not in controls else ():
             if not np.isnan(recalls[:, place]).any():
                 found = gap(recalls[:, place], base[:, place])
-                name = names[place] if place < len(names) else str(place)
+                name = class_name(cell, place)
                 rows.append({"arm": arm, "class": name, "mean": found.mean, "low": found.low, "high": found.high})
     return rows
+
+
+def leader(cell: Cell) -> Arm | None:
+    """The mechanism with the largest difference to the baseline, controls left out; None where none is compared."""
+    compared = [arm for arm in cell.arms if arm.contrast and not arm.control]
+    sign = 1 if cell.measure.higher_is_better else -1
+    return max(compared, key=lambda arm: (not math.isnan(_gain(arm)), sign * _gain(arm)), default=None)
+
+
+def _gain(arm: Arm) -> float:
+    return arm.difference.mean if arm.difference else math.nan
+
+
+def confusions(cell: Cell, arms: Iterable[Arm], most: int) -> list[tuple[Arm, list[dict[str, Any]], list[str]]]:
+    """Of each arm the share in percent of a class's images that is taken for each class, mean over seeds.
+
+    Args:
+        most: of more classes those are kept that the first of the arms confuses most, the same for all.
+
+    Returns:
+        An arm, a row a pair of classes (`wrong` is the share where they differ, else 0), and the classes in order;
+        nothing of an arm with a run without predictions.
+    """
+    told = [(arm, [record.predictions for record in arm.records]) for arm in arms]
+    given = [(arm, [one for one in every if one is not None]) for arm, every in told if every and None not in every]
+    if not given:
+        return []
+    classes = 1 + max(int(max(one.labels.max(), one.predicted.max())) for _, every in given for one in every)
+    known = [(arm, _shares(every, classes)) for arm, every in given]
+    first = np.nan_to_num(known[0][1])
+    off = first.sum(1) - first.diagonal() + first.sum(0) - first.diagonal()
+    kept = sorted(np.argsort(-off, kind="stable")[:most].tolist())
+    names = [class_name(cell, place) for place in kept]
+    return [(arm, _pairs_of_classes(share[np.ix_(kept, kept)], names), names) for arm, share in known]
+
+
+def _shares(runs: Iterable[Predictions], classes: int) -> np.ndarray:
+    """K x K in percent, a class as it is in rows; nan where it has no image."""
+    counts = np.zeros((classes, classes))
+    for run in runs:
+        np.add.at(counts, (run.labels, run.predicted), 1)
+    with np.errstate(invalid="ignore"):
+        shares: np.ndarray = 100 * counts / counts.sum(1, keepdims=True)
+    return shares
+
+
+def _pairs_of_classes(share: np.ndarray, names: list[str]) -> list[dict[str, Any]]:
+    return [
+        {"true": one, "told": other, "percent": float(share[i, j]), "wrong": float(share[i, j]) * (i != j)}
+        for i, one in enumerate(names)
+        for j, other in enumerate(names)
+        if share[i, j] > 0 or (i == j and share[i, j] == 0)
+    ]
+
+
+def class_name(cell: Cell, place: int) -> str:
+    """As the images' folder or the data set calls it; its number where nothing does."""
+    names = next(record.input for arm in cell.arms for record in arm.records).get("names") or []
+    return str(names[place]) if place < len(names) else str(place)
 
 
 def reliability_rows(found: Iterable[Quality]) -> list[dict[str, Any]]:

@@ -2,25 +2,17 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from attnbench.analysis.cells import Cell
+from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.costs import CLOCKS, clock, costs
 from attnbench.analysis.stats import Difference, Estimate
-from attnbench.report.evidence import (
-    Quality,
-    calibration_chance,
-    class_differences,
-    curves,
-    decomposition,
-    reliability_rows,
-)
+from attnbench.report.evidence import curves, decomposition
 from attnbench.report.text import signed, spread
 
 MOST_ROWS = 96
-"""Where classes times mechanisms are more, only the classes with the largest differences are drawn."""
-
+"""Where there are more rows, only those that are furthest out are drawn."""
 MOST_POINTS = 2_000
 """Runs of a cell that are drawn at most."""
 
@@ -40,23 +32,29 @@ class Figure:
     """A Vega-Lite specification."""
 
 
-def figures(cell: Cell, qualities: Sequence[Quality], place: int) -> list[Figure]:
-    """The figures of a cell that its records have numbers for.
-
-    Args:
-        place: the cell's number in the report, counted from 1, which its figures' names begin with.
-    """
-    simple: list[Callable[[Cell], list[Figure]]] = [_differences, _seeds, _curves, cost_figure, _controls]
-    made = [figure for make in simple for figure in make(cell)]
-    made += [*_calibration(cell, qualities), *_classes(cell, qualities)]
-    return [replace(figure, name=f"{place:02d}-{figure.name}") for figure in made]
+def figures(cell: Cell) -> list[Figure]:
+    """The figures of a cell's scores, curves and costs that its records have numbers for."""
+    groups = _groups(cell)
+    made = [figure for of, arms in groups for figure in _differences(cell, of, arms)]
+    made += [figure for of, arms in groups for figure in _seeds(cell, of, arms)]
+    simple: list[Callable[[Cell], list[Figure]]] = [_curves, cost_figure, _controls]
+    return [*made, *(figure for make in simple for figure in make(cell))]
 
 
-def _differences(cell: Cell) -> list[Figure]:
+def _groups(cell: Cell) -> list[tuple[str, list[Arm]]]:
+    """Mechanisms and controls apart: one far out would leave no room for the differences of the others."""
+    controls = [arm for arm in cell.arms if arm.control and arm is not cell.baseline]
+    others = [arm for arm in cell.arms if arm not in controls]
+    if not controls or not any(arm.contrast for arm in others):
+        return [("", list(cell.arms))]
+    return [("", others), ("controls", [*([cell.baseline] if cell.baseline else []), *controls])]
+
+
+def _differences(cell: Cell, of: str, arms: Sequence[Arm]) -> list[Figure]:
     from attnbench.report.charts import intervals
 
     rows: list[dict[str, Any]] = []
-    contrasts = sorted((arm.contrast for arm in cell.arms if arm.contrast), key=lambda each: -each.difference.mean)
+    contrasts = sorted((arm.contrast for arm in arms if arm.contrast), key=lambda each: -each.difference.mean)
     for found in contrasts:
         for estimand, gap in (("this test set", found.difference), ("new images", found.new_images)):
             if gap is not None and not math.isnan(gap.low):
@@ -68,52 +66,63 @@ def _differences(cell: Cell) -> list[Figure]:
     words = [f"{arm} {signed(gap.mean, places)} {spread(gap, plus=True, decimals=places)}" for arm, gap in gaps]
     margin, measure, order = cell.plan.margin, cell.measure, [each.arm for each in contrasts]
     caption = (
-        f"{_varied(cell)}. Difference of mean {measure.plural} to {cell.plan.baseline} with 95 % intervals"
+        f"{varied(cell)}. Difference of mean {measure.plural} to {cell.plan.baseline} with 95 % intervals"
         f"{' for both estimands' if cell.recorded else ''}, the largest first. "
         f"Dashed: the margin of {measure.amount(margin)}."
     )
-    title = _above(cell)
-    chart = intervals(rows, "arm", order, title, (-margin, margin), by="estimand")
-    return [Figure("differences", f"Difference to {cell.plan.baseline}", caption, "; ".join(words), chart)]
+    chart = intervals(rows, "arm", order, above(cell), (-margin, margin), by="estimand")
+    name, title = _called("differences", f"Difference to {cell.plan.baseline}", of)
+    return [Figure(name, title, caption, "; ".join(words), chart)]
 
 
-def _seeds(cell: Cell) -> list[Figure]:
+def _called(name: str, title: str, of: str) -> tuple[str, str]:
+    """Name and title of a figure of all arms, or of some."""
+    return (f"{name}-{of}", f"{title}: {of}") if of else (name, title)
+
+
+def _seeds(cell: Cell, of: str, arms: Sequence[Arm]) -> list[Figure]:
     from attnbench.report.charts import strip
 
-    room = max(1, MOST_POINTS // len(cell.arms))
-    few = f" Drawn are the first {room:,} of each arm." if any(arm.score.n > room for arm in cell.arms) else ""
-    rows = [{"arm": arm.name, "seed": seed, "value": value} for arm in cell.arms for seed, value, _ in arm.runs[:room]]
-    means, form = [{"arm": arm.name, "mean": arm.score.mean} for arm in cell.arms], f".{cell.measure.decimals}f"
+    room = max(1, MOST_POINTS // len(arms))
+    few = f" Drawn are the first {room:,} of each arm." if any(arm.score.n > room for arm in arms) else ""
+    rows = [{"arm": arm.name, "seed": seed, "value": value} for arm in arms for seed, value, _ in arm.runs[:room]]
+    means, form = [{"arm": arm.name, "mean": arm.score.mean} for arm in arms], f".{cell.measure.decimals}f"
     words = [
         f"{arm.name} from {min(arm.values):{form}} to {max(arm.values):{form}}, mean {arm.score.mean:{form}}"
-        for arm in cell.arms
+        for arm in arms
     ]
     caption = (
-        f"Seed varied within a row; {_runs(cell)}. A point is the {cell.measure.name} of one run, the line its row's "
-        f"mean.{' Estimand: this test set.' if cell.recorded else ''}{few}"
+        f"Seed varied within a row; {seeds_of(cell)}. A point is the {cell.measure.name} of one run, the line its "
+        f"row's mean.{' Estimand: this test set.' if cell.recorded else ''}{few}"
     )
-    chart = strip(rows, means, _order(cell), cell.measure.axis)
-    return [Figure("seeds", "Every run", caption, "; ".join(words), chart)]
+    name, title = _called("seeds", "Every run", of)
+    return [
+        Figure(
+            name, title, caption, "; ".join(words), strip(rows, means, [arm.name for arm in arms], cell.measure.axis)
+        )
+    ]
 
 
 def _curves(cell: Cell) -> list[Figure]:
     from attnbench.report.charts import lines
 
     made, rows = [], curves(cell)
-    for what, title in (("loss", "loss"), ("accuracy", "accuracy (%)")):
+    splits = sorted({row["split"] for row in rows})
+    images = "training images as the recipe augments them" if "train" in splits else ""
+    images += (" (solid) and validation images (dashed)" if images else "validation images") if "val" in splits else ""
+    whose = "training" if splits == ["train"] else "validation" if splits == ["val"] else "training and validation"
+    for what, title in (("loss", f"{whose} loss"), ("accuracy", f"{whose} accuracy (%)")):
         kept = [row for row in rows if row["curve"] == what]
         if not kept:
             continue
         last = {f"{row['arm']} {row['split']}": row for row in kept}
         words = [f"{name} {row['mean']:.3g} after epoch {row['epoch']}" for name, row in last.items()]
         caption = (
-            f"Seed varied; {_runs(cell)}. Mean over seeds after each epoch, band from the least to the most, on the "
-            "training images as the recipe augments them (and on validation images, where there are any)."
+            f"Seed varied; {seeds_of(cell)}. Mean over seeds after each epoch, band from the least to the most, on the "
+            f"{images}.{few_arms(cell)}"
         )
-        name = f"curves-{what}"
-        made.append(
-            Figure(name, f"Learning curves: {what}", caption, "; ".join(words), lines(kept, _order(cell), title))
-        )
+        chart = lines(kept, _order(cell), title)
+        made.append(Figure(f"curves-{what}", f"Learning curves: {what}", caption, "; ".join(words), chart))
     return made
 
 
@@ -121,7 +130,7 @@ def cost_figure(cell: Cell) -> list[Figure]:
     """Accuracy against training time, with the Pareto front; nothing where no time was measured."""
     from attnbench.report.charts import front
 
-    found = [cost for cost in costs(cell) if not math.isnan(cost.seconds)]
+    found = [cost for cost in costs(cell) if not math.isnan(cost.seconds) and cost.on_front is not None]
     if not found:
         return []
     spans = {arm.name: arm.score for arm in cell.arms}
@@ -132,13 +141,17 @@ def cost_figure(cell: Cell) -> list[Figure]:
         rows.append({"arm": cost.arm, "seconds": cost.seconds, "accuracy": at, **ends, "front": cost.on_front is True})
     words = [f"{cost.arm} {cost.accuracy:.2f} % in {cost.seconds:.0f} s" for cost in found]
     caption = (
-        f"{_varied(cell)}. Mean test accuracy with its 95 % interval (this test set) against "
-        f"the time of a run (geometric mean; {CLOCKS[clock(cell)]}). Dotted: the Pareto front, without controls: "
+        f"{varied(cell)}. Mean test accuracy with its 95 % interval (this test set) against "
+        f"the time of a run (geometric mean; {CLOCKS[clock(cell)]}), controls left out. Dotted: the Pareto front: "
         "the arms of which no other is credibly cheaper (95 % interval of the ratio below 1) and credibly at least as "
-        "accurate (95 % interval of the difference not below 0)."
+        f"accurate (95 % interval of the difference not below 0).{few_arms(cell)}"
     )
     axis = CLOCKS[clock(cell)].split(",")[0]
-    return [Figure("time", "Accuracy against time", caption, "; ".join(words), front(rows, _order(cell), axis))]
+    return [
+        Figure(
+            "time", "Accuracy against time", caption, "; ".join(words), front(rows, [cost.arm for cost in found], axis)
+        )
+    ]
 
 
 def _controls(cell: Cell) -> list[Figure]:
@@ -155,7 +168,7 @@ def _controls(cell: Cell) -> list[Figure]:
             f"{one.part} ({one.what}) {signed(one.estimate.mean)} {spread(one.estimate, plus=True)}" for one in own
         ]
         caption = (
-            f"{_varied(cell)}. What the controls say about {arm}: differences of mean test "
+            f"{varied(cell)}. What the controls say about {arm}: differences of mean test "
             "accuracy in points with 95 % intervals (this test set; Welch's between arms, Student's over trained runs "
             "for other gates), not corrected for their number."
         )
@@ -164,62 +177,30 @@ def _controls(cell: Cell) -> list[Figure]:
     return made
 
 
-def _calibration(cell: Cell, qualities: Sequence[Quality]) -> list[Figure]:
-    from attnbench.report.charts import reliability
-
-    if not qualities:
-        return []
-    words = [
-        f"{each.arm} calibration error {each.estimates['ece'].mean:.2f} points {calibration_chance(each)}"
-        for each in qualities
-    ]
-    caption = (
-        f"Mechanism varied, all seeds together; {_runs(cell)}. Accuracy against mean confidence in 15 bins of equal "
-        "width on the test images; on the dashed line confidence is right, below it too high."
-    )
-    chart = reliability(reliability_rows(qualities), [each.arm for each in qualities])
-    return [Figure("calibration", "Calibration", caption, "; ".join(words), chart)]
-
-
-def _classes(cell: Cell, qualities: Sequence[Quality]) -> list[Figure]:
-    from attnbench.report.charts import intervals
-
-    rows = [row for row in class_differences(cell, qualities) if not math.isnan(row["low"])]
-    if not rows:
-        return []
-    extent: dict[str, float] = {}
-    for row in rows:
-        extent[row["class"]] = max(extent.get(row["class"], 0.0), abs(row["mean"]))
-    room = max(4, MOST_ROWS // len({row["arm"] for row in rows}))
-    furthest = sorted(extent, key=lambda name: -extent[name])[:room]
-    order, few = [name for name in extent if name in furthest], ""
-    if len(order) < len(extent):
-        few = f" Of {len(extent)} classes the {len(order)} furthest out: among so many some are far out by chance."
-    shown = [row for row in rows if row["class"] in furthest]
-    caption = (
-        f"{_varied(cell)}. Recall of each class less that of {cell.plan.baseline}, in points, "
-        f"with Welch's 95 % interval over seeds (this test set), not corrected for the number of classes.{few}"
-    )
-    words = [f"{row['class']}, {row['arm']} {signed(row['mean'])}" for row in shown]
-    title = _above(cell)
-    chart = intervals(shown, "class", order, title, by="arm")
-    return [Figure("classes", "Class by class", caption, "; ".join(words), chart)]
-
-
 def _order(cell: Cell) -> list[str]:
     return [arm.name for arm in cell.arms]
 
 
-def _above(cell: Cell) -> str:
+def few_arms(cell: Cell) -> str:
+    """Which arms have a colour, as the end of a caption; nothing where all have."""
+    from attnbench.report.charts import coloured
+
+    told = coloured(_order(cell))
+    return "" if len(told) == len(cell.arms) else f" Coloured: the first {len(told)} of {len(cell.arms)} arms."
+
+
+def above(cell: Cell) -> str:
     """The title of an axis of differences to the baseline."""
     return f"{cell.measure.steps or cell.measure.name} above {cell.plan.baseline}"
 
 
-def _varied(cell: Cell) -> str:
-    return f"{'Mechanism' if cell.recorded else 'Arm'} and seed varied; {_runs(cell)}"
+def varied(cell: Cell) -> str:
+    """What differs within a figure, as the beginning of a caption."""
+    return f"{'Mechanism' if cell.recorded else 'Arm'} and seed varied; {seeds_of(cell)}"
 
 
-def _runs(cell: Cell) -> str:
+def seeds_of(cell: Cell) -> str:
+    """`n = 8 to 12 seeds an arm`."""
     sizes = sorted({arm.score.n for arm in cell.arms})
     return f"n = {sizes[0]}" + (f" to {sizes[-1]}" if len(sizes) > 1 else "") + " seeds an arm"
 

@@ -10,8 +10,16 @@ from attnbench.analysis.power import MOST_SEEDS
 from attnbench.analysis.resampling import FLIPS_UP_TO, LARGE, RESAMPLES, exact
 from attnbench.analysis.stats import ALPHA
 from attnbench.analysis.verdicts import Contrast, Verdict, Waiting
-from attnbench.console import listed
+from attnbench.console import joined, listed
+from attnbench.report.evidence import Step, decomposition
 from attnbench.report.text import counted, p_text, signed, spread
+
+PARTS = {
+    "scale": "the scale of a gate alone",
+    "parameters": "learned numbers that never look at the image",
+    "input dependence": "looking at the image",
+}
+"""The steps from the baseline up to a mechanism, in words."""
 
 
 def sentence(contrast: Contrast, cell: Cell) -> str:
@@ -27,6 +35,27 @@ def changed(comparison: Comparison) -> str:
     """What of the plan is other than before the first run, in a sentence; nothing where all is the same."""
     said = ", ".join(comparison.changes)
     return f"Of this study's plan, {said} after the first run." if said else ""
+
+
+def because(cell: Cell) -> list[str]:
+    """What the controls say of each mechanism's gain, a sentence each; none without controls."""
+    found: dict[str, list[Step]] = {}
+    for step in decomposition(cell):
+        found.setdefault(step.arm, []).append(step)
+    said = []
+    for arm, steps in found.items():
+        parts = [f"{PARTS[each.part]} {_points(each)}" for each in steps if each.part in PARTS]
+        more = [f"{each.part} {_points(each)}" for each in steps if each.part not in PARTS]
+        gain = cell.arm(arm).difference
+        if parts and gain:
+            said.append(f"What {arm} gains ({signed(gain.mean)} points) is made of: {joined(parts)}.")
+        if more:
+            said.append(f"{arm}, other comparisons: {joined(more)}.")
+    return said
+
+
+def _points(step: Step) -> str:
+    return f"{signed(step.estimate.mean)} {spread(step.estimate, plus=True)}"
 
 
 def failures(arm: Arm, rule: Failures) -> str:
