@@ -21,7 +21,7 @@ MOST_CLASSES = 12
 
 def answers(cell: Cell, qualities: Sequence[Quality]) -> list[Figure]:
     """Those that the predictions of a cell give; none where no arm kept any."""
-    return [*_calibration(cell, qualities), *_classes(cell, qualities), *_confusions(cell)]
+    return [*_calibration(cell, qualities), *_confusions(cell), *_classes(cell, qualities)]
 
 
 def _calibration(cell: Cell, qualities: Sequence[Quality]) -> list[Figure]:

@@ -66,9 +66,9 @@ def quality(cell: Cell) -> list[Quality]:
     return found
 
 
-def calibration_chance(found: Quality, decimals: int = 2) -> str:
+def calibration_chance(found: Quality) -> str:
     """What of the calibration error is chance, as a remark beside it."""
-    return f"({found.ece_if_calibrated:.{decimals}f} expected of a perfectly calibrated network)"
+    return f"({found.ece_if_calibrated:.2f} expected of a perfectly calibrated network)"
 
 
 def class_differences(cell: Cell, qualities: Iterable[Quality]) -> list[dict[str, Any]]:

@@ -85,7 +85,7 @@ def _apart(one: Sequence[Predictions], two: Sequence[Predictions]) -> list[int]:
 def _answer(cell: Cell, runs: Sequence[Predictions], place: int) -> str:
     said, counts = np.unique([run.predicted[place] for run in runs], return_counts=True)
     most = int(counts.argmax())
-    return f"{class_name(cell, int(said[most]))} {counts[most]} of {len(runs)}"
+    return f"{class_name(cell, int(said[most]))} ({counts[most]} of {len(runs)})"
 
 
 def _pixels(arm: Arm, data_dir: Path) -> Callable[[int], np.ndarray] | None:

@@ -17,6 +17,7 @@ WIDTH = 120.0
 MOST_NAMES = 12
 """Where more mechanisms were compared, the sentence counts them and names none."""
 KINDS = ("better", "worse", "equivalent", "undecided", "not yet")
+_UNITS = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
 CLOCKS = {"cpu": "CPU time", "device": "device time", "wall": "time"}
 
 
@@ -105,9 +106,10 @@ def spent(comparison: Comparison) -> str:
     """How many runs stand behind a report, and what they cost; nothing of a time that is not known."""
     records = [record for cell in comparison.cells for arm in cell.arms for record in arm.records]
     clocks = {clock(cell) for cell in comparison.cells if cell.recorded}
-    hours = sum(record.train_seconds for record in records) / 3600
+    seconds = sum(record.train_seconds for record in records)
     runs = counted(sum(arm.score.n for cell in comparison.cells for arm in cell.arms), "run")
-    return f"{runs}, {hours:.2g} CPU hours of training" if clocks == {"cpu"} and hours > 0 else runs
+    size, unit = next((size, unit) for size, unit in _UNITS if seconds >= size or size == 1)
+    return f"{runs}, {seconds / size:.3g} CPU {unit} of training" if clocks == {"cpu"} and seconds > 0 else runs
 
 
 def _above(word: str, baseline: str) -> str:

@@ -19,7 +19,7 @@ from attnbench.analysis.stats import Estimate
 from attnbench.files import user_cache
 from attnbench.report.across import across_figures, sections
 from attnbench.report.best import best_sentence
-from attnbench.report.evidence import QUALITY, Quality, calibration_chance, decomposition
+from attnbench.report.evidence import QUALITY, Quality, decomposition
 from attnbench.report.examples import examples
 from attnbench.report.figures import Figure
 from attnbench.report.matrix import headline, rows, spent, timed_by
@@ -224,7 +224,7 @@ def _costs(cell: Cell) -> list[list[str]]:
 
 def _quality(quality: Quality) -> list[str]:
     told = {name: _with_interval(quality.estimates[name]) for name in QUALITY}
-    return [quality.arm, *(told | {"ece": f"{told['ece']} {calibration_chance(quality, 3)}"}).values()]
+    return [quality.arm, *(told | {"ece": f"{told['ece']} ({quality.ece_if_calibrated:.3f} by chance)"}).values()]
 
 
 def _with_interval(found: Estimate) -> str:
