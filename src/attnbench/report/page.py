@@ -31,7 +31,6 @@ HERE = Path(__file__).parent
 MOST_RUNS = 2_000
 """Runs of a cell that the page lists at most; all are in the table beside it."""
 T = TypeVar("T")
-OPEN = ("undecided", "not yet")
 SAME = ("dataset", "attention", "backbone", "seed", "site", "stages", "every", "init")
 """Fields that titles and tables show already."""
 
@@ -55,8 +54,7 @@ def page(
     cells = [
         {**_cell(comparison, cell, own, drawn), "examples": examples(cell, data_dir)} for cell, own, drawn in parts
     ]
-    over, said = across_figures(comparison), [_sentence(arm, cell) for cell in comparison.cells for arm in cell.arms]
-    told = [each for each in said if each is not None]
+    over = across_figures(comparison)
     return rendered(
         "page.html",
         [figure for drawn in (*figures, over) for figure in drawn],
@@ -66,8 +64,7 @@ def page(
         spent=spent(comparison),
         clock=timed_by(comparison),
         matrix=rows(comparison),
-        decided=[each for each in told if each[0] not in OPEN],
-        undecided=[each for each in told if each[0] in OPEN],
+        sentences=_sentences(comparison),
         caption=caption(comparison),
         changed=changed(comparison),
         heads=_heads(comparison),
@@ -161,8 +158,11 @@ def _cell(
     }
 
 
-def _sentence(arm: Arm, cell: Cell) -> tuple[str, str] | None:
-    return (arm.contrast.verdict.kind, sentence(arm.contrast, cell)) if arm.contrast else None
+def _sentences(comparison: Comparison) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Kind and sentence of each verdict: of those that are decided, and of the others."""
+    arms = [(arm.contrast, cell) for cell in comparison.cells for arm in cell.arms if arm.contrast]
+    told = [(contrast.verdict.kind, sentence(contrast, cell)) for contrast, cell in arms]
+    return [each for each in told if each[0] != "undecided"], [each for each in told if each[0] == "undecided"]
 
 
 def _heads(comparison: Comparison) -> list[str]:
