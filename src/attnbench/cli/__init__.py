@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
 
         print(f"attnbench {__version__}")
         return
-    with _plain_errors(), _terminable():
+    with _plain_errors(argv), _terminable():
         check_names(argv)
         verbs = {"run": run_verb(run_flags(argv)), **VERBS}
         sys.exit(_called(verbs, argv) or 0)
@@ -93,8 +93,12 @@ def _called(verbs: Mapping[str, Callable[..., int]], argv: Sequence[str]) -> int
     return int(tyro.extras.subcommand_cli_from_dict(shown, prog="attnbench", args=argv, description=ABOUT) or 0)
 
 
+GOES_ON = {"run", "study", "demo", "choose", "variance", "tune", "profile", "data"}
+"""Verbs that go on from where they were stopped."""
+
+
 @contextlib.contextmanager
-def _plain_errors() -> Iterator[None]:
+def _plain_errors(argv: Sequence[str]) -> Iterator[None]:
     before = threading.enumerate()
     try:
         yield
@@ -102,7 +106,8 @@ def _plain_errors() -> Iterator[None]:
         _tell(problem)
         sys.exit(problem.exit_code)
     except KeyboardInterrupt as stopped:
-        print(f"attnbench: {str(stopped) or 'stopped'}; the same command goes on from here", file=sys.stderr)
+        then = "goes on from here" if argv and argv[0] in GOES_ON else "begins anew"
+        print(f"attnbench: {str(stopped).strip() or 'stopped'}; the same command {then}", file=sys.stderr)
         _leave(getattr(stopped, "exit_code", 130), before)
     except BrokenPipeError:
         sys.stderr.close()

@@ -27,7 +27,7 @@ def demo(jobs: int = 2) -> int:
     """
     from attnbench import demo as shown
     from attnbench.cli.reading import compare, evidence, report
-    from attnbench.cli.training import study
+    from attnbench.cli.training import planned, trained
     from attnbench.execution.executors import Execution
     from attnbench.report.sentences import sentence
 
@@ -37,8 +37,9 @@ def demo(jobs: int = 2) -> int:
         for cell in comparison.cells:
             print("\n".join(f"* {sentence(arm.contrast, cell)}" for arm in cell.arms if arm.contrast))
     print("\n2. Trained now, on this machine: a small study of real images, with a contrast that must be found.\n")
-    code = study(shown.STUDY, Runtime(), Execution(jobs=jobs))
-    if code or compare("constant(value=0)", "none", study=shown.STUDY, expect="worse"):
+    if trained(*planned(shown.STUDY, Runtime()), Execution(jobs=jobs)) or compare(
+        "constant(value=0)", "none", study=shown.STUDY, expect="worse"
+    ):
         print(f"\n{BROKEN}")
         return 1
     report(shown.STUDY, compare_with=shown.TRAINED)
