@@ -18,11 +18,12 @@ from attnbench.cli.examining import check, profile, same
 from attnbench.cli.flags import check_names, run_flags
 from attnbench.cli.help import described, plain
 from attnbench.cli.planning import power, tune, variance
-from attnbench.cli.reading import compare, evaluate, fold, predict, report, reproduce, sync, ui
+from attnbench.cli.reading import compare, evaluate, fold, predict, report, reproduce
 from attnbench.cli.scoring import verdict
 from attnbench.cli.sharing import leaderboard, submit, verify
 from attnbench.cli.starting import demo, init
 from attnbench.cli.storing import store_
+from attnbench.cli.tracking import sync, ui
 from attnbench.cli.training import run_verb, study
 from attnbench.errors import AttnbenchError, Terminated
 

@@ -1,12 +1,10 @@
 """The first verbs that a new user calls: demo and init."""
 
-import os
-import sys
-import webbrowser
 from pathlib import Path
 
 from tyro.conf import Positional
 
+from attnbench.cli.browser import browse
 from attnbench.cli.flags import DataFlag
 from attnbench.errors import AttnbenchError
 from attnbench.spec.run import Runtime
@@ -88,6 +86,5 @@ def init(folder: Positional[Path], out: Path = Path("mine.yaml"), hours: float =
 
 def _open(page: Path) -> None:
     """Show a page in the browser, where somebody sits before one; else say where it is."""
-    screen = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
-    if not (sys.stdout.isatty() and screen and webbrowser.open(page.resolve().as_uri())):
+    if not browse(page.resolve().as_uri()):
         print(f"\nopen {page} in a browser")

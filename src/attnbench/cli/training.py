@@ -132,6 +132,8 @@ def next_lines(plan: "Study", sweep: "Sweep", file: Path, code: int) -> list[str
     found.append(f"attnbench report {name}{store}: writes reports/{plan.slug}/index.html")
     if others and plan.baseline in arms:
         found.append(f"attnbench compare {shlex.quote(others[0])} {shlex.quote(plan.baseline)} --study {name}{store}")
+    if sweep.runtime.tracker == "mlflow":
+        found.append("attnbench ui: the curves of all runs, in MLflow")
     return ["next:", *(f"  {line}" for line in found)]
 
 
