@@ -112,7 +112,7 @@ def evaluate(
     Args:
         run: An id, the beginning of one, or a run's folder.
         gate: shuffled: each image gets the gates of another test image; mean: the training images' mean gates.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, cuda:N or mps.
     """
     from attnbench.examine.evaluate import evaluate as tested
     from attnbench.store.runs import Store
@@ -144,7 +144,7 @@ def fold(
         margin: The largest change of validation accuracy, in percentage points, that does not matter.
         output: File of the weights, under the plain backbone's names (default: ID-folded.safetensors); the evidence
             goes beside it, as JSON.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, cuda:N or mps.
     """
     from attnbench.examine.folding import fold as without
 
@@ -169,7 +169,7 @@ def predict(
         run: An id, the beginning of one, or a run's folder.
         images: Image files; each gives one line with the most probable classes.
         top: Number of classes shown for each image.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, cuda:N or mps.
     """
     from attnbench.training.predictor import predict_files
 
