@@ -48,6 +48,10 @@ STANDS = Positional[int].__metadata__[0]  # type: ignore[attr-defined]
 AGAIN = UseAppendAction[int].__metadata__[0]  # type: ignore[attr-defined]
 """What marks a flag that is given once for each value."""
 
+ANNOTATED: Any = Annotated
+FIELD: Any = dataclasses.field
+"""Both without what a type checker asks of a form that is written down."""
+
 
 def described(name: str, verb: Callable[..., int]) -> str:
     """What a verb does, and an example."""
@@ -68,13 +72,13 @@ def _plain(name: str, hint: Any, default: object) -> Any:
     """A parameter's type with its word; that of a dataclass whose fields are flags, with those of its fields."""
     kind, extras = _parts(hint)
     if dataclasses.is_dataclass(kind):
-        return Annotated[(_plain_fields(kind), *extras)]  # type: ignore[return-value]
+        return ANNOTATED[(_plain_fields(kind), *extras)]
     word = None if AGAIN in extras else _word(kind, name.upper() if STANDS in extras else "")
     required = default is inspect.Parameter.empty
-    said = {"metavar": f"[{word}]" if STANDS in extras and not required else word}
+    said: dict[str, Any] = {"metavar": f"[{word}]" if STANDS in extras and not required else word}
     if default in (None, ()) or (required and get_origin(kind) is tuple):  # the parser would call it optional
         said["help_behavior_hint"] = ""
-    return Annotated[(kind, *extras, arg(**said))]  # type: ignore[return-value]
+    return ANNOTATED[(kind, *extras, arg(**said))]
 
 
 def _plain_fields(kind: Any) -> Any:
@@ -83,8 +87,8 @@ def _plain_fields(kind: Any) -> Any:
     fields: list[Any] = []
     for each in dataclasses.fields(kind):
         about = " ".join(docs[each.name].split()) if each.name in docs else None
-        hint = Annotated[_plain(each.name, hints[each.name], each.default), arg(help=about)]
-        again: Any = dataclasses.field(default=each.default, default_factory=each.default_factory)  # type: ignore[call-overload]
+        hint = ANNOTATED[_plain(each.name, hints[each.name], each.default), arg(help=about)]
+        again = FIELD(default=each.default, default_factory=each.default_factory)
         fields.append((each.name, hint, again))
     return dataclasses.make_dataclass(
         kind.__name__, fields, bases=(kind,), kw_only=True, frozen=True, namespace={"DOCS": docs}
