@@ -206,7 +206,7 @@ def test_the_example_of_a_verb_can_be_called(name):
         seen.append(given)
         return 0
 
-    noted.__signature__ = inspect.signature(verb)  # type: ignore[attr-defined]
+    noted.__signature__ = inspect.signature(verb)
     noted.__annotations__ = get_type_hints(verb, include_extras=True)
     assert cli._called({name: noted}, shlex.split(EXAMPLES[name])[1:]) == 0
     assert len(seen) == 1
