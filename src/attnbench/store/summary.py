@@ -1,6 +1,5 @@
 """The report of a study as a run of its own in MLflow: the page, the verdicts and the study's file."""
 
-import importlib.util
 import os
 import threading
 from collections.abc import Iterable, Sequence
@@ -31,7 +30,7 @@ def summarised(store: Store, runs: Iterable[str], study: str, text: str, files: 
         text: what stands in the summary's description, as Markdown.
         files: what becomes its artifacts.
     """
-    if importlib.util.find_spec("mlflow") is None or not _tracking():
+    if not _tracking():
         return
     said: list[str] = []
     thread = threading.Thread(target=_try, args=(store, list(runs), study, text, files, said), daemon=True)
