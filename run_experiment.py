@@ -86,7 +86,13 @@ def experiment(asked: argparse.Namespace) -> None:
     store = Store(runtime.store)
     weights = weights_file(asked.dataset, asked.attention_type)
     params = {name: str(getattr(asked, name)) for name in PARAMS}
-    view = View(asked.experiment_name, params, artifacts=[str(weights.resolve())], metrics=list(METRICS))
+    view = View(
+        asked.experiment_name,
+        params,
+        tags={"mlflow.source.name": "run_experiment.py"},
+        artifacts=[str(weights.resolve())],
+        metrics=list(METRICS),
+    )
     if (done := store.record(spec.id)) is not None and done.done:
         print(f"This run is done ({store.folder(spec.id)}/); another --seed repeats the experiment.")
         for point in done.curves:

@@ -143,6 +143,24 @@ def test_public_names_are_what_they_say_after_every_submodule_was_imported():
     assert set(done.stdout.split()) == set(wanted.split())
 
 
+def test_every_module_is_imported_without_what_only_posix_has():
+    """As on Windows, as far as that can be played here: the libraries are imported first, for they find it out."""
+    code = (
+        "import importlib, os, pkgutil, signal, sys\n"
+        "import altair, filelock, PIL.Image, rich, safetensors.torch, scipy.special, sklearn.datasets, tyro\n"
+        "import torchvision\n"
+        "for name in ('fcntl', 'grp', 'pwd', 'resource', 'termios', '_posixshmem'): sys.modules[name] = None\n"
+        "for name in ('SIGUSR2', 'SIGKILL', 'SIGHUP', 'pthread_sigmask'): delattr(signal, name)\n"
+        "for name in ('fork', 'getuid', 'geteuid', 'killpg', 'setsid', 'uname'): delattr(os, name)\n"
+        "import attnbench\n"
+        "for found in pkgutil.walk_packages(attnbench.__path__, 'attnbench.'):\n"
+        "    if not found.name.endswith('__main__'): importlib.import_module(found.name)\n"
+        "print('all')"
+    )
+    done = run(code)
+    assert done.stdout == "all\n", done.stderr
+
+
 def test_an_unknown_public_name_is_an_attribute_error():
     import attnbench
 

@@ -1,5 +1,6 @@
 """A bare `mlflow ui` after the classic command, in a real browser: what a person sees who types the two lines."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,7 +28,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = patient(ROOT / "run_experiment.py", "--dataset", "digits", "--epochs", 2, "--image_size", 8)
     command += ["--train_limit", "64", "--test_limit", "32", "--attention_type"]
     for attention in ("none", "se"):
-        subprocess.run([*command, attention], cwd=home, check=True, capture_output=True, timeout=HANG)
+        done = subprocess.run([*command, attention], cwd=home, check=True, capture_output=True, timeout=HANG)
+        with (home / "said.txt").open("ab") as said:
+            said.write(done.stderr)
     return home
 
 
@@ -76,6 +79,27 @@ def test_the_metrics_of_a_run_are_curves_with_a_point_per_epoch(page, address, r
         chart = page.get_by_test_id("experiment-view-compare-runs-card").filter(has=page.get_by_title(name, exact=True))
         expect(chart.locator("svg.main-svg .scatterlayer path.point")).to_have_count(2)
         expect(chart.locator("svg.main-svg .scatterlayer path.js-line[d*=L]").first).to_be_attached()
+
+
+def test_a_person_walks_from_the_front_page_to_the_runs_and_compares_them(page, address, runs):
+    page.goto(address)
+    page.get_by_role("button", name="Model training").click()  # the toggle that a bare `mlflow ui` needs
+    page.get_by_role("link", name="Visual Attention Benchmark").first.click()
+    page.wait_for_url(re.compile(r"/experiments/\d+/runs\?"))
+    for attention in runs:
+        expect(page.get_by_role("link", name=f"digits-{attention}").first).to_be_visible()
+    boxes = page.get_by_role("checkbox")
+    boxes.first.check()  # the one in the heading takes all
+    page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_text("Comparing 2 Runs from 1 Experiment")).to_be_visible()
+
+
+def test_the_address_that_every_run_ends_with_shows_the_runs(page, address, runs, folder):
+    (told,) = set(re.findall(r"http://127.0.0.1:5000(/#/experiments/\S+)", (folder / "said.txt").read_text()))
+    page.goto("about:blank")
+    page.goto(f"{address}{told}")
+    for attention in runs:
+        expect(page.get_by_role("link", name=f"digits-{attention}").first).to_be_visible()
 
 
 def test_the_compare_page_shows_both_runs(page, address, runs):

@@ -1,20 +1,30 @@
 """The command line: every field is a flag, help is cheap, and a mistake is one line and exit code 2."""
 
 import dataclasses
+import inspect
 import json
+import os
+import re
+import shlex
+import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+import made
 import pytest
 from conftest import HANG, TINY
 
 from attnbench import RunSpec, Runtime, __version__, cli
 from attnbench.cli.flags import ELSEWHERE
+from attnbench.cli.help import EXAMPLES
+from attnbench.cli.printing import readable
+from attnbench.cli.training import next_lines, tell_verdicts
 from attnbench.execution.executors import Execution
+from attnbench.execution.sweep import Sweep
 from attnbench.store.runs import RunRecord
 from attnbench.training import run as runner
 
@@ -152,6 +162,14 @@ def test_the_account_of_imports_sees_torch():
     assert any(line.endswith("| torch") for line in lines)
 
 
+@pytest.mark.parametrize("line", ["stduy mine.yaml", "study mine.yaml --jbos 2", "run --dataset digits --epoch 3"])
+def test_what_is_mistyped_is_answered_within_a_second_of_cpu(line):
+    before = sum(os.times()[2:4])
+    done = subprocess.run([sys.executable, "-m", "attnbench", *line.split()], capture_output=True, timeout=HANG)
+    assert done.returncode == 2
+    assert sum(os.times()[2:4]) - before < 1
+
+
 @pytest.mark.parametrize("verb", ["", *VERBS])
 def test_help_imports_nothing_heavy(verb):
     assert imported(*verb.split(), "--help") & HEAVY == set()
@@ -169,6 +187,48 @@ def test_what_is_on_the_cards_is_read_without_importing_it(asked):
 
 def test_the_verbs_of_this_file_are_all_there_are():
     assert {"run", *cli.VERBS} == set(VERBS)
+
+
+# --- help ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_verb_has_an_example():
+    assert set(EXAMPLES) == set(VERBS)
+    assert all(shlex.split(line)[:2] == ["attnbench", verb] for verb, line in EXAMPLES.items())
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_example_of_a_verb_can_be_called(name):
+    verb = cli.run_verb(cli.run_flags(shlex.split(EXAMPLES["run"])[1:])) if name == "run" else cli.VERBS[name]
+    seen: list[dict[str, Any]] = []
+
+    def noted(**given: Any) -> int:
+        seen.append(given)
+        return 0
+
+    noted.__signature__ = inspect.signature(verb)
+    noted.__annotations__ = get_type_hints(verb, include_extras=True)
+    assert cli._called({name: noted}, shlex.split(EXAMPLES[name])[1:]) == 0
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_help_shows_the_example_and_plain_words_for_values(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([name, "--help"])
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert f"Example: {EXAMPLES[name]}" in shown
+    for ugly in ("{None", "[[", "ANNOTATED", "(default: None)", "(default: )"):
+        assert ugly not in shown
+
+
+def test_shells_complete_verbs_after_one_line():
+    with pytest.raises(SystemExit):
+        cli.main(["--tyro-write-completion", "bash", "attnbench.sh"])
+    asked = "source attnbench.sh && complete -p attnbench"
+    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, timeout=HANG)
+    assert done.stdout == "complete -F _tyro_attnbench attnbench\n"
 
 
 # --- asking what there is -----------------------------------------------------------------------------------------
@@ -198,10 +258,40 @@ def test_none_and_the_controls_are_the_controls(attnbench):
     assert (marked["none"], marked["constant"], marked["se"], marked["cbam"]) == (True, True, False, False)
 
 
-def test_list_without_json_has_a_line_for_each(attnbench):
-    lines = attnbench("list", "attention").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == sorted(line.split()[0] for line in lines)
-    assert {"none", "se", "cbam", "constant"} <= {line.split()[0] for line in lines}
+@pytest.mark.parametrize("what", ["attention", "backbones", "datasets"])
+def test_list_has_headings_and_a_line_for_each_in_groups(what, attnbench):
+    listed = attnbench("list", what).stdout
+    names = {entry["name"] for entry in json.loads(attnbench("list", what, "--json").stdout)}
+    heading, *groups = (group.splitlines() for group in listed.split("\n\n"))
+    assert len(heading) == 1
+    assert len(groups) > 1
+    assert sorted(line.split()[0] for _, *lines in groups for line in lines) == sorted(names)
+
+
+def test_mechanisms_are_grouped_by_kind_and_controls_stand_apart(attnbench):
+    *_, last = attnbench("list", "attention").stdout.split("\n\n")
+    assert last.startswith("controls: ")
+    assert {"none", "constant", "static"} <= {line.split()[0] for line in last.splitlines()}
+
+
+@pytest.mark.parametrize("name", ["timm", "torchvision", "resnet20", "se", "CIFAR100", "imagefolder"])
+def test_a_card_is_readable(name, attnbench):
+    shown = attnbench("show", name).stdout
+    assert not re.search(r"[{]'|\(\?|\\", shown)
+    assert f"name         {name}\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        (r"layer(?P<stage>\d+)\.\d+\.bn2", "layerN.*.bn2"),
+        (r"stages\.(?:(?P<stage1>0)|(?P<stage2>1))\.blocks\.\d+", "stages.N.blocks.*"),
+        (r"bn(?(stage1)2|3)", "bn(2|3)"),
+        (r"densenet\d+(\..+)?", "densenet*[.tag]"),
+    ],
+)
+def test_a_pattern_is_written_as_people_do(pattern, said):
+    assert readable(pattern) == said
 
 
 @pytest.mark.parametrize(
@@ -275,6 +365,46 @@ def test_cuda_where_there_is_none_is_refused_before_anything_is_read(mistake, mo
     complaint = mistake("run", "--dataset", "digits", "--device", "cuda", "--tracker", "none")
     assert complaint == "attnbench: device: 'cuda': torch sees no CUDA device here; 'cpu' works\n"
     assert not Path("data").exists()
+
+
+def test_mps_where_there_is_none_is_refused_in_a_line(mistake, monkeypatch):
+    from attnbench import devices
+
+    monkeypatch.setattr(devices, "has_mps", lambda: False)
+    complaint = mistake("run", "--dataset", "digits", "--device", "mps", "--tracker", "none")
+    assert complaint == "attnbench: device: 'mps': torch has no MPS (Apple GPU) here; 'cpu' works\n"
+
+
+def test_mps_is_taken_where_torch_has_it_and_never_by_itself(monkeypatch):
+    from attnbench import devices
+    from attnbench.training.numerics import choose_device
+
+    monkeypatch.setattr(devices, "has_mps", lambda: True)
+    assert choose_device(Runtime(device="mps")).type == "mps"
+    assert choose_device(Runtime()).type != "mps"
+
+
+def test_a_verb_that_is_spelt_nearly_right_is_told(mistake):
+    assert mistake("stduy", "x.yaml").startswith("attnbench: there is no verb 'stduy'; did you mean 'study'?")
+
+
+@pytest.mark.parametrize(
+    ("verb", "stopped", "said"),
+    [
+        ("sync", KeyboardInterrupt(), "stopped; the same command begins anew"),
+        ("demo", KeyboardInterrupt(" "), "stopped; the same command goes on from here"),
+        ("tune", KeyboardInterrupt("stopped with 3 of 9 done"), "stopped with 3 of 9 done; the same command goes on"),
+    ],
+)
+def test_ctrl_c_says_where_it_stopped_and_how_to_go_on(verb, stopped, said, monkeypatch, capsys):
+    def interrupted() -> int:
+        raise stopped
+
+    monkeypatch.setitem(cli.VERBS, verb, interrupted)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([verb])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.startswith(f"attnbench: {said}")
 
 
 @pytest.mark.parametrize(
@@ -369,3 +499,41 @@ def test_no_flag_of_ours_is_called_as_elsewhere():
     for names in ELSEWHERE.values():
         assert not ours & set(names)
         assert set(names.values()) <= ours
+
+
+# --- what a study says at its end ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ended(capsys) -> Callable[..., str]:
+    """What a study of runs made by hand says when it is called and all of them are done, or all but some."""
+
+    def call(*, without: int = 0) -> str:
+        plan = made.study(grid={"attention": ["none", "se", "cbam"], "dataset": ["digits"]}, where=[])
+        records = made.fill(Path("runs"), plan)
+        for record in records[:without]:
+            shutil.rmtree(Path("runs") / record.id)
+        sweep = Sweep(plan.runs(), Runtime(), plan.recipe, plan.name)
+        tell_verdicts(plan, sweep)
+        print("\n".join(next_lines(plan, sweep, Path("my study.yaml"), int(without > 0))))
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_a_study_ends_with_its_verdicts_and_with_what_to_do_next(ended):
+    said = ended()
+    assert "se is better than none" in said
+    assert "cbam" in said
+    assert said.splitlines()[-4:] == [
+        "next:",
+        "  attnbench report 'my study.yaml': writes reports/made/index.html",
+        "  attnbench compare se none --study 'my study.yaml'",
+        "  attnbench ui: the curves of all runs, in MLflow",
+    ]
+    assert list(Path("runs").rglob("*look*")) or list(Path("runs/studies").iterdir()), "that they were seen is kept"
+
+
+def test_an_incomplete_study_ends_without_a_verdict(ended):
+    said = ended(without=1)
+    assert said.startswith("next:\n  the same command again: it does the runs that are left\n")

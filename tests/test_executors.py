@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import json
 import sys
 import threading
@@ -13,8 +14,10 @@ from typing import Any, ClassVar
 import made
 import pytest
 from conftest import TINY, wait_for
+from rich.console import Console
 
 from attnbench.catalogue.digest import carried
+from attnbench.console import shortened
 from attnbench.errors import AttnbenchError, BadSpec, Diverged, StoreProblem
 from attnbench.execution import agreement, local, slurm, sweep
 from attnbench.execution import ray as on_ray
@@ -135,6 +138,41 @@ def test_the_time_that_is_left_goes_by_the_epochs_that_were_done_here(monkeypatc
         assert shown.seconds_left() == pytest.approx(30 * 6 / 1)  # one epoch in 30 s, six are left
         assert shown.counts() == "1 of 4 done, 1 running, about 3 min left"
     assert isinstance(shown, Display)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_on_a_terminal_long_names_make_way_for_the_bar_and_the_times(width, monkeypatch):
+    screen, drawn = io.StringIO(), io.StringIO()
+    real = Console(file=screen, force_terminal=True, width=width)
+    monkeypatch.setattr("attnbench.execution.display.Console", lambda: real)
+    with display(SPECS, lambda spec: f"digits resnet20 cbam(reduction={spec.seed},kernel=7) lr 0.01 seed 3") as shown:
+        shown.show({SPECS[0].id: 0, SPECS[1].id: 1})
+        monkeypatch.setattr(time, "monotonic", lambda: shown.began + 30)
+        shown.show({SPECS[0].id: 1, SPECS[1].id: 1})
+        Console(file=drawn, width=width).print(shown.bars.get_renderable())
+    lines = drawn.getvalue().splitlines()
+    assert len(lines) == 3
+    assert all("30 s gone" in line for line in lines)
+    assert "30 s gone, 30 s left" in lines[1]
+    assert "━━━━" in lines[1]
+    assert "digits resnet20" not in drawn.getvalue(), "what all names begin with tells nothing apart"
+    assert ("…" in lines[1]) == (width < 120)
+
+
+def test_a_study_that_is_stopped_says_where(monkeypatch):
+    with display(SPECS, lambda spec: f"seed {spec.seed}") as shown:
+        shown.finished(SPECS[0].id, None, None)
+        shown.show({SPECS[1].id: 1, SPECS[2].id: 0})
+        assert shown.stopped() == "stopped with 1 of 4 done, seed 1 in epoch 2 and seed 2 in epoch 1"
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "said"),
+    [("short", 9, "short"), ("a long name seed 3", 11, "a lon…eed 3"), ("0123456789", 4, "01…9")],
+)
+def test_a_name_is_shortened_in_the_middle(text, width, said):
+    assert shortened(text, width) == said
+    assert len(said) <= width
 
 
 # --- several GPUs on one machine ----------------------------------------------------------------------------------

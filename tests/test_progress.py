@@ -50,7 +50,9 @@ def test_without_a_terminal_there_is_a_line_a_minute_on_stderr(capsys):
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.splitlines() == [
-        f"attnbench: testing: {done:,} of 5,400 images" for done in (3 * 450, 7 * 450, 11 * 450)
+        "attnbench: testing: 1,350 of 5,400 images; 45 s gone, about 2 min left",
+        "attnbench: testing: 3,150 of 5,400 images; 2 min gone, about 75 s left",
+        "attnbench: testing: 4,950 of 5,400 images; 3 min gone, about 15 s left",
     ]
 
 
@@ -67,6 +69,8 @@ def test_on_a_terminal_a_bar_comes_and_goes_with_each_pass(monkeypatch):
     assert told.bar is None, "gone also when the run is stopped"
     assert "epoch 1/2" in screen.getvalue()
     assert "testing" in screen.getvalue()
+    assert "gone," in screen.getvalue()
+    assert "left" in screen.getvalue()
 
 
 def test_a_run_whose_curves_nobody_sees_is_silent(data_dir, monkeypatch, capfd):

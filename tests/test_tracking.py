@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -110,6 +111,52 @@ def test_a_run_is_shown_flat_with_its_fields_its_key_and_its_study(copied):
         assert run.data.params == {name: str(value) for name, value in record.spec.items()}
         assert run.data.tags["study"] == "views"
         assert "mlflow.parentRunId" not in run.data.tags
+
+
+def test_a_run_is_named_by_mechanism_backbone_seed_data_and_study_and_says_where_it_came_from(copied):
+    tags = shown()[copied["none"].id].data.tags
+    assert tags["mlflow.runName"] == f"none {TINY['backbone']} seed 0 digits (views)"
+    assert tags["mlflow.source.name"] == "attnbench"
+
+
+def test_the_data_of_a_done_run_are_its_input(copied):
+    record = copied["none"]
+    (given,) = shown()[record.id].inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("digits", record.data_fingerprint[:36])
+    assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "training")]
+
+
+def test_a_study_says_where_its_runs_are_once(tracked):
+    said = (tracked / "said.txt").read_text()
+    (page,) = re.findall(
+        r"^attnbench: MLflow shows the runs: attnbench ui, or mlflow ui and (\S+)$", said, re.MULTILINE
+    )
+    assert page == "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
+
+
+def test_a_report_of_a_tracked_study_is_a_run_with_the_page_the_verdicts_and_the_file(copied, attnbench):
+    for _ in range(2):  # the second one replaces the files of the first
+        done = attnbench("report", "views.json")
+        assert done.returncode == 0, done.stderr
+    assert "MLflow shows the runs" in done.stderr
+    summary = shown()["summary:views"]
+    assert summary.info.status == "FINISHED"
+    assert summary.data.tags["mlflow.runName"] == "views: verdicts"
+    assert summary.data.tags["study"] == "views"
+    names = {item.path for item in client().list_artifacts(summary.info.run_id)}
+    assert names == {"index.html", "cells.csv", "table.md", "views.json"}
+
+
+@pytest.mark.parametrize(("words", "uri"), [([], "dead"), (["--tracker", "none"], "dead"), ([], "")])
+def test_a_report_needs_no_tracking_server(words, uri, copied, attnbench):
+    """One that is dead, one that is not wanted, and none where nothing was ever tracked."""
+    Path("mlflow.db").unlink()
+    env = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{unused_port()}"} if uri else {}
+    done = attnbench("report", "views.json", *words, env=env)
+    assert done.returncode == 0, done.stderr
+    assert Path("reports/views/index.html").is_file()
+    assert done.stderr.count("MLflow has not got this report") == (uri == "dead" and not words)
+    assert not Path("mlflow.db").exists()
 
 
 def test_each_epoch_is_one_point_of_each_curve(copied):
@@ -261,6 +308,39 @@ def test_ui_is_mlflows_own_on_the_loopback_with_telemetry_off(attnbench, monkeyp
     Path("mlflow.py").write_text("import os, sys; print(*sys.argv[1:], os.environ['MLFLOW_DISABLE_TELEMETRY'])")
     assert attnbench("ui", "--port", 5050).stdout == "ui --host 127.0.0.1 --port 5050 true\n"
     assert attnbench("ui", "--port", 5050, "--host", "::1").stdout == "ui --host ::1 --port 5050 true\n"
+
+
+EXPERIMENTS = [
+    {"name": "Default", "experiment_id": "0", "last_update_time": 9},
+    {"name": "earlier", "experiment_id": "1", "last_update_time": 3},
+    {"name": "later", "experiment_id": "2", "last_update_time": 5},
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "page"),
+    [("", [], "2/runs"), ("earlier", [], "1/runs"), ("", [{"name": "attnbench", "experiment_id": "7"}], "7/runs")],
+)
+def test_ui_opens_the_runs_of_the_experiment_that_is_meant(name, own, page, monkeypatch, capsys):
+    from attnbench.cli import tracking
+
+    opened: list[str] = []
+    monkeypatch.setattr(tracking, "browse", opened.append)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", name)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://runs.example")  # a server that is there: no other is started
+    answer = json.dumps({"experiments": EXPERIMENTS + own}).encode()
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO(answer))
+    assert tracking.ui() == 0
+    assert opened == [f"http://runs.example/#/experiments/{page}?workflowType=machine_learning"]
+    assert opened[0] in capsys.readouterr().err
+
+
+def test_ui_says_in_a_line_that_a_server_does_not_answer(monkeypatch):
+    from attnbench.cli import tracking
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{unused_port()}")
+    with pytest.raises(AttnbenchError, match="does not answer"):
+        tracking.ui()
 
 
 @pytest.mark.slow

@@ -24,6 +24,21 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
+def shortened(text: str, width: int) -> str:
+    """A text of at most so many letters: what is in the middle makes way, for names differ at both ends."""
+    if len(text) <= width:
+        return text
+    end = (width - 1) // 2
+    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `5 min` or `2.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def first_line(problem: Exception) -> str:
     """What a library's error says first."""
     return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:300]

@@ -19,6 +19,11 @@ def available() -> bool:
     return torch.cuda.is_available()
 
 
+def has_mps() -> bool:
+    """Whether torch can compute on an Apple GPU here."""
+    return torch.backends.mps.is_available()
+
+
 def mine(device: torch.device) -> torch.device:
     """Of several CUDA devices, this process's own where `torchrun` started a process for each of them."""
     if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in os.environ:

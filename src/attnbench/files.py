@@ -15,7 +15,7 @@ def user_cache() -> Path:
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnbench"
     except RuntimeError:  # neither HOME nor a known user id
-        return Path(tempfile.gettempdir()) / f"attnbench-{os.getuid()}"
+        return Path(tempfile.gettempdir()) / f"attnbench-{getattr(os, 'getuid', int)()}"
 
 
 @contextlib.contextmanager

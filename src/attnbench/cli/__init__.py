@@ -5,22 +5,25 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import tyro
 
 from attnbench.catalogue.foreign import told
+from attnbench.catalogue.refs import nearest
 from attnbench.cli.catalogue import data, list_, show
 from attnbench.cli.choosing import advise, choose
 from attnbench.cli.deploying import export
 from attnbench.cli.examining import check, profile, same
 from attnbench.cli.flags import check_names, run_flags
+from attnbench.cli.help import described, plain
 from attnbench.cli.planning import power, tune, variance
-from attnbench.cli.reading import compare, evaluate, fold, predict, report, reproduce, sync, ui
+from attnbench.cli.reading import compare, evaluate, fold, predict, report, reproduce
 from attnbench.cli.scoring import verdict
 from attnbench.cli.sharing import leaderboard, submit, verify
 from attnbench.cli.starting import demo, init
 from attnbench.cli.storing import store_
+from attnbench.cli.tracking import sync, ui
 from attnbench.cli.training import run_verb, study
 from attnbench.errors import AttnbenchError, Terminated
 
@@ -56,6 +59,11 @@ VERBS: dict[str, Callable[..., int]] = {
 }
 
 
+ABOUT = """Does visual attention help your CNN, and at what cost?
+
+attnbench VERB --help has the flags of a verb, and an example."""
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run one verb; a mistake of the user's is one line on stderr and exit code 2."""
     argv = sys.argv[1:] if argv is None else argv
@@ -64,20 +72,34 @@ def main(argv: list[str] | None = None) -> None:
 
         print(f"attnbench {__version__}")
         return
-    with _plain_errors(), _terminable():
+    with _plain_errors(argv), _terminable():
         check_names(argv)
         verbs = {"run": run_verb(run_flags(argv)), **VERBS}
-        code = tyro.extras.subcommand_cli_from_dict(
-            verbs,
-            prog="attnbench",
-            args=argv,
-            description="Does visual attention help your CNN, and at what cost?",
-        )
-        sys.exit(code or 0)
+        sys.exit(_called(verbs, argv) or 0)
+
+
+def _called(verbs: Mapping[str, Callable[..., int]], argv: Sequence[str]) -> int:
+    """What the verb returns that a command line names; where it names none, help on all of them or a mistake.
+
+    Raises:
+        AttnbenchError: what it names is nearly a verb.
+    """
+    name = argv[0] if argv else ""
+    if name in verbs:  # only this one is read: no flag of another is suggested
+        about = described(name, verbs[name])
+        return tyro.cli(plain(verbs[name]), prog=f"attnbench {name}", args=argv[1:], description=about)
+    if name and not name.startswith("-") and (meant := nearest(name, verbs)):
+        raise AttnbenchError(f"there is no verb {name!r}{meant} (attnbench --help shows them)")
+    shown = {each: plain(verb) for each, verb in verbs.items()}
+    return int(tyro.extras.subcommand_cli_from_dict(shown, prog="attnbench", args=argv, description=ABOUT) or 0)
+
+
+GOES_ON = {"run", "study", "demo", "choose", "variance", "tune", "profile", "data"}
+"""Verbs that go on from where they were stopped."""
 
 
 @contextlib.contextmanager
-def _plain_errors() -> Iterator[None]:
+def _plain_errors(argv: Sequence[str]) -> Iterator[None]:
     before = threading.enumerate()
     try:
         yield
@@ -85,7 +107,8 @@ def _plain_errors() -> Iterator[None]:
         _tell(problem)
         sys.exit(problem.exit_code)
     except KeyboardInterrupt as stopped:
-        print(f"attnbench: {str(stopped) or 'stopped'}; the same command goes on from here", file=sys.stderr)
+        then = "goes on from here" if argv and argv[0] in GOES_ON else "begins anew"
+        print(f"attnbench: {str(stopped).strip() or 'stopped'}; the same command {then}", file=sys.stderr)
         _leave(getattr(stopped, "exit_code", 130), before)
     except BrokenPipeError:
         sys.stderr.close()

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
 from attnbench.cli.flags import DataFlag
+from attnbench.cli.printing import KINDS, LIBRARIES, card_lines, table
 from attnbench.console import say
 from attnbench.errors import AttnbenchError
 from attnbench.spec.run import Runtime
@@ -23,7 +25,7 @@ def list_(
     most_parameters: int | None = None,
     as_json: Annotated[bool, arg(name="json")] = False,
 ) -> int:
-    """List mechanisms, backbones or data sets; mechanisms with kind, year and parameters at 256 channels.
+    """List mechanisms, backbones or data sets in groups; mechanisms with year and parameters at 256 channels.
 
     Args:
         what: attention, backbones or datasets.
@@ -44,13 +46,47 @@ def list_(
     if as_json:
         print(json.dumps([entry.about() for entry in entries], indent=1))
         return 0
-    width = max((len(entry.name) for entry in entries), default=0)
-    for entry in entries:
-        about = _columns(entry) if what == "attention" else ""
-        print(f"{entry.name:{width}}  {about}{entry.summary}")
+    print("\n".join(_listed(what, entries)))
     if what == "attention" and len(entries) == len(list(ATTENTION)):
         say(f"several at one place: {', '.join(f'{entry.name}(eca, sa)' for entry in ATTENTION.compositions)}")
     return 0
+
+
+def _listed(what: Kind, entries: Sequence[Any]) -> list[str]:
+    """The entries in groups: mechanisms by kind, backbones and data sets by what images they are for."""
+    groups: dict[str, list[list[str]]] = {name: [] for name in KINDS.values()} if what == "attention" else {}
+    for entry in sorted(entries, key=lambda each: _order(each.card)):
+        heading, cells = _row(what, entry)
+        groups.setdefault(heading, []).append([entry.name, *cells, entry.summary])
+    heads = {
+        "attention": ["mechanism", "year", "parameters", "at 256 channels: what it does"],
+        "backbones": ["backbone", "what it is"],
+        "datasets": ["data set", "images", "classes", "what it is"],
+    }
+    return table(groups, heads[what])
+
+
+def _order(card: Any) -> int:
+    """Small images first, what is of any size last; mechanisms stay as they are."""
+    if getattr(card, "families", None):
+        return 2_000_000
+    return getattr(card, "image_size", 1) or 1_000_000
+
+
+def _row(what: Kind, entry: Any) -> tuple[str, list[str]]:
+    """The group of an entry, and the cells between its name and its summary."""
+    card = entry.card
+    if what == "attention":
+        count = _parameters(entry)
+        cells = [str(card.year or "-"), "-" if count is None else f"{count:,}"]
+        return KINDS["control" if card.control else card.kind], cells
+    size = f"for images of {card.image_size} px" if card.image_size else "for images of any size"
+    if what == "backbones":
+        return LIBRARIES if card.families else size, []
+    return size.removeprefix("for "), [
+        f"{sum(card.images.values()):,}" if card.images else "-",
+        str(card.classes or "-"),
+    ]
 
 
 def _wanted(entry: Any, kind: str | None, since: int, until: int, most_parameters: int | None) -> bool:
@@ -58,11 +94,6 @@ def _wanted(entry: Any, kind: str | None, since: int, until: int, most_parameter
     own = "control" if card.control else card.kind
     cheap = most_parameters is None or (_parameters(entry) or 0) <= most_parameters
     return kind in (None, own) and since <= (card.year or since) <= until and cheap
-
-
-def _columns(entry: Any) -> str:
-    kind, count = "-" if entry.card.control else entry.card.kind, _parameters(entry)
-    return f"{kind}  {entry.card.year or '':4}  {'-' if count is None else format(count, ','):>10}  "
 
 
 def _parameters(entry: Any) -> int | None:
@@ -91,9 +122,7 @@ def show(name: Positional[str]) -> int:
     if registry is None:
         raise BadReference(f"nothing is called {asked.name!r}{nearest(asked.name, known)}")
     choice = registry.resolve(name)
-    for field, value in choice.entry.about().items():
-        if value not in ("", {}, (), None):
-            print(f"{field:12} {value}")
+    print("\n".join(card_lines(choice.entry.about())))
     if registry is ATTENTION:
         _show_cost(name, choice)
     return 0

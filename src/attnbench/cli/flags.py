@@ -65,10 +65,10 @@ def run_flags(argv: list[str]) -> Any:
     docs, defaults = field_docs(RunSpec), preset(*_asked(argv))
     fields: list[Any] = []
     for name, kind in RunSpec.__annotations__.items():
-        about = arg(help=docs[name], aliases=["--attention-type"] if name == "attention" else None)
+        about = arg(aliases=["--attention-type"] if name == "attention" else None)
         default = {"default": defaults[name]} if name in defaults else {}
         fields.append((name, Annotated[kind, about], dataclasses.field(**default)))
-    return dataclasses.make_dataclass("Flags", fields, kw_only=True)
+    return dataclasses.make_dataclass("Flags", fields, kw_only=True, frozen=True, namespace={"DOCS": docs})
 
 
 def _asked(argv: list[str]) -> tuple[str, str | None]:

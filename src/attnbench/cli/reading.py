@@ -1,11 +1,7 @@
-"""Verbs on stored runs: report, compare, evaluate, fold, predict, reproduce, sync, ui."""
+"""Verbs on stored runs: report, compare, evaluate, fold, predict, reproduce."""
 
 import contextlib
 import dataclasses
-import os
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,7 +17,11 @@ from attnbench.spec.run import Runtime
 
 if TYPE_CHECKING:
     from attnbench.analysis.comparison import Comparison
+    from attnbench.store.runs import Store
     from attnbench.store.studies import StudyJournal
+
+SHOWN = ("index.html", "cells.csv", "table.md")
+"""What of a report goes into MLflow."""
 
 
 def report(
@@ -30,6 +30,7 @@ def report(
     out: Path | None = None,
     compare_with: Path | None = None,
     data_dir: DataFlag = None,
+    tracker: Literal["mlflow", "none"] = "mlflow",
 ) -> int:
     """Write and print the comparison of a study, of all runs in a folder, or of a bundle, which is examined first.
 
@@ -37,6 +38,7 @@ def report(
         source: A study file, a folder of runs, or a bundle (attnbench store export, attnbench submit).
         out: Folder of the report (default: reports/NAME).
         compare_with: A folder or a bundle with the same runs: say whether they are identical, or how far apart.
+        tracker: Whether MLflow, where it has runs of the study, gets the page, the verdicts and the study file too.
     """
     from attnbench.analysis.recorded import seen_now
     from attnbench.report import agreement, markdown, write
@@ -53,10 +55,23 @@ def report(
         print(markdown(comparison))
         journal.keep_look(seen_now(comparison.cells))
         print(f"written: {files[0]} and {len(files) - 1} files beside it")
+        if tracker == "mlflow" and source.is_file() and source.suffix != ".zip":
+            _summarised(source, comparison, journal.store, files)
         if compare_with is not None:
             with opened(compare_with) as there:
                 print(agreement(comparison, Store(there).records(), f"{compare_with}{'/' * compare_with.is_dir()}"))
     return 0
+
+
+def _summarised(study: Path, comparison: "Comparison", store: "Store", files: list[Path]) -> None:
+    """Keep the page, the verdicts and the study's file in MLflow, where that has runs of the study."""
+    from attnbench.report.sentences import sentence
+    from attnbench.store.summary import summarised
+
+    arms = [(cell, arm) for cell in comparison.cells for arm in cell.arms]
+    text = "\n".join(f"* {sentence(arm.contrast, cell)}" for cell, arm in arms if arm.contrast)
+    shown = [file for file in files if file.name in SHOWN]
+    summarised(store, [record.id for _, arm in arms for record in arm.records], comparison.name, text, [*shown, study])
 
 
 def compare(
@@ -100,7 +115,7 @@ def evaluate(
     Args:
         run: An id, the beginning of one, or a run's folder.
         gate: shuffled: each image gets the gates of another test image; mean: the training images' mean gates.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, cuda:N or mps.
     """
     from attnbench.examine.evaluate import evaluate as tested
     from attnbench.store.runs import Store
@@ -132,7 +147,7 @@ def fold(
         margin: The largest change of validation accuracy, in percentage points, that does not matter.
         output: File of the weights, under the plain backbone's names (default: ID-folded.safetensors); the evidence
             goes beside it, as JSON.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, cuda:N or mps.
     """
     from attnbench.examine.folding import fold as without
 
@@ -157,7 +172,7 @@ def predict(
         run: An id, the beginning of one, or a run's folder.
         images: Image files; each gives one line with the most probable classes.
         top: Number of classes shown for each image.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, cuda:N or mps.
     """
     from attnbench.training.predictor import predict_files
 
@@ -188,54 +203,6 @@ def reproduce(
         result = again(run, runtime_of(store=str(folder), data_dir=data_dir), code)
         print(result)
     return int(result.verdict == "different")
-
-
-def sync(store: StoreFlag = None) -> int:
-    """Fill the MLflow tracking server from the store; doing it twice changes nothing."""
-    from attnbench.store.mlflow import sync as send
-    from attnbench.store.runs import Store
-
-    there, failed = send(Store(store) if store else Store.default())
-    print(f"{there} runs are in MLflow" + (f", {failed} could not be sent" if failed else ""))
-    return int(failed > 0)
-
-
-def ui(port: int = 5000, host: str = "127.0.0.1") -> int:
-    """Open the runs in MLflow's own pages, which nobody but this machine reaches unless --host says so.
-
-    Args:
-        port: Port of the server.
-        host: Address that it listens at; 0.0.0.0 lets everybody on the network read and change the runs.
-    """
-    _check_port(port)
-    command = [sys.executable, "-m", "mlflow", "ui", "--host", host, "--port", str(port)]
-    process = subprocess.Popen(command, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"})
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.terminate()
-        process.wait()
-        return 0
-
-
-def _check_port(port: int) -> None:
-    """Refuse a port that is taken, before MLflow is started.
-
-    Raises:
-        AttnbenchError: another program listens there, or there is no such port.
-    """
-    if not 0 < port < 65536:
-        raise AttnbenchError(f"--port {port} must be between 1 and 65535")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as problem:
-            instead = port + 1 if port < 65535 else 5001
-            raise AttnbenchError(
-                f"port {port} cannot be used ({problem.strerror}); try attnbench ui --port {instead}"
-            ) from None
 
 
 def runtime_of(**given: str | None) -> Runtime:

@@ -1,12 +1,10 @@
 """The first verbs that a new user calls: demo and init."""
 
-import os
-import sys
-import webbrowser
 from pathlib import Path
 
 from tyro.conf import Positional
 
+from attnbench.cli.browser import browse
 from attnbench.cli.flags import DataFlag
 from attnbench.errors import AttnbenchError
 from attnbench.spec.run import Runtime
@@ -27,7 +25,7 @@ def demo(jobs: int = 2) -> int:
     """
     from attnbench import demo as shown
     from attnbench.cli.reading import compare, evidence, report
-    from attnbench.cli.training import study
+    from attnbench.cli.training import planned, trained
     from attnbench.execution.executors import Execution
     from attnbench.report.sentences import sentence
 
@@ -37,8 +35,9 @@ def demo(jobs: int = 2) -> int:
         for cell in comparison.cells:
             print("\n".join(f"* {sentence(arm.contrast, cell)}" for arm in cell.arms if arm.contrast))
     print("\n2. Trained now, on this machine: a small study of real images, with a contrast that must be found.\n")
-    code = study(shown.STUDY, Runtime(), Execution(jobs=jobs))
-    if code or compare("constant(value=0)", "none", study=shown.STUDY, expect="worse"):
+    if trained(*planned(shown.STUDY, Runtime()), Execution(jobs=jobs)) or compare(
+        "constant(value=0)", "none", study=shown.STUDY, expect="worse"
+    ):
         print(f"\n{BROKEN}")
         return 1
     report(shown.STUDY, compare_with=shown.TRAINED)
@@ -87,6 +86,5 @@ def init(folder: Positional[Path], out: Path = Path("mine.yaml"), hours: float =
 
 def _open(page: Path) -> None:
     """Show a page in the browser, where somebody sits before one; else say where it is."""
-    screen = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
-    if not (sys.stdout.isatty() and screen and webbrowser.open(page.resolve().as_uri())):
+    if not browse(page.resolve().as_uri()):
         print(f"\nopen {page} in a browser")

@@ -1,6 +1,7 @@
 """Verbs that train: run, study."""
 
 import dataclasses
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,13 +12,17 @@ from tyro.conf import Positional, arg
 from attnbench.cli.flags import ExecutionFlags, RuntimeFlags
 from attnbench.console import say
 from attnbench.spec.portable import lacking
-from attnbench.spec.run import RunSpec
+from attnbench.spec.run import RunSpec, Runtime
 
 if TYPE_CHECKING:
     from attnbench.analysis.comparison import Place
     from attnbench.execution.executors import Execution
     from attnbench.execution.sweep import Failure, Sweep
     from attnbench.spec.study import Study
+
+
+SENTENCES = 12
+"""Verdicts that the end of a study says at most; the report has them all."""
 
 
 def run_verb(flags: Any) -> Callable[..., int]:
@@ -54,7 +59,7 @@ def study(
     dry_run: bool = False,
     until_decided: bool = False,
 ) -> int:
-    """Do all runs of a study file that are not done yet.
+    """Do all runs of a study file that are not done yet; what is done gives verdicts, and what to do next is said.
 
     Args:
         file: The study, a YAML file.
@@ -62,28 +67,74 @@ def study(
         until_decided: Train to each of the study's looks in turn, without the arms that are decided; a failed run is a
             result then, and is not tried again.
     """
+    plan, sweep = planned(file, runtime, until_decided)
+    if dry_run:
+        foretell(sweep, sweep.pending(), how)
+        return 0
+    code = trained(plan, sweep, how, until_decided)
+    if not until_decided:  # whose looks say them
+        tell_verdicts(plan, sweep)
+    print("\n".join(next_lines(plan, sweep, file, code)))
+    return code
+
+
+def planned(file: Path, runtime: Runtime, until_decided: bool = False) -> tuple["Study", "Sweep"]:
+    """A study and its runs, of which is said how many are done and what their design can decide."""
     from attnbench.execution.stages import check_looks
-    from attnbench.execution.sweep import Sweep, execute
+    from attnbench.execution.sweep import Sweep
     from attnbench.spec.study import Study
-    from attnbench.store.runs import Store
-    from attnbench.store.studies import StudyJournal
 
     plan = Study.load(file)
     check_looks(plan, file, until_decided)
     runtime = dataclasses.replace(runtime, numerics=runtime.numerics or possible(plan.numerics, file))
     sweep = Sweep(plan.runs(), runtime, plan.recipe, plan.name)
-    pending = sweep.pending()
-    _announce(plan, sweep, pending)
-    if dry_run:
-        foretell(sweep, pending, how)
-        return 0
-    StudyJournal(Store(runtime.store), plan.slug).keep_plan(plan)
+    _announce(plan, sweep, sweep.pending())
+    return plan, sweep
+
+
+def trained(plan: "Study", sweep: "Sweep", how: "Execution", until_decided: bool = False) -> int:
+    """Keep the plan, and do the runs that are left; 1 where some failed, or a look was not reached."""
+    from attnbench.execution.sweep import execute
+    from attnbench.store.studies import StudyJournal
+
+    StudyJournal(sweep.store, plan.slug).keep_plan(plan)
     if until_decided:
         return in_stages(plan, sweep, how)
     tell_failures(failures := execute(sweep, how), sweep)
     done = len(sweep.specs) - len(sweep.pending())
-    print(f"{plan.name}: {done} of {len(sweep.specs)} runs are done in {runtime.store}/")
+    print(f"{plan.name}: {done} of {len(sweep.specs)} runs are done in {sweep.runtime.store}/")
     return 1 if failures else 0
+
+
+def tell_verdicts(plan: "Study", sweep: "Sweep") -> None:
+    """A sentence for each arm of a study whose runs are all done, and keep that they were seen; else nothing."""
+    from attnbench.analysis.comparison import compare
+    from attnbench.analysis.recorded import seen_now
+    from attnbench.report.sentences import sentence
+    from attnbench.store.studies import StudyJournal
+
+    found = compare(plan, sweep.store)
+    compared = [(arm.contrast, cell) for cell in found.cells for arm in cell.arms if arm.contrast]
+    if found.missing or not compared:
+        return
+    print("\n".join(f"  {sentence(contrast, cell)}" for contrast, cell in compared[:SENTENCES]))
+    if len(compared) > SENTENCES:
+        print(f"  and {len(compared) - SENTENCES} more, in the report")
+    StudyJournal(sweep.store, plan.slug).keep_look(seen_now(found.cells))
+
+
+def next_lines(plan: "Study", sweep: "Sweep", file: Path, code: int) -> list[str]:
+    """What to do when a study has ended: its report and a comparison, or the same command again."""
+    store = "" if sweep.runtime.store == Runtime().store else f" --store {shlex.quote(sweep.runtime.store)}"
+    name, arms = shlex.quote(str(file)), dict.fromkeys(spec.attention for spec in sweep.specs)
+    others = [arm for arm in arms if arm != plan.baseline]
+    found = ["the same command again: it does the runs that are left"] if code else []
+    found.append(f"attnbench report {name}{store}: writes reports/{plan.slug}/index.html")
+    if others and plan.baseline in arms:
+        found.append(f"attnbench compare {shlex.quote(others[0])} {shlex.quote(plan.baseline)} --study {name}{store}")
+    if sweep.runtime.tracker == "mlflow":
+        found.append("attnbench ui: the curves of all runs, in MLflow")
+    return ["next:", *(f"  {line}" for line in found)]
 
 
 def in_stages(plan: "Study", sweep: "Sweep", how: "Execution") -> int:

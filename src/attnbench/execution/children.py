@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from attnbench.errors import ForeignError
 from attnbench.spec.portable import pins
@@ -69,8 +69,9 @@ class Child:
             folder: where it works; None for where we do.
         """
         with contextlib.ExitStack() as files:
-            self._answer, self._said = (files.enter_context(tempfile.TemporaryFile()) for _ in range(2))
-            self.process = _start(job, runtime, self._answer.fileno(), self._said.fileno(), environment or {}, folder)
+            self._place = Path(files.enter_context(tempfile.TemporaryDirectory(prefix="attnbench-child-")))
+            with (self._place / "said").open("wb") as said:
+                self.process = _start(job, runtime, self._place / "answer", said, environment or {}, folder)
             self._files = files.pop_all()  # closed at its end
         assert self.process.stdin is not None
         whole = {"path": search_path(), **asked, "runtime": dataclasses.asdict(runtime)}
@@ -80,8 +81,11 @@ class Child:
 
     def interrupt(self) -> None:
         """Let it write a checkpoint and end."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGINT)
+        with contextlib.suppress(ProcessLookupError, OSError):
+            if os.name == "nt":  # whose processes hear no signal: the end of what it reads tells it the same
+                self.process.stdin.close()  # type: ignore[union-attr]
+            else:
+                self.process.send_signal(signal.SIGINT)
 
     def over(self) -> bool:
         """Whether it has ended."""
@@ -91,7 +95,7 @@ class Child:
         """Wait for its end."""
         try:
             code = self.process.wait()
-            answer, said = (_whole(file) for file in (self._answer, self._said))
+            answer, said = (_whole(self._place / name) for name in ("answer", "said"))
         except KeyboardInterrupt:
             self.process.kill()
             raise
@@ -141,9 +145,8 @@ def ask(job: str, asked: dict[str, object], runtime: Runtime, told: Told) -> Any
     raise RuntimeError(f"{job} ended with exit code {ended.code}:\n{ended.said}")
 
 
-def _whole(file: Any) -> str:
-    file.seek(0)
-    return str(file.read().decode(errors="replace"))
+def _whole(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
 
 
 def search_path() -> list[str]:
@@ -152,7 +155,7 @@ def search_path() -> list[str]:
 
 
 def _start(
-    job: str, runtime: Runtime, answer: int, said: int, environment: Mapping[str, str], folder: str | None
+    job: str, runtime: Runtime, answer: Path, said: IO[bytes], environment: Mapping[str, str], folder: str | None
 ) -> subprocess.Popen[str]:
     threads = str(runtime.threads or os.cpu_count() or 1)
     return subprocess.Popen(
@@ -169,6 +172,5 @@ def _start(
             **environment,
         },
         cwd=folder,
-        pass_fds=[answer],
         start_new_session=True,
     )

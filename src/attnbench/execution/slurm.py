@@ -31,7 +31,7 @@ LOOK_SECONDS, QUEUE_SECONDS = 2.0, 60.0
 """How often results are looked for, and how often Slurm is asked which jobs it still has."""
 GRACE_SECONDS = 600.0
 """How long a job that was told to stop waits for Slurm to end it."""
-TOLD = {signal.SIGTERM, signal.SIGUSR2}
+TOLD = {signal.SIGTERM, getattr(signal, "SIGUSR2", signal.SIGTERM)}  # Windows has no second one, and no Slurm
 """What Slurm tells every process of a job; ours is told by the job itself, once."""
 
 

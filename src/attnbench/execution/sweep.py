@@ -184,8 +184,9 @@ def _fan_out(sweep: Sweep, tasks: Sequence[Task], workers: Workers, retries: int
                     failures += [failure] if failure else []
                 workers.start(again)
                 shown.show(workers.running())
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             workers.interrupt()
+            stopped.args = (shown.stopped(),)
             raise
     return failures
 

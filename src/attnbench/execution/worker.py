@@ -1,11 +1,13 @@
 """What the child processes of a study do: prepare, time a step, or train one run. JSON comes in and goes out."""
 
+import _thread
 import json
 import os
 import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,12 +35,13 @@ PROBE_MACS = 20e9
 def main() -> None:
     """Do the job named on the command line with what the parent sends as one line of JSON."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # deaf to it where a shell put the study behind,
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # and in a worker of Ray
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # and in a worker of Ray
     asked = json.loads(sys.stdin.readline())
     sys.path += [place for place in asked["path"] if place not in sys.path]
     threading.Thread(target=_end_with_parent, daemon=True).start()
     jobs = {"train": _train, "prepare": _prepare, "estimate": _estimate}
-    with os.fdopen(int(sys.argv[2]), "w") as answer:
+    with Path(sys.argv[2]).open("w", encoding="utf-8") as answer:
         try:
             answer.write(json.dumps({"value": jobs[sys.argv[1]](asked)}))
         except AttnbenchError as problem:
@@ -57,7 +60,10 @@ def main() -> None:
 def _end_with_parent() -> None:
     """Standard input ends when the parent dies: leave a checkpoint and stop, as after Ctrl-C."""
     sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGINT)
+    if os.name == "nt":  # where the call below would end the process at once
+        _thread.interrupt_main()
+    else:
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def _train(asked: Any) -> None:

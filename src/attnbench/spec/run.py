@@ -151,7 +151,7 @@ class Runtime:
     """How a run is executed: never part of its name, always recorded; what can change bits is its numerics."""
 
     device: str = "auto"
-    """cpu, cuda, cuda:N, or auto for the GPU if there is one."""
+    """cpu, cuda, cuda:N, mps (never measured), or auto for a CUDA GPU if there is one."""
     threads: int = 1
     """CPU threads of a run; 0 for all cores. Other numbers give other bits."""
     compile: Literal["never", "auto", "always"] = "never"
@@ -175,9 +175,9 @@ class Runtime:
         found = {str(path[0]): what for path, what in violations(Runtime, vars(self))}
         if self.threads < 0:
             found["threads"] = f"{self.threads} must be at least 0"
-        if self.device.split(":")[0] not in ("auto", "cpu", "cuda"):
-            found["device"] = f"{self.device!r} is not one of 'auto', 'cpu', 'cuda', 'cuda:N'"
-        if self.numerics == "portable" and self.device.startswith("cuda"):
+        if self.device.split(":")[0] not in ("auto", "cpu", "cuda", "mps"):
+            found["device"] = f"{self.device!r} is not one of 'auto', 'cpu', 'cuda', 'cuda:N', 'mps'"
+        if self.numerics == "portable" and self.device.startswith(("cuda", "mps")):
             found["device"] = f"{self.device!r} has no portable numerics, which are a CPU's; give numerics 'native'"
         if self.numerics == "portable" and self.compile == "always":
             found["compile"] = "compiled code takes this processor's own instructions; give numerics 'native'"

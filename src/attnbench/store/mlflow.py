@@ -1,6 +1,7 @@
 """MLflow as a mirror of the journals: fed from a thread, never in the way of training, repaired by `sync`."""
 
 import contextlib
+import functools
 import importlib.util
 import os
 import threading
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attnbench.console import first_line, say
 from attnbench.errors import AttnbenchError, StoreProblem
 from attnbench.store.locks import sending_lock, tracking_lock
+from attnbench.store.naming import dataset_input, found_at, tags_of
 from attnbench.store.runs import Store
 from attnbench.store.view import View
 
@@ -33,36 +35,19 @@ class Mirror:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.refusal = ""
+        self.page = ""
+        """Where the runs are, in a line; empty until one was sent."""
         self._client: MlflowClient | None = None
         self._seen: dict[str, tuple[str, int, bool, int]] = {}
         self._runs: dict[str, tuple[str, set[int]]] = {}
 
     def open(self) -> None:
-        """Connect, creating the tracking database once, whoever else is about to.
+        """Connect.
 
         Raises:
             AttnbenchError: an old ./mlruns file store is in the way.
         """
-        quiet()
-        import mlflow
-        from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
-
-        try:
-            uri = mlflow.get_tracking_uri()
-            if uri.startswith("sqlite:") and not Path(uri.removeprefix("sqlite:///")).exists():
-                say(f"MLflow makes its database {uri} (once, 5-10 s)")
-            with tracking_lock(uri):
-                client = MlflowClient()
-                client.search_experiments(max_results=1)
-        except MlflowException as problem:
-            if "migrate-filestore" in str(problem):
-                raise AttnbenchError(
-                    "MLflow no longer reads the old ./mlruns file store here; to keep its runs: "
-                    "mlflow migrate-filestore --source ./mlruns --target sqlite:///mlflow.db, then move ./mlruns away"
-                ) from problem
-            raise
-        self._client = client
+        self._client = connected()
 
     def deliver(self, run: str) -> None:
         """Send what MLflow does not have yet of one run, and close the MLflow run when ours has ended."""
@@ -110,17 +95,18 @@ class Mirror:
             return self._runs[edition]
         assert self._client is not None
         experiment = self._experiment(view.experiment)
+        self.page = found_at(self._client.tracking_uri, experiment)
         known = self._client.search_runs([experiment], f"tags.run_key = '{edition}'", max_results=1)
         there: set[str] = set()
         if known:
             key, there = known[0].info.run_id, set(known[0].data.params)
             sent = {int(metric.step) for metric in self._client.get_metric_history(key, "train_loss")}
         else:
-            name = "-".join(view.params.get(part, "") for part in ("dataset", "attention", "attention_type", "seed"))
-            shown = name.strip("-").replace("--", "-") or edition
-            tags = {**view.tags, "run_key": edition, "mlflow.runName": shown}
             began = int(1000 * self.store.journal(run)[0].get("time", 0))
-            key, sent = self._client.create_run(experiment, start_time=began or None, tags=tags).info.run_id, set()
+            key, sent = (
+                self._client.create_run(experiment, start_time=began or None, tags=tags_of(view, edition)).info.run_id,
+                set(),
+            )
         from mlflow.entities import Param
 
         params = [Param(name, value[:6000]) for name, value in view.params.items() if name not in there]
@@ -171,6 +157,8 @@ class Mirror:
         if record.done and record.metric not in there.data.metrics:
             done = next(line for line in reversed(self.store.journal(run)) if line["event"] == "done")
             self._client.log_metric(key, record.metric, record.score, int(1000 * done["time"]))
+        if record.data_fingerprint and not there.inputs.dataset_inputs:
+            self._client.log_inputs(key, [dataset_input(record)])
         uploaded = {item.path for item in self._client.list_artifacts(key)}
         for file in view.files(self.store.folder(run)):
             if file.name not in uploaded:
@@ -179,6 +167,34 @@ class Mirror:
         if there.info.status != status:
             ended = int(1000 * self.store.journal(run)[-1].get("time", 0))
             self._client.set_terminated(key, status, ended or None)
+
+
+def connected() -> "MlflowClient":
+    """A client of MLflow, whose tracking database is made once, whoever else is about to.
+
+    Raises:
+        AttnbenchError: an old ./mlruns file store is in the way.
+    """
+    quiet()
+    import mlflow
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        uri = mlflow.get_tracking_uri()
+        if uri.startswith("sqlite:") and not Path(uri.removeprefix("sqlite:///")).exists():
+            say(f"MLflow makes its database {uri} (once, 5-10 s)")
+        with tracking_lock(uri):
+            client = MlflowClient()
+            client.search_experiments(max_results=1)
+    except MlflowException as problem:
+        if "migrate-filestore" in str(problem):
+            raise AttnbenchError(
+                "MLflow no longer reads the old ./mlruns file store here; to keep its runs: "
+                "mlflow migrate-filestore --source ./mlruns --target sqlite:///mlflow.db, then move ./mlruns away"
+            ) from problem
+        raise
+    return client
 
 
 @contextlib.contextmanager
@@ -208,6 +224,14 @@ def mirrored(store: Store, runs: Iterable[str], enabled: bool = True) -> Iterato
             reason = "as said above" if reason == mirror.refusal else reason
             share = f"{len(late)} of {len(runs)} runs"
             say(f"MLflow: {share} did not fully arrive ({reason}); `attnbench sync` sends them once that is mended")
+    if mirror.page and not late:
+        _announce(mirror.page)
+
+
+@functools.cache
+def _announce(line: str) -> None:
+    """Say a line once, however many stages a study has."""
+    say(line)
 
 
 def sync(store: Store) -> tuple[int, int]:

@@ -19,7 +19,7 @@ def choose_device(runtime: Runtime) -> torch.device:
     """The device that was asked for; for `auto` a GPU, if there is one, and the CPU where numerics are portable.
 
     Raises:
-        BadSpec: CUDA where torch sees none; portable numerics that cannot be had, or no longer in this process.
+        BadSpec: CUDA or MPS where torch has none; portable numerics that cannot be had, or no longer in this process.
     """
     wanted = runtime.device
     if runtime.numerics == "portable":
@@ -29,6 +29,8 @@ def choose_device(runtime: Runtime) -> torch.device:
         return devices.mine(torch.device("cuda" if devices.available() else "cpu"))
     if wanted.startswith("cuda") and not devices.available():
         raise BadSpec({"device": f"{wanted!r}: torch sees no CUDA device here; 'cpu' works"})
+    if wanted.startswith("mps") and not devices.has_mps():
+        raise BadSpec({"device": f"{wanted!r}: torch has no MPS (Apple GPU) here; 'cpu' works"})
     return devices.mine(torch.device(wanted))
 
 

@@ -6,10 +6,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from torch import Tensor
 
-from attnbench.console import say
+from attnbench.console import duration, say
 from attnbench.data.batches import Batches
 
 EVERY = 60.0
@@ -64,11 +72,16 @@ class _Lines:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock, self.last = clock, clock()
+        self.what, self.began, self.before = "", 0.0, 0
 
     def __call__(self, what: str, done: int, total: int) -> None:
         now = self.clock()
+        if what != self.what:
+            self.what, self.began, self.before = what, now, done
         if now - self.last >= EVERY and done < total:
-            say(f"{what}: {done:,} of {total:,} images")
+            gone, made = now - self.began, done - self.before
+            left = f"; {duration(gone)} gone, about {duration(gone * (total - done) / made)} left" if made else ""
+            say(f"{what}: {done:,} of {total:,} images{left}")
             self.last = now
 
 
@@ -85,9 +98,10 @@ class _Bar:
             self.close()
             return
         if self.bar is None:
-            columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+            named = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+            times = TimeElapsedColumn(), TextColumn("gone,"), TimeRemainingColumn(), TextColumn("left")
             self.bar = Progress(
-                *columns, console=self.console, transient=True, redirect_stdout=False, redirect_stderr=False
+                *named, *times, console=self.console, transient=True, redirect_stdout=False, redirect_stderr=False
             )
             self.task = self.bar.add_task(what, total=total)
             self.bar.start()

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import nn
 
+from attnbench.console import duration
 from attnbench.data.splits import Splits, constants, load_splits
 from attnbench.files import replacing
 from attnbench.networks.cost import cost
@@ -41,8 +42,10 @@ def print_epoch(spec: RunSpec, point: dict[str, float]) -> None:
     """One line on the console for a finished epoch."""
     val = f"  val {point['val_accuracy']:.2f} %" if "val_accuracy" in point else ""
     loss, accuracy, seconds = point["train_loss"], point["train_accuracy"], point["seconds"]
+    ahead = spec.epochs - int(point["epoch"])
+    left = f", about {duration(seconds * ahead)} left" if ahead else ""
     print(
-        f"epoch {point['epoch']}/{spec.epochs}  loss {loss:.4f}  train {accuracy:.2f} %{val}  {seconds:.1f} s",
+        f"epoch {point['epoch']}/{spec.epochs}  loss {loss:.4f}  train {accuracy:.2f} %{val}  {seconds:.1f} s{left}",
         flush=True,
     )
 
