@@ -12,7 +12,9 @@ def recipes() -> str:
     """The fields that recipes differ in, a column for each recipe."""
     told = [preset(name) for name in RECIPES]
     differing = [name for name in told[0] if len({repr(fields[name]) for fields in told}) > 1]
-    return _table(["field", *RECIPES], [[f"`{name}`", *(_value(fields[name]) for fields in told)] for name in differing])
+    return _table(
+        ["field", *RECIPES], [[f"`{name}`", *(_value(fields[name]) for fields in told)] for name in differing]
+    )
 
 
 def fields() -> str:

@@ -1,6 +1,6 @@
-"""What the site is made of besides the pages of docs/: README as its front page, and a copy of every file that a page links to.
+"""What the site has besides the pages of docs/: README as its front page, and a copy of every file that a page links to.
 
-A hook of MkDocs (`mkdocs.yml`). On disk a page may link to any file of the repository; the site has those below `repository/`.
+A hook of MkDocs (`mkdocs.yml`). A page may link to any file of the repository; the site has it below `repository/`.
 """
 
 import os
