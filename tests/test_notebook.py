@@ -15,6 +15,4 @@ def test_the_notebook_runs_from_top_to_bottom():
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     said = "".join(output.get("text", "") for cell in cells for output in cell.outputs)
     assert "cbam is better: +8.30 points" in said
-    assert any(
-        kind == "image/svg+xml" for cell in cells for out in cell.outputs for kind in out.get("data", ())
-    )
+    assert any(kind == "image/svg+xml" for cell in cells for out in cell.outputs for kind in out.get("data", ()))
