@@ -136,7 +136,8 @@ def free_port() -> int:
 def pasted(script: str, folder: Path, port: int) -> None:
     """Run lines in bash, which stops at the first that fails; a server at the end is ended once it answers."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ATTNBENCH", "MLFLOW"))}
-    environment |= {"PYTHONPATH": str(folder / "src"), "PIP_DRY_RUN": "1", "PIP_NO_DEPS": "1", "MLFLOW_PORT": str(port)}
+    environment |= {"PYTHONPATH": str(folder / "src"), "MLFLOW_PORT": str(port)}
+    environment |= {"PIP_DRY_RUN": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0"}  # 0 is how pip spells yes
     with (folder / "said.txt").open("w+", encoding="utf-8") as said:
         command = ["bash", "-e", "-c", script]
         shell = subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=said, start_new_session=True)
