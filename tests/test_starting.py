@@ -154,15 +154,15 @@ def test_the_demo_holds_the_records_that_are_committed(bundle, home):
 @pytest.fixture
 def newcomer(tmp_path) -> Callable[..., str]:
     """attnbench of a wheel in a fresh venv, in which this environment's other packages are lent: newcomer("demo")."""
+    left = {name: value for name, value in os.environ.items() if name != "PYTHONPATH" and "ATTNBENCH" not in name}
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "wheel", str(ROOT)]
     subprocess.run(build, check=True)
     (wheel,) = Path("wheel").glob("attnbench-*.whl")
     subprocess.run([sys.executable, "-m", "venv", "venv"], check=True)
     bare = tmp_path / "venv" / "bin"
     (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
-    subprocess.run([bare / "python", "-m", "pip", "install", "-q", "--no-deps", str(wheel)], check=True)
+    subprocess.run([bare / "python", "-m", "pip", "install", "-q", "--no-deps", str(wheel)], env=left, check=True)
     (site / "lent.pth").write_text("\n".join(folder for folder in sys.path if folder.endswith("site-packages")))
-    left = {name: value for name, value in os.environ.items() if name != "PYTHONPATH" and "ATTNBENCH" not in name}
     where = subprocess.check_output([bare / "python", "-c", "import attnbench; print(attnbench.__file__)"], env=left)
     assert where.decode().startswith(str(site)), "not the wheel"
 
