@@ -1,4 +1,4 @@
-"""What the site has besides the pages of docs/: README as its front page, and a copy of every file that a page links to.
+"""What the site has besides the pages of docs/: README as its front page, and copies of files that pages link to.
 
 A hook of MkDocs (`mkdocs.yml`). A page may link to any file of the repository; the site has it below `repository/`.
 """

@@ -155,7 +155,10 @@ def test_the_demo_holds_the_records_that_are_committed(bundle, home):
 def newcomer(tmp_path) -> Callable[..., str]:
     """attnbench of a wheel in a fresh venv, in which this environment's other packages are lent: newcomer("demo")."""
     left = {name: value for name, value in os.environ.items() if name != "PYTHONPATH" and "ATTNBENCH" not in name}
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "wheel", str(ROOT)]
+    shutil.copytree(ROOT / "src", "copy/src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):  # a copy, for two builds in one folder disturb each other
+        shutil.copy(ROOT / name, "copy")
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "wheel", "./copy"]
     subprocess.run(build, check=True)
     (wheel,) = Path("wheel").glob("attnbench-*.whl")
     subprocess.run([sys.executable, "-m", "venv", "venv"], check=True)
