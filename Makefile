@@ -11,7 +11,7 @@ READY := .venv/.ready
 # What tests do that no annotation follows: RunSpec(**fields), net.layer1[0].bn2(x).
 LOOSE := $(addprefix --disable-error-code ,arg-type union-attr operator index)
 
-.PHONY: setup demo test test-slow lint format docs bench bench-quick gpu clean
+.PHONY: setup demo test test-slow lint format docs site dist bench bench-quick gpu clean
 
 setup: $(READY)
 
@@ -43,6 +43,16 @@ format: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/render.py
+
+site: export NO_MKDOCS_2_WARNING = 1
+site: $(READY)
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "open build/site/index.html in a browser"
+
+dist: $(READY)
+	rm -rf build/dist
+	$(BIN)/python -m build --outdir build/dist
+	$(BIN)/twine check --strict build/dist/*
 
 bench: $(READY)
 	$(BIN)/python benchmarks/speed.py

@@ -2,7 +2,7 @@
 
 They stand between a mark and `<!-- end -->`: `<!-- report NAME -->` is the study studies/NAME.yaml with its records in
 results/NAME, `<!-- table NAME -->` the same without its verdicts, `<!-- choice NAME -->` what a choice
-answers; the other marks are functions of catalogue.py, performance.py, reliability.py and deploying.py.
+answers; the other marks are functions of catalogue.py, fields.py, performance.py, reliability.py and deploying.py.
 """
 
 import re
@@ -14,6 +14,7 @@ import catalogue
 import claims
 import deploying
 import elsewhere
+import fields
 import findings
 import performance
 import reference
@@ -41,6 +42,7 @@ PARTS = {
     **dict.fromkeys(("reference", "regimes", "spent"), reference),
     **dict.fromkeys(("cards", "notes", "promises", "totals", "witnesses", "profile"), catalogue),
     **dict.fromkeys(("speed", "where", "gpu", "growth", "listing", "search", "target", "verdict"), performance),
+    **dict.fromkeys(("recipes", "fields", "runtime", "keys"), fields),
     "tree": rooms,
     **dict.fromkeys(("faults", "fuzz"), reliability),
     "claims": claims,

@@ -1,8 +1,10 @@
 """The first verbs: `init` looks at a folder and writes a study that runs; `demo` needs nothing but the package."""
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from PIL import Image
+from scipy.io import loadmat
 
 from attnbench import Study, cli, demo
 from attnbench.examine.survey import study_text, survey
@@ -148,32 +151,58 @@ def test_the_demo_holds_the_records_that_are_committed(bundle, home):
     assert ours == theirs
 
 
-@pytest.mark.slow
-def test_a_newcomer_with_the_wheel_alone_comes_to_a_verdict(tmp_path):
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "wheel", str(ROOT)]
+@pytest.fixture
+def newcomer(tmp_path) -> Callable[..., str]:
+    """attnbench of a wheel in a fresh venv, in which this environment's other packages are lent: newcomer("demo")."""
+    left = {name: value for name, value in os.environ.items() if name != "PYTHONPATH" and "ATTNBENCH" not in name}
+    shutil.copytree(ROOT / "src", "copy/src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):  # a copy, for two builds in one folder disturb each other
+        shutil.copy(ROOT / name, "copy")
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "wheel", "./copy"]
     subprocess.run(build, check=True)
     (wheel,) = Path("wheel").glob("attnbench-*.whl")
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "-t", "site", str(wheel)], check=True)
-    photos(Path("photos"), 30)
-    Path("empty").mkdir()
+    subprocess.run([sys.executable, "-m", "venv", "venv"], check=True)
+    bare = tmp_path / "venv" / "bin"
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    subprocess.run([bare / "python", "-m", "pip", "install", "-q", "--no-deps", str(wheel)], env=left, check=True)
+    (site / "lent.pth").write_text("\n".join(folder for folder in sys.path if folder.endswith("site-packages")))
+    where = subprocess.check_output([bare / "python", "-c", "import attnbench; print(attnbench.__file__)"], env=left)
+    assert where.decode().startswith(str(site)), "not the wheel"
 
     def attnbench(*words: str, here: str = ".") -> str:
-        environment = os.environ | {"PYTHONPATH": str(tmp_path / "site"), "ATTNBENCH_DATA_DIR": "data"}
-        code = "import attnbench, sys; assert 'site' in attnbench.__file__; from attnbench.cli import main; main()"
-        command = [sys.executable, "-c", code, *words]
-        done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run([bare / "attnbench", *words], cwd=here, env=left, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
         return done.stdout
 
-    told = attnbench("demo", here="empty")
+    return attnbench
+
+
+@pytest.mark.slow
+def test_a_newcomer_with_the_wheel_alone_sees_the_demo(newcomer):
+    Path("empty").mkdir()
+    told = newcomer("demo", here="empty")
     assert "cbam is better than none on these 6,149 test images" in told
     assert "constant(value=0.0) is worse than none" in told
     assert Path("empty/reports/quick/index.html").is_file()
     assert "attnbench init PHOTOS" in told
-    attnbench("init", "photos")
+
+
+@pytest.mark.slow
+def test_a_newcomer_comes_from_six_kinds_of_flowers_to_a_verdict(newcomer, unpacked):
+    root = unpacked("flowers102/flowers102-128px-trainval.tar.gz") / "flowers-102"
+    kinds = loadmat(root / "imagelabels.mat")["labels"][0]
+    for number, kind in enumerate(kinds, start=1):
+        file = root / "jpg" / f"image_{number:05}.jpg"
+        if kind <= 6 and file.exists():
+            folder = Path("photos", f"kind {kind}")
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, folder)
+    assert "6 classes of 20 to 20 images: 96 to train, 24 to test" in newcomer("init", "photos")
     mine = yaml.safe_load(Path("mine.yaml").read_text())
     mine["base"] |= {"image_size": 16, "epochs": 1}
     Path("short.yaml").write_text(yaml.safe_dump(mine | {"looks": [3]}))
-    assert "12 of 12" in attnbench("study", "short.yaml", "--jobs", "2", "--tracker", "none")
-    assert "against none is" in attnbench("report", "short.yaml")
+    assert "12 of 12" in newcomer("study", "short.yaml", "--jobs", "2", "--tracker", "none")
+    assert "against none is" in newcomer("report", "short.yaml")
     run = next(Path("runs").glob("*/weights.safetensors")).parent.name
-    assert "photos/a/0.png" in attnbench("predict", run, "photos/a/0.png")
+    photo = str(min(Path("photos", "kind 1").iterdir()))
+    assert photo in newcomer("predict", run, photo)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from attnbench.training.predictor import load
     from attnbench.training.run import run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "RunSpec": "spec.run",
