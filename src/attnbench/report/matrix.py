@@ -18,7 +18,7 @@ MOST_NAMES = 12
 """Where more mechanisms were compared, the sentence counts them and names none."""
 KINDS = ("better", "worse", "equivalent", "undecided", "not yet")
 _UNITS = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
-CLOCKS = {"cpu": "CPU time", "device": "device time", "wall": "time"}
+TIMES = {"cpu": "CPU time", "device": "device time", "wall": "time"}
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def headline(comparison: Comparison) -> str:
 def timed_by(comparison: Comparison) -> str:
     """What the times of a matrix are; cells that were timed by different clocks have plain times."""
     found = {clock(cell) for cell in comparison.cells if cell.recorded}
-    return CLOCKS[found.pop() if len(found) == 1 else "wall"]
+    return TIMES[found.pop() if len(found) == 1 else "wall"]
 
 
 def spent(comparison: Comparison) -> str:
@@ -151,7 +151,7 @@ def _scale(cell: Cell) -> tuple[float, float]:
     gaps = [arm.difference for arm in cell.arms if arm.difference and not arm.control]
     ends = [end for gap in gaps for end in (gap.mean, gap.low, gap.high) if math.isfinite(end)]
     low, high = min([-1.2 * margin, *ends]), max([1.2 * margin, *ends])
-    room = 0.04 * (high - low)
+    room = 0.04 * (high - low) or 1.0
     return low - room, high + room
 
 
