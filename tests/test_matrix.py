@@ -41,8 +41,8 @@ def test_several_data_sets_are_counted_together():
 
 
 def test_arms_stand_in_one_order_on_all_data_sets_the_best_first_and_controls_last():
-    first = [*handmade.records(), *shifted("eca", 1.0), *shifted("static", 5.0)]
-    second = [*handmade.records(**SECOND), *shifted("eca", -1.0, **SECOND), *shifted("static", 5.0, **SECOND)]
+    first = [*handmade.records(), *shifted("eca", -1.0), *shifted("static", 5.0)]
+    second = [*handmade.records(**SECOND), *shifted("eca", 2.5, **SECOND), *shifted("static", 5.0, **SECOND)]
     found = arranged(compare([*first, *second]))
     assert [[arm.name for arm in cell.arms] for cell in found.cells] == [["none", "se", "eca", "cbam", "static"]] * 2
     assert [row.arm for row in rows(found)] == ["se", "eca", "cbam", "static"]
