@@ -318,7 +318,11 @@ def test_they_are_no_mechanisms_of_the_catalogue(attnbench: Says):
     assert [entry.name for entry in ATTENTION.compositions] == ["chain", "parallel"]
     listed, asjson = attnbench("list", "attention"), attnbench("list", "attention", "--json")
     assert listed.stderr == "attnbench: several at one place: chain(eca, sa), parallel(eca, sa)\n"
-    assert len(json.loads(asjson.stdout)) == len(listed.stdout.splitlines()) == len(list(ATTENTION))
+    names = {entry.name for entry in ATTENTION}
+    assert {each["name"] for each in json.loads(asjson.stdout)} == names
+    assert [line.split()[0] for line in listed.stdout.splitlines() if line and line.split()[0] in names] == [
+        entry.name for kind in "DRS" for entry in ATTENTION if entry.card.kind == kind and not entry.card.control
+    ] + [entry.name for entry in ATTENTION if entry.card.control]
 
 
 def test_show_and_check_take_them(attnbench: Says):

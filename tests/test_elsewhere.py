@@ -22,9 +22,9 @@ def precision(monkeypatch: pytest.MonkeyPatch):
     return importlib.import_module("precision")
 
 
-@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.name)
-def test_a_script_has_at_most_60_lines(file):
-    assert len(file.read_text().splitlines()) <= 60
+@pytest.mark.parametrize("name", ["paired", "detector", "segmentation"])
+def test_a_script_has_at_most_60_lines(name):
+    assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) <= 60
 
 
 @NAMES

@@ -12,6 +12,7 @@ from conftest import ROOT
 from torch import nn
 
 from attnbench import RunSpec, Store, cli, network
+from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import AttnbenchError, BadReference
 from attnbench.examine.bench import BenchSettings
 from attnbench.examine.matching import match
@@ -236,7 +237,8 @@ def test_a_profile_that_is_asked_wrongly_is_one_line(said, words, needle):
 
 def test_list_chooses_by_kind_year_and_cost(said):
     def names(*words: object) -> set[str]:
-        return {line.split()[0] for line in said("list", "attention", *words)[1].splitlines()}
+        firsts = {line.partition(" ")[0] for line in said("list", "attention", *words)[1].splitlines()}
+        return firsts & {entry.name for entry in ATTENTION}  # there are headings, too
 
     everything = names()
     assert {"none", "static", "random", "constant"} == names("--kind", "control")

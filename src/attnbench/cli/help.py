@@ -82,16 +82,20 @@ def _plain(name: str, hint: Any, default: object) -> Any:
 
 
 def _plain_fields(kind: Any) -> Any:
-    """A dataclass like `kind`, for the parser."""
+    """A dataclass like `kind`, for the parser; what is made of it is of `kind` itself, and equal to what is."""
     docs, hints = getattr(kind, "DOCS", None) or field_docs(kind), get_type_hints(kind, include_extras=True)
     fields: list[Any] = []
+
+    def made(_: type, **values: Any) -> Any:
+        return kind(**values)
+
     for each in dataclasses.fields(kind):
         about = " ".join(docs[each.name].split()) if each.name in docs else None
         hint = ANNOTATED[_plain(each.name, hints[each.name], each.default), arg(help=about)]
         again = FIELD(default=each.default, default_factory=each.default_factory)
         fields.append((each.name, hint, again))
     return dataclasses.make_dataclass(
-        kind.__name__, fields, bases=(kind,), kw_only=True, frozen=True, namespace={"DOCS": docs}
+        kind.__name__, fields, bases=(kind,), kw_only=True, frozen=True, namespace={"DOCS": docs, "__new__": made}
     )
 
 

@@ -206,7 +206,10 @@ def _spans(row: Sequence[object]) -> int:
 def _runs(arm: Arm) -> list[tuple[object, ...]]:
     """Each run's id, or where it was not trained here nothing; its arm, seed and score."""
     if not arm.recorded:
-        return [(arm.name, seed, f"{value:.6g}{' (failed)' * (seed in arm.failed)}") for seed, value, _ in arm.runs]
+        return [
+            (arm.name, seed, f"{float(f'{value:.6g}')}{' (failed)' * (seed in arm.failed)}")
+            for seed, value, _ in arm.runs
+        ]
     return [(record.id if record else "failed", arm.name, seed, f"{value:.4f}") for seed, value, record in arm.runs]
 
 
