@@ -261,8 +261,8 @@ MORE = [
     Mutation(
         "power is one-sided",
         "analysis/power.py",
-        "stdtrit(freedom, 1 - level / 2)",
-        "stdtrit(freedom, 1 - level)",
+        "t_quantile(1 - level / 2, freedom)",
+        "t_quantile(1 - level, freedom)",
         "test_power::found_as_often_as_stated",
     ),
     Mutation(

@@ -28,6 +28,7 @@ CLONED = (
     "run_experiment.py",
 )
 INSTALLED = "what it installs is there: a link to the environment of these tests, and pip only says what it would do"
+CUT = "sed -i 's/^looks: .*/looks: [3]/; s/epochs: [0-9]*/epochs: 1/' mine.yaml"
 FLOWERS = {51: "petunia", 77: "passion flower"}
 
 
@@ -85,7 +86,11 @@ def cifar100(folder: Path) -> None:
 STAND_INS = (
     StandIn("make demo ", INSTALLED, leaves=("reports/quick/index.html",)),
     StandIn(
-        "attnbench init photos ", "24 photos of two classes", photos, leaves=("mine.yaml", "reports/photos/index.html")
+        "attnbench init photos ",
+        "24 photos of two classes; the study is cut to one look at 3 seeds of an epoch",
+        photos,
+        {"\nattnbench study": f"\n{CUT}\nattnbench study"},
+        ("mine.yaml", "reports/photos/index.html"),
     ),
     StandIn(
         "name: mine",

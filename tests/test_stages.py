@@ -199,7 +199,8 @@ def results(store: str) -> dict[str, float]:
 
 
 def decided(stdout: str) -> list[str]:
-    text = stdout.splitlines()
+    """What the looks say; the end, what to do next, names the store."""
+    text = stdout.partition("\nnext:")[0].splitlines()
     first = next((place for place, line in enumerate(text) if line.startswith("look at")), len(text))
     return [line for line in text[first:] if "seed " not in line]
 

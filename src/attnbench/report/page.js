@@ -74,9 +74,10 @@ function svg(place) {
       place.dataset.begun = "yes";
       await new Promise((ready) => setTimeout(ready));
       await vegaEmbed(place, specs[place.dataset.figure], { actions: false, renderer: "svg", ast: true });
+      place.dataset.done = "yes";
       saver(place, place.dataset.figure, "SVG", place.parentElement.querySelector("h3").textContent, () => svg(place));
     }
-    document.documentElement.dataset.drawn = figures.some(hidden) ? "open" : "all";
+    document.documentElement.dataset.drawn = figures.every((one) => one.dataset.done) ? "all" : "open";
   }
   let turn = Promise.resolve();
   const draw = () => { turn = turn.then(drawn); };
