@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import os
 import platform
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,8 @@ TELL_SECONDS, SILENT_SECONDS = 1.0, 15.0
 """How often a task tells how far its run is, and after how long without a word it counts as gone."""
 CLOSE_SECONDS = 120.0
 """How long Ctrl-C waits for checkpoints."""
+AGAIN_SECONDS = 5.0
+"""After how long it is said again to workers that go on."""
 
 _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 """For a cluster that is started here: nothing is told to Ray's makers, and runs are no less urgent than elsewhere."""
@@ -137,11 +140,15 @@ class RayWorkers:
         return {}
 
     def interrupt(self) -> None:
-        """Let every process write a checkpoint and end, and wait for that."""
-        for ref in self._tasks:
-            self._ray.cancel(ref, force=False)
-        if self._tasks:
-            self._ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=CLOSE_SECONDS)
+        """Let every process write a checkpoint and end, and wait for that.
+
+        A worker may not hear it in the middle of a call of Ray's own, so it is said again to those that go on.
+        """
+        left, end = list(self._tasks), time.monotonic() + CLOSE_SECONDS
+        while left and time.monotonic() < end:
+            for ref in left:
+                self._ray.cancel(ref, force=False)
+            _, left = self._ray.wait(left, num_returns=len(left), timeout=AGAIN_SECONDS)
 
 
 def trained(task: Task, home: Home, board: Any) -> tuple[Ended, dict[str, bytes] | None]:
@@ -149,7 +156,7 @@ def trained(task: Task, home: Home, board: Any) -> tuple[Ended, dict[str, bytes]
     shared = _token_in(Path(task.runtime.store)) == home.token
     store = Store(task.runtime.store if shared else user_cache() / "ray" / home.token)
     runtime = dataclasses.replace(task.runtime, store=str(store.path), data_dir=_data_dir(task.runtime.data_dir))
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as after:
         folder = home.folder if Path(home.folder).is_dir() else place
         for name, content in task.code.items():
             file = Path(place) / name
@@ -160,10 +167,11 @@ def trained(task: Task, home: Home, board: Any) -> tuple[Ended, dict[str, bytes]
             while not child.over():
                 board.tell.remote(task.run, store.epochs(task.run))
                 time.sleep(TELL_SECONDS)
-        except KeyboardInterrupt:  # cancelled
+        except KeyboardInterrupt:  # cancelled; said again, it must not disturb the end
+            after.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.SIG_IGN))
             child.interrupt()
         ended = dataclasses.replace(child.ended(), host=platform.node())
-    return ended, None if shared else packed(store, task.run)
+        return ended, None if shared else packed(store, task.run)
 
 
 def _token(store: Store) -> str:
