@@ -65,13 +65,13 @@ def report(
 
 def _summarised(study: Path, comparison: "Comparison", store: "Store", files: list[Path]) -> None:
     """Keep the page, the verdicts and the study's file in MLflow, where that has runs of the study."""
-    from attnbench.report.sentences import sentence
+    from attnbench.report.sentences import verdict_sentences
     from attnbench.store.summary import summarised
 
-    arms = [(cell, arm) for cell in comparison.cells for arm in cell.arms]
-    text = "\n".join(f"* {sentence(arm.contrast, cell)}" for cell, arm in arms if arm.contrast)
+    runs = [record.id for cell in comparison.cells for arm in cell.arms for record in arm.records]
+    text = "\n".join(f"* {words}" for _, words in verdict_sentences(comparison))
     shown = [file for file in files if file.name in SHOWN]
-    summarised(store, [record.id for _, arm in arms for record in arm.records], comparison.name, text, [*shown, study])
+    summarised(store, runs, comparison.name, text, [*shown, study])
 
 
 def compare(

@@ -110,16 +110,16 @@ def tell_verdicts(plan: "Study", sweep: "Sweep") -> None:
     """A sentence for each arm of a study whose runs are all done, and keep that they were seen; else nothing."""
     from attnbench.analysis.comparison import compare
     from attnbench.analysis.recorded import seen_now
-    from attnbench.report.sentences import sentence
+    from attnbench.report.sentences import verdict_sentences
     from attnbench.store.studies import StudyJournal
 
     found = compare(plan, sweep.store)
-    compared = [(arm.contrast, cell) for cell in found.cells for arm in cell.arms if arm.contrast]
-    if found.missing or not compared:
+    told = [] if found.missing else verdict_sentences(found)
+    if not told:
         return
-    print("\n".join(f"  {sentence(contrast, cell)}" for contrast, cell in compared[:SENTENCES]))
-    if len(compared) > SENTENCES:
-        print(f"  and {len(compared) - SENTENCES} more, in the report")
+    print("\n".join(f"  {words}" for _, words in told[:SENTENCES]))
+    if len(told) > SENTENCES:
+        print(f"  and {len(told) - SENTENCES} more, in the report")
     StudyJournal(sweep.store, plan.slug).keep_look(seen_now(found.cells))
 
 

@@ -59,11 +59,16 @@ def quality(cell: Cell) -> list[Quality]:
     """Calibration and per-class scores of the arms whose runs all have predictions."""
     found = []
     for arm in cell.arms:
-        predictions = [record.predictions for record in arm.records]
-        scores = [each.scores() for each in predictions if each is not None]
-        if scores and len(scores) == len(arm.records):
-            found.append(_quality(arm.name, scores))
+        if runs := predictions_of(arm):
+            found.append(_quality(arm.name, [run.scores() for run in runs]))
     return found
+
+
+def predictions_of(arm: Arm) -> list[Predictions]:
+    """Those of all runs of an arm; none where a run kept none."""
+    found = [record.predictions for record in arm.records]
+    known = [each for each in found if each is not None]
+    return known if len(known) == len(found) else []
 
 
 def calibration_chance(found: Quality) -> str:
@@ -108,8 +113,7 @@ def confusions(cell: Cell, arms: Iterable[Arm], most: int) -> list[tuple[Arm, li
         An arm, a row a pair of classes (`wrong` is the share where they differ, else 0), and the classes in order;
         nothing of an arm with a run without predictions.
     """
-    told = [(arm, [record.predictions for record in arm.records]) for arm in arms]
-    given = [(arm, [one for one in every if one is not None]) for arm, every in told if every and None not in every]
+    given = [(arm, runs) for arm in arms if (runs := predictions_of(arm))]
     if not given:
         return []
     classes = 1 + max(int(max(one.labels.max(), one.predicted.max())) for _, every in given for one in every)

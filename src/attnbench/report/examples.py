@@ -11,7 +11,7 @@ import numpy as np
 
 from attnbench.analysis.cells import Arm, Cell
 from attnbench.errors import AttnbenchError
-from attnbench.report.evidence import class_name, leader
+from attnbench.report.evidence import class_name, leader, predictions_of
 from attnbench.store.predictions import Predictions
 
 MOST_IMAGES = 5
@@ -48,7 +48,7 @@ def examples(cell: Cell, data_dir: str | Path | None) -> Examples | None:
     if data_dir is None or best is None or cell.baseline is None or not Path(data_dir).is_dir():
         return None
     told = [cell.baseline, best, *(arm for arm in cell.arms if arm not in (cell.baseline, best))][:MOST_ARMS]
-    known = {arm.name: found for arm in told if (found := _predictions(arm))}
+    known = {arm.name: found for arm in told if (found := predictions_of(arm))}
     if not {cell.baseline.name, best.name} <= set(known):
         return None
     pixels = _pixels(cell.baseline, Path(data_dir))
@@ -65,12 +65,6 @@ def examples(cell: Cell, data_dir: str | Path | None) -> Examples | None:
         for place in places
     ]
     return Examples(tuple(known), tuple(shown)) if shown else None
-
-
-def _predictions(arm: Arm) -> list[Predictions]:
-    """Those of all runs of an arm; none where one has none."""
-    found = [record.predictions for record in arm.records]
-    return [] if None in found else [each for each in found if each is not None]
 
 
 def _apart(one: Sequence[Predictions], two: Sequence[Predictions]) -> list[int]:

@@ -23,7 +23,7 @@ from attnbench.report.evidence import QUALITY, Quality, decomposition
 from attnbench.report.examples import examples
 from attnbench.report.figures import Figure
 from attnbench.report.matrix import headline, rows, spent, timed_by
-from attnbench.report.sentences import because, changed, sentence
+from attnbench.report.sentences import because, changed, verdict_sentences
 from attnbench.report.tables import WHY, caption, margins
 from attnbench.report.text import columns, entries, interval, signed, spread
 
@@ -123,11 +123,12 @@ def _cell(
     comparison: Comparison, cell: Cell, qualities: Sequence[Quality], figures: Sequence[Figure]
 ) -> dict[str, Any]:
     """What the page shows of a cell, as texts."""
+    steps = decomposition(cell)
     return {
         "name": cell.name,
         "about": cell.about,
         "rows": [_row(arm, comparison) for arm in cell.arms],
-        "why": because(cell),
+        "why": because(cell, steps),
         "best": best_sentence(cell),
         "clock": CLOCKS[clock(cell)] if cell.recorded else "",
         "costs": _costs(cell),
@@ -141,7 +142,7 @@ def _cell(
                 spread(step.estimate, plus=True),
                 step.estimate.n,
             )
-            for step in decomposition(cell)
+            for step in steps
         ],
         "pairs": [_pairs(arm) for arm in cell.arms if arm.contrast is not None],
         "figures": figures,
@@ -160,8 +161,7 @@ def _cell(
 
 def _sentences(comparison: Comparison) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Kind and sentence of each verdict: of those that are decided, and of the others."""
-    arms = [(arm.contrast, cell) for cell in comparison.cells for arm in cell.arms if arm.contrast]
-    told = [(contrast.verdict.kind, sentence(contrast, cell)) for contrast, cell in arms]
+    told = verdict_sentences(comparison)
     return [each for each in told if each[0] != "undecided"], [each for each in told if each[0] == "undecided"]
 
 

@@ -1,6 +1,7 @@
 """A verdict in one plain sentence, with its evidence, its tests, its look, and what would answer an open question."""
 
 import math
+from collections.abc import Iterable
 
 from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.comparison import Comparison
@@ -11,7 +12,7 @@ from attnbench.analysis.resampling import FLIPS_UP_TO, LARGE, RESAMPLES, exact
 from attnbench.analysis.stats import ALPHA
 from attnbench.analysis.verdicts import Contrast, Verdict, Waiting
 from attnbench.console import joined, listed
-from attnbench.report.evidence import Step, decomposition
+from attnbench.report.evidence import Step
 from attnbench.report.text import counted, p_text, signed, spread
 
 PARTS = {
@@ -37,15 +38,29 @@ def changed(comparison: Comparison) -> str:
     return f"Of this study's plan, {said} after the first run." if said else ""
 
 
-def because(cell: Cell) -> list[str]:
-    """What the controls say of each mechanism's gain, a sentence each; none without controls."""
+def verdict_sentences(comparison: Comparison) -> list[tuple[str, str]]:
+    """Kind and sentence of every comparison with the baseline, cell by cell."""
+    return [
+        (arm.contrast.verdict.kind, sentence(arm.contrast, cell))
+        for cell in comparison.cells
+        for arm in cell.arms
+        if arm.contrast
+    ]
+
+
+def because(cell: Cell, steps: Iterable[Step]) -> list[str]:
+    """What the controls say of each mechanism's gain, a sentence each; none without controls.
+
+    Args:
+        steps: `decomposition(cell)`.
+    """
     found: dict[str, list[Step]] = {}
-    for step in decomposition(cell):
+    for step in steps:
         found.setdefault(step.arm, []).append(step)
     said = []
-    for arm, steps in found.items():
-        parts = [f"{PARTS[each.part]} {_points(each)}" for each in steps if each.part in PARTS]
-        more = [f"{each.part} {_points(each)}" for each in steps if each.part not in PARTS]
+    for arm, own in found.items():
+        parts = [f"{PARTS[each.part]} {_points(each)}" for each in own if each.part in PARTS]
+        more = [f"{each.part} {_points(each)}" for each in own if each.part not in PARTS]
         gain = cell.arm(arm).difference
         if parts and gain:
             said.append(f"What {arm} gains ({signed(gain.mean)} points) is made of: {joined(parts)}.")
