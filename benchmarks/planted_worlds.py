@@ -26,6 +26,7 @@ from attnbench.analysis.choosing import answer, halved, promised
 from attnbench.analysis.plan import Plan
 from attnbench.analysis.sample import Sample
 from attnbench.catalogue.registry import ATTENTION
+from attnbench.report.markup import markdown_table
 from attnbench.seeding import stream
 from attnbench.spec.contest import FRESH, Contest, Rung
 
@@ -150,9 +151,7 @@ def table(repetitions: int, workers: int) -> tuple[str, list[str]]:
                     broken.append(f"{world.name}: {name} {cells[-1]}, must lie in {limit[0]} to {limit[1]}")
             rows.append(cells)
             print(*cells, sep="  ", flush=True)
-    heads = ["world", *SHOWN.values()]
-    lines = [heads, [":--", *["--:"] * len(SHOWN)], *rows]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    text = "\n".join(markdown_table(["world", *SHOWN.values()], rows))
     outline = outlined(contest(), contest().arms, lambda arm, rung: 1.0)
     rungs = ", then ".join(f"{rung.arms} arms x {rung.epochs} epochs x {rung.seeds} seeds" for rung in outline.rungs)
     looks = ", ".join(map(str, outline.looks))

@@ -30,6 +30,7 @@ from attnbench.analysis.resampling import Pairing
 from attnbench.analysis.sequential import Spending
 from attnbench.analysis.stats import ALPHA
 from attnbench.analysis.verdicts import Contrast
+from attnbench.report.markup import markdown_table
 from attnbench.seeding import stream
 
 PAGE = Path(__file__).parent.parent / "docs" / "statistics.md"
@@ -249,13 +250,9 @@ def rendered(found: Mapping[Any, dict[str, Count]], quick: bool) -> str:
         rows = [(setting, counts) for setting, counts in found.items() if type(setting) is kind]
         names = list(dict.fromkeys(name for _, counts in rows for name in counts))
         heads = [field.name.replace("_", " ") for field in dataclasses.fields(kind)] + names
-        table = [heads, ["--:"] * len(heads)]
-        table += [
-            [*map(str, vars(setting).values()), *(str(counts.get(name, "")) for name in names)]
-            for setting, counts in rows
-        ]
+        cells = [[*vars(setting).values(), *(counts.get(name, "") for name in names)] for setting, counts in rows]
         lines += ["", f"**{kind.__name__}**: {kind.__doc__}", ""]
-        lines += [f"| {' | '.join(map(str, cells))} |" for cells in table]
+        lines += markdown_table(heads, cells, "r" * len(heads))
     return "\n".join(lines) + "\n"
 
 

@@ -14,6 +14,7 @@ from attnbench.catalogue.registry import ATTENTION, Entry
 from attnbench.examine.conformance import PROMISES
 from attnbench.report.charts import static
 from attnbench.report.costs import chart, read, table
+from attnbench.report.markup import markdown_table, markdown_words
 
 ROOT = Path(__file__).parent.parent
 TESTS = ROOT / "tests"
@@ -28,23 +29,21 @@ def cards() -> str:
     """A table for each kind, by year: what each mechanism computes, and what it has."""
     parts = []
     for kind, title in KINDS.items():
-        parts += [
-            f"### {title} (kind {kind})\n",
-            "| name | paper | what it computes | parameters | gate |",
-            "|:--|:--|:--|:--|:--|",
-        ]
+        rows = []
         for entry in sorted((e for e in _mechanisms() if e.card.kind == kind), key=lambda e: (e.card.year, e.name)):
             card = entry.card
             paper = f"[{card.title}]({card.url}), {card.venue} {card.year}"
-            parts.append(_line(f"`{entry.name}`", paper, entry.summary, _formula(entry), _gate(entry)))
-        parts.append("")
+            rows.append([f"`{entry.name}`", paper, entry.summary, _formula(entry), _gate(entry)])
+        heads = ["name", "paper", "what it computes", "parameters", "gate"]
+        parts += [f"### {title} (kind {kind})\n", *markdown_words(heads, rows), ""]
     controls = [entry for entry in ATTENTION if entry.builtin and entry.card.control]
-    parts += ["### Controls\n", "| name | what it computes | parameters |", "|:--|:--|:--|"]
-    parts += [_line(f"`{entry.name}`", entry.summary, _formula(entry)) for entry in controls]
-    parts += ["", "### Compositions\n", "| name | what it computes | options |", "|:--|:--|:--|"]
+    rows = [[f"`{entry.name}`", entry.summary, _formula(entry)] for entry in controls]
+    parts += ["### Controls\n", *markdown_words(["name", "what it computes", "parameters"], rows)]
+    rows = []
     for entry in ATTENTION.compositions:
         offered = "; ".join(f"`{name}`: {', '.join(map(repr, some))}" for name, some in entry.choices.items())
-        parts.append(_line(f"`{entry.name}(eca, sa)`", entry.summary, offered))
+        rows.append([f"`{entry.name}(eca, sa)`", entry.summary, offered])
+    parts += ["", "### Compositions\n", *markdown_words(["name", "what it computes", "options"], rows)]
     return "\n".join([*parts, ""])
 
 
@@ -72,7 +71,7 @@ def notes() -> str:
 
 def totals() -> str:
     """Parameters of whole networks at 1,000 classes and 224 px, each mechanism at its own default place."""
-    lines = ["| attention | ResNet-18 | ResNet-50 |", "|:--|--:|--:|"]
+    rows = []
     spelled = ["none", *(f"{entry.name}" for entry in _mechanisms()), 'se(variant="classic")']
     for name in spelled:
         counts = []
@@ -80,13 +79,13 @@ def totals() -> str:
             with torch.device("meta"):
                 model = network(backbone, name, classes=1000)
             counts.append(f"{sum(p.numel() for p in model.parameters()):,}")
-        lines.append(_line(f"`{name}`", *counts))
-    return "\n".join([*lines, ""])
+        rows.append([f"`{name}`", *counts])
+    return "\n".join([*markdown_table(["attention", "ResNet-18", "ResNet-50"], rows), ""])
 
 
 def witnesses() -> str:
     """What each mechanism's output is compared with, besides our own reference of the paper's equations."""
-    lines = ["| name | our reference | second witness |", "|:--|:--|:--|"]
+    rows = []
     published = list(_published())
     for entry in _mechanisms():
         reference = ast.parse((TESTS / "equations" / f"{entry.name}.py").read_text())
@@ -96,8 +95,8 @@ def witnesses() -> str:
                 found.append(" ".join((ast.get_docstring(node) or "").split()))
         found += [f"total of {total}" for name, total in published if name == entry.name]
         about = (ast.get_docstring(reference) or "").split("\n\n")[0].replace("\n", " ")
-        lines.append(_line(f"`{entry.name}`", about, "; ".join(found) or "none"))
-    return "\n".join([*lines, ""])
+        rows.append([f"`{entry.name}`", about, "; ".join(found) or "none"])
+    return "\n".join([*markdown_words(["name", "our reference", "second witness"], rows), ""])
 
 
 def promises() -> str:
@@ -154,7 +153,3 @@ def _place(entry: Entry) -> str:
     said += [f"every {card.paper_every}th place"] if card.paper_every > 1 else []
     own = not card.paper_site and not card.paper_stages and card.paper_every == 1
     return "" if own else ", ".join(said)
-
-
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

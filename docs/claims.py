@@ -17,6 +17,7 @@ from attnbench.catalogue.refs import nearest as nearest_word
 from attnbench.catalogue.refs import parse
 from attnbench.catalogue.registry import ATTENTION, DATASETS
 from attnbench.errors import AttnbenchError, BadReference
+from attnbench.report.markup import markdown_table
 from attnbench.report.text import signed, spread
 from attnbench.spec.arm import mechanism
 from attnbench.spec.yaml import KeyPath
@@ -26,11 +27,10 @@ from studies import CHOICES, ROOT, chosen, comparison, trained
 FILE = ROOT / "docs" / "claims.yaml"
 ROUNDING = 0.0051
 """By how much a gain in points may differ from the difference of two values that were rounded to two decimals."""
-PUBLISHED = dict.fromkeys(("mechanism", "data", "network"), ":--") | dict.fromkeys(
-    ("plain", "with", "gain", "runs", "source"), "--:"
-)
+WORDS, NUMBERS = ("mechanism", "data", "network"), ("plain", "with", "gain", "runs", "source")
+PUBLISHED = dict.fromkeys(WORDS, "l") | dict.fromkeys(NUMBERS, "r")
 """Columns of the published side -> how they are aligned."""
-OURS = {"our gain": "--:", "95 % interval": ":--", "seeds": "--:", "our regime": ":--", "beside the claim": ":--"}
+OURS = {"our gain": "r", "95 % interval": "l", "seeds": "r", "our regime": "l", "beside the claim": "l"}
 OUTCOMES = ("agrees", "smaller", "opposite", "cannot tell")
 
 
@@ -272,4 +272,4 @@ def _source(number: int, claim: Claim) -> str:
 
 
 def _table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [list(columns), list(columns.values()), *rows])
+    return "\n".join(markdown_table(columns, rows, "".join(columns.values())))

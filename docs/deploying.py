@@ -5,6 +5,7 @@ from typing import Any
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.files import whole_lines
 from attnbench.report import runtimes
+from attnbench.report.markup import markdown_table
 from studies import ROOT
 
 FOLDER = ROOT / "results" / "deployment"
@@ -22,7 +23,7 @@ def parity() -> str:
     everything = [entry.name for entry in ATTENTION if entry.builtin]
     found = [rows[name] for name in everything if name in rows]
     heads = ["attention", *HEADS.values(), "accuracy", *(f"INT8 in {HEADS[name]}" for name in INT8)]
-    table = [f"| {' | '.join(heads)} |", f"|:--|{'--:|' * (len(heads) - 1)}", *map(_row, found)]
+    table = markdown_table(heads, map(_row, found))
     refused = [
         f"* {row['attention']}: {each['who']} refuses {each['operator'] or 'it'}: {each['reason']}"
         for row in found
@@ -61,8 +62,7 @@ def _said(rows: list[dict[str, Any]], all_of_them: int) -> list[str]:
     ]
 
 
-def _row(row: dict[str, Any]) -> str:
+def _row(row: dict[str, Any]) -> list[str]:
     apart = [f"{row['differences'][name]:.1e}" if name in row["differences"] else "refused" for name in HEADS]
     drops = [f"{row['int8'][name] - row['accuracy']:+.2f}" if name in row["int8"] else "refused" for name in INT8]
-    cells = [row["attention"], *apart, f"{row['accuracy']:.2f} %", *drops]
-    return f"| {' | '.join(cells)} |"
+    return [row["attention"], *apart, f"{row['accuracy']:.2f} %", *drops]

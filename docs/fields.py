@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from attnbench.report.markup import markdown_words
 from attnbench.spec.recipes import RECIPES, preset
 from attnbench.spec.run import RunSpec, Runtime, field_docs
 from attnbench.spec.study import Study
@@ -43,5 +44,4 @@ def _value(value: object) -> str:
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:
-    lines = [[cell.replace("|", r"\|") for cell in row] for row in (heads, [":--"] * len(heads), *rows)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines).replace("|  |", "| |").replace("|  |", "| |")
+    return "\n".join([*markdown_words(heads, rows), ""])

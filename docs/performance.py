@@ -13,6 +13,7 @@ from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.sample import Sample
 from attnbench.report import evidence
 from attnbench.report.charts import lines, static
+from attnbench.report.markup import markdown_table
 from attnbench.report.text import spread
 from attnbench.store.runs import RunRecord
 from studies import ROOT, comparison, earlier
@@ -24,61 +25,53 @@ def speed() -> str:
     """Each goal with its figure, and what it was measured on."""
     found = _found()
     packages = ", ".join(f"{name} {found['packages'][name]}" for name in ("torch", "torchvision", "numpy"))
-    lines = [
-        f"Measured on {found['date']}: {found['cpu']}, {found['cores']} cores, Python {found['python']}, {packages}.",
-        "",
-    ]
-    lines += ["| | measured | goal | median | quartiles | rounds | |", "|:--|:--|--:|--:|:--|--:|:--|"]
-    for row in found["rows"]:
-        lines.append(_line(row))
-    return "\n".join(lines) + "\n"
+    on = f"Measured on {found['date']}: {found['cpu']}, {found['cores']} cores, Python {found['python']}, {packages}."
+    heads = ["", "measured", "goal", "median", "quartiles", "rounds", ""]
+    return "\n".join([on, "", *markdown_table(heads, map(_row, found["rows"]), "llrrlrl")]) + "\n"
 
 
 def where() -> str:
     """Milliseconds of a step by kind of operation."""
     rows = _found()["where"]
     kinds = [name for name in rows[0] if name != "what"]
-    lines = [f"| ResNet-20, batch 32 | {' | '.join(kinds)} | all |", f"|:--|{'--:|' * (len(kinds) + 1)}"]
+    cells = []
     for row in rows:
         values = [row[kind] for kind in kinds]
-        lines.append(f"| {row['what']} | {' | '.join(f'{value:.1f}' for value in (*values, sum(values)))} |")
-    return "\n".join(lines) + "\n"
+        cells.append([row["what"], *(f"{value:.1f}" for value in (*values, sum(values)))])
+    return "\n".join(markdown_table(["ResNet-20, batch 32", *kinds, "all"], cells)) + "\n"
 
 
 def gpu(name: str) -> str:
     """What `make gpu` found on a card: results/gpu/NAME.json."""
     found = json.loads((ROOT / "results" / "gpu" / f"{name}.json").read_text())
     device = found["device"]
-    lines = [
-        f"{device['name']}, {found['date']}, torch {device['torch']}, Python {found['python']}: {found['tests']}.",
-        "",
-    ]
-    lines += ["| goal | what | wanted | median | quartiles | |", "|:--|:--|--:|--:|:--|:--|"]
+    on = f"{device['name']}, {found['date']}, torch {device['torch']}, Python {found['python']}: {found['tests']}."
+    cells = []
     for row in (each for each in found["figures"] if each["kind"] == "row"):
         wanted = "" if row["wanted"] is None else f"{'>=' if row['more'] else '<='} {row['wanted']:g}"
         middle, low, high = (f"{row[key]:,.{0 if row['value'] >= 100 else 2}f}" for key in ("value", "low", "high"))
         quartiles = f"{low} to {high}" if row["rounds"] > 1 else ""
-        lines.append(f"| {row['goal']} | {row['what']} | {wanted} | {middle} | {quartiles} | {row['outcome']} |")
+        cells.append([row["goal"], row["what"], wanted, middle, quartiles, row["outcome"]])
     failed = {
         f"{each['what']}: {each['trace'].strip().splitlines()[-1]}"
         for each in found["figures"]
         if each["kind"] == "failed"
     }
-    return "\n".join([*lines, "", *(f"* failed: {what}" for what in sorted(failed))]) + "\n"
+    lines = markdown_table(["goal", "what", "wanted", "median", "quartiles", ""], cells, "llrrll")
+    return "\n".join([on, "", *lines, "", *(f"* failed: {what}" for what in sorted(failed))]) + "\n"
 
 
 def growth(name: str) -> str:
     """What a report costs for so many runs (results/speed/NAME.jsonl), and computed for 10,000."""
     rows = [json.loads(line) for line in (ROOT / "results" / "speed" / f"{name}.jsonl").read_text().splitlines()]
     rows.sort(key=lambda row: row["runs"])
-    lines = ["| runs | seconds | CPU seconds | MiB | page, MB | |", "|--:|--:|--:|--:|--:|:--|"]
-    for row in rows:
-        values = (row[key] for key in ("runs", "seconds", "cpu_seconds", "mebibytes", "page_megabytes"))
-        lines.append(f"| {' | '.join(f'{value:,}' for value in values)} | {row['date']} |")
+    names = ("runs", "seconds", "cpu_seconds", "mebibytes", "page_megabytes")
+    cells = [[*(f"{row[name]:,}" for name in names), row["date"]] for row in rows]
     few, many = rows[-2], rows[-1]
     for_one = (many["cpu_seconds"] - few["cpu_seconds"]) / (many["runs"] - few["runs"])
     computed = many["cpu_seconds"] + for_one * (10_000 - many["runs"])
-    return "\n".join([*lines, f"| 10,000 | | {computed:.0f} | | | computed from the last two rows |"]) + "\n"
+    cells.append(["10,000", "", f"{computed:.0f}", "", "", "computed from the last two rows"])
+    return "\n".join(markdown_table(["runs", "seconds", "CPU seconds", "MiB", "page, MB", ""], cells, "rrrrrl")) + "\n"
 
 
 def listing(name: str) -> str:
@@ -90,41 +83,39 @@ def listing(name: str) -> str:
 
 def search(name: str) -> str:
     """What was tried on validation images, in the order in which it was."""
-    lines = ["| tried | CPU seconds | validation | training |", "|:--|--:|--:|--:|"]
+    cells = []
     for text in (ROOT / "results" / "search" / f"{name}.jsonl").read_text().splitlines():
         one = json.loads(text)
         fields = ", ".join(f"{field} {value}" for field, value in one["given"].items())
-        found = (
-            f"{one['diverged']} |" if "diverged" in one else f"{one['accuracy']:.2f} % | {one['train_accuracy']:.2f} %"
-        )
-        lines.append(f"| {fields} | {one.get('cpu_seconds', 0):.0f} | {found} |")
-    return "\n".join(lines) + "\n"
+        found = [f"{one[name]:.2f} %" for name in ("accuracy", "train_accuracy") if name in one]
+        cells.append([fields, f"{one.get('cpu_seconds', 0):.0f}", *(found or [one["diverged"], ""])])
+    return "\n".join(markdown_table(["tried", "CPU seconds", "validation", "training"], cells)) + "\n"
 
 
 def target(name: str) -> str:
     """Every run of a study: what it reached, and the CPU time of its training."""
-    rows = ["| seed | test accuracy | training accuracy, last epoch | CPU minutes |", "|--:|--:|--:|--:|"]
+    cells = []
     ((_, arm),) = _arms(name)
     for record in arm.records:
         train, seed = record.curves[-1]["train_accuracy"], record.spec["seed"]
         minutes = "resumed" if record.resumed else f"{_minutes([record]):.1f}"
-        rows.append(f"| {seed} | {record.accuracy:.2f} % | {train:.2f} % | {minutes} |")
-    rows.append(f"| **mean of {arm.score.n}** | **{_accuracy(arm)}** | | **{_minutes(arm.records):.1f}** |")
-    return earlier(name) + "\n".join(rows) + "\n"
+        cells.append([seed, f"{record.accuracy:.2f} %", f"{train:.2f} %", minutes])
+    cells.append([f"**mean of {arm.score.n}**", f"**{_accuracy(arm)}**", "", f"**{_minutes(arm.records):.1f}**"])
+    heads = ["seed", "test accuracy", "training accuracy, last epoch", "CPU minutes"]
+    return earlier(name) + "\n".join(markdown_table(heads, cells, "rrrr")) + "\n"
 
 
 def verdict(name: str) -> str:
     """CPU time, spread, and their product, of a study's recipes; each after the first as what it saves against it."""
-    head = "| recipe | runs | test accuracy | standard deviation | CPU minutes a run | CPU minutes x variance | saves |"
-    rows = [head, "|:--|--:|--:|--:|--:|--:|:--|"]
-    plain = None
+    heads = ["recipe", "runs", "test accuracy", "standard deviation", "CPU minutes a run", "CPU minutes x variance"]
+    rows, plain = [], None
     for title, arm in _arms(name):
         cost = _Cost.of(arm)
         plain = plain or cost
         cells = arm.score.n, _accuracy(arm), f"{cost.variance**0.5:.3f}", f"{cost.minutes:.2f}"
         product = f"{cost.minutes * cost.variance:.3f}"
-        rows.append(f"| {title} | {' | '.join(map(str, cells))} | {product} | {plain.over(cost)} |")
-    return earlier(name) + "\n".join(rows) + "\n"
+        rows.append([title, *cells, product, plain.over(cost)])
+    return earlier(name) + "\n".join(markdown_table([*heads, "saves"], rows, "lrrrrrl")) + "\n"
 
 
 @dataclass(frozen=True)
@@ -201,8 +192,8 @@ def _found() -> Any:
     return json.loads(FILE.read_text())
 
 
-def _line(row: dict[str, Any]) -> str:
+def _row(row: dict[str, Any]) -> list[Any]:
     goal = f"{'>=' if row['more'] else '<='} {row['wanted']:g}" if row["wanted"] is not None else ""
     mark = row["outcome"].replace("missed", "**missed**")
     spread = f"{row['low']:.3f} to {row['high']:.3f}" if row["rounds"] > 1 else "exact"
-    return f"| {row['goal']} | {row['what']} | {goal} | {row['value']:.3f} | {spread} | {row['rounds']} | {mark} |"
+    return [row["goal"], row["what"], goal, f"{row['value']:.3f}", spread, row["rounds"], mark]

@@ -8,6 +8,7 @@ from claims import Claim, load
 from attnbench.analysis.costs import costs
 from attnbench.catalogue.refs import parse
 from attnbench.catalogue.registry import DATASETS
+from attnbench.report.markup import markdown_table
 from attnbench.report.text import kind, signed, spread
 from attnbench.spec.study import Study
 from studies import REFERENCE, RESULTS, ROOT, comparison, trained
@@ -18,13 +19,13 @@ PIPELINE = "../run_experiment.py"
 
 def reference() -> str:
     """One row for each mechanism on each data set."""
-    lines = ["| data set | | published | ours | 95 % interval | seeds | verdict | training time |"]
-    lines += ["|:--|:--|--:|--:|:--|--:|:--|--:|"]
+    heads = ["data set", "", "published", "ours", "95 % interval", "seeds", "verdict", "training time"]
+    rows: list[list[object]] = []
     published = [claim for claim in load() if claim.url == PIPELINE]
     for name in REFERENCE:
         dataset = Study.load(ROOT / "studies" / f"{name}.yaml").base["dataset"]
-        lines += _rows(name, DATASETS.resolve(dataset).card.title, [c for c in published if c.data == dataset])
-    return "\n".join(lines) + "\n"
+        rows += _rows(name, DATASETS.resolve(dataset).card.title, [c for c in published if c.data == dataset])
+    return "\n".join(markdown_table(heads, rows, "llrrlrlr")) + "\n"
 
 
 def spent(name: str) -> str:
@@ -40,38 +41,37 @@ OLD_GAINS = ("gpu-flowers-classic", "gpu-flowers-better", "flowers-classic", "re
 
 def regimes() -> str:
     """What SE and CBAM gain on the flowers in each regime, with the accuracies on training and test images."""
-    head = "| regime | arm | seeds | training | test | to none | 95 % interval | verdict |"
-    lines = [head, "|:--|:--|--:|--:|--:|--:|:--|:--|"]
+    heads = ["regime", "arm", "seeds", "training", "test", "to none", "95 % interval", "verdict"]
+    rows: list[list[object]] = []
     for name in OLD_GAINS:
         title = f"[{name}](../studies/{name}.yaml)"
         if not (RESULTS / name).is_dir():
-            lines.append(f"| {title} | not run yet | | | | | | |")
+            rows.append([title, "not run yet", *[""] * 6])
             continue
         (found,) = comparison(name).cells
         for arm in sorted(found.arms, key=lambda arm: ("none", "se", "cbam").index(parse(arm.name).name)):
             trained_to = mean(record.curves[-1]["train_accuracy"] for record in arm.records)
-            gain = (
-                arm.contrast
-                and f"{signed(arm.contrast.difference.mean)} | {spread(arm.contrast.difference, plus=True)}"
-            )
-            verdict = f"{gain} | {kind(arm.contrast.verdict)}" if arm.contrast else "| |"
-            row = f"{len(arm.seeds)} | {trained_to:.1f} | {arm.score.mean:.2f} | {verdict}"
-            lines.append(f"| {title if arm is found.arms[0] else ''} | {parse(arm.name).name} | {row} |")
-    return "\n".join(lines) + "\n"
+            gain = ["", "", ""]
+            if arm.contrast:
+                found_gain = arm.contrast.difference
+                gain = [signed(found_gain.mean), spread(found_gain, plus=True), kind(arm.contrast.verdict)]
+            named = [title if arm is found.arms[0] else "", parse(arm.name).name]
+            rows.append([*named, len(arm.seeds), f"{trained_to:.1f}", f"{arm.score.mean:.2f}", *gain])
+    return "\n".join(markdown_table(heads, rows, "llrrrrll")) + "\n"
 
 
-def _rows(name: str, title: str, published: Sequence[Claim]) -> Iterator[str]:
+def _rows(name: str, title: str, published: Sequence[Claim]) -> Iterator[list[object]]:
     plain = published[0].plain
     if name not in trained():
         gains = ", ".join(f"{parse(claim.mechanism).name} {signed(claim.gain)}" for claim in published)
-        yield f"| {title} | none | {plain:.2f} | not run yet ({gains} published) | | | | |"
+        yield [title, "none", f"{plain:.2f}", f"not run yet ({gains} published)", *[""] * 4]
         return
     (found,) = comparison(name).cells
     none, by_arm = found.arms[0], {cost.arm: cost for cost in costs(found)}
-    yield f"| {title} | none | {plain:.2f} | {none.score.mean:.2f} | {spread(none.score)} | {len(none.seeds)} | | |"
+    yield [title, "none", f"{plain:.2f}", f"{none.score.mean:.2f}", spread(none.score), len(none.seeds), "", ""]
     for claim in published:
         arm = found.arm(parse(claim.mechanism).name)
         assert arm.contrast is not None
         gain, verdict, time = arm.contrast.difference, arm.contrast.verdict.kind, by_arm[arm.name].seconds_ratio.mean
-        ours = f"{signed(gain.mean)} | {spread(gain, plus=True)} | {len(arm.seeds)} | {verdict} | x{time:.2f}"
-        yield f"| | {arm.name} | {signed(claim.gain)} | {ours} |"
+        ours = [signed(gain.mean), spread(gain, plus=True), len(arm.seeds), verdict, f"x{time:.2f}"]
+        yield ["", arm.name, signed(claim.gain), *ours]

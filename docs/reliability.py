@@ -2,6 +2,7 @@
 
 import json
 
+from attnbench.report.markup import markdown_table
 from studies import ROOT
 
 FOLDER = ROOT / "results" / "reliability"
@@ -21,8 +22,8 @@ def faults() -> str:
     ]
     machine, seed, minutes = found["environment"], found["seed"], found["seconds"] / 60
     on = f"{machine['cpu']}, {machine['cores']} cores, torch {machine['packages']['torch']}"
-    lines = [f"Seed {seed}, {on}, {minutes:,.0f} minutes.", "", "| | |", "|:--|:--|"]
-    return "\n".join([*lines, *(f"| {what} | {figure} |" for what, figure in rows)]) + "\n"
+    table = markdown_table(["", ""], rows, "ll")
+    return "\n".join([f"Seed {seed}, {on}, {minutes:,.0f} minutes.", "", *table]) + "\n"
 
 
 def fuzz() -> str:
@@ -31,18 +32,17 @@ def fuzz() -> str:
     rows = found["readers"]
     inputs = sum(row["inputs"] for row in rows.values())
     dates = sorted({row["date"] for row in rows.values()})
-    lines = [
+    said = (
         f"{inputs:,} inputs on {' to '.join(dict.fromkeys((dates[0], dates[-1])))}, Python {found['python']}, "
         f"hypothesis {found['hypothesis']}: no other outcome than a value or a message, none later than "
-        f"{found['seconds_allowed']} seconds.",
-        "",
-        "| reader | inputs | gave a value | gave a message | slowest |",
-        "|:--|--:|--:|--:|--:|",
+        f"{found['seconds_allowed']} seconds."
+    )
+    cells = [
+        [name, *(f"{row.get(key, 0):,}" for key in ("inputs", "value", "message")), f"{row['slowest']:,} ms"]
+        for name, row in rows.items()
     ]
-    for name, row in rows.items():
-        value, message = row.get("value", 0), row.get("message", 0)
-        lines.append(f"| {name} | {row['inputs']:,} | {value:,} | {message:,} | {row['slowest']:,} ms |")
-    return "\n".join(lines) + "\n"
+    heads = ["reader", "inputs", "gave a value", "gave a message", "slowest"]
+    return "\n".join([said, "", *markdown_table(heads, cells)]) + "\n"
 
 
 def _listed(counts: dict[str, int]) -> str:

@@ -338,12 +338,13 @@ def test_a_profile_of_runtimes_that_is_asked_wrongly_is_one_line(say, words, say
     assert says in err
 
 
-def test_what_finds_no_place_in_a_backbone_is_told_and_the_next_is_measured(say):
+def test_what_finds_no_place_in_a_backbone_is_told_and_the_next_is_measured(say, tmp_path):
     asked = ["--runtime", "eager", "--batch-sizes", 1, "--rounds", 6, "--backbone", SMALL, "--image-size", 16]
-    code, out, err = say("profile", "sasa", "se", *asked, "--site", "pattern:layer1")
+    code, out, err = say("profile", "sasa", "se", *asked, "--site", "pattern:layer1", "--out", tmp_path / "cost")
     assert code == 0, err
-    assert "sasa in eager: " in out
+    assert "sasa: takes the place of 3x3 convolutions" in out
     assert "se               batch 1    eager x" in out
+    assert "| sasa | no place |" in next((tmp_path / "cost").rglob("runtimes.md")).read_text()
 
 
 def test_load_and_export_agree_on_what_images_are(trained):

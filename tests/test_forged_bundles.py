@@ -23,7 +23,7 @@ from bundles import SMALL, Members, first, forged, made_bundle, members, packed,
 
 from attnbench.cli.sharing import submit, verify
 from attnbench.errors import AttnbenchError, BadBundle
-from attnbench.examine.findings import failed
+from attnbench.examine.remarks import failed
 from attnbench.examine.verify import verify as examined
 from attnbench.report.tables import plain
 from attnbench.store.archives import archive

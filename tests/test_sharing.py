@@ -20,9 +20,9 @@ from attnbench.store.bundle import MANIFEST
 from attnbench.store.studies import StudyJournal
 
 
-def findings(file: Path, folder: str = "unpacked") -> list[str]:
+def remarks(file: Path, folder: str = "unpacked") -> list[str]:
     shutil.rmtree(folder, ignore_errors=True)
-    return [str(finding) for finding in examined(file, Path(folder)).findings]
+    return [str(remark) for remark in examined(file, Path(folder)).remarks]
 
 
 def test_a_bundle_is_what_it_says(capsys):
@@ -50,7 +50,7 @@ def test_a_bundle_is_named_by_the_study_and_by_its_content(capsys):
     assert str(file) in capsys.readouterr().out
     assert verify(file) == 0
     other = file.rename(f"made-{'0' * 12}.zip")
-    assert any("name says that its content is 000000000000" in line for line in findings(other))
+    assert any("name says that its content is 000000000000" in line for line in remarks(other))
 
 
 def test_a_bundle_holds_records_predictions_plan_and_study_and_nothing_else():
@@ -77,7 +77,7 @@ def test_verdicts_told_from_the_plan_are_those_told_from_the_study(looks, failur
     records = made.fill(Path("runs"), plan, images=120)
     made.fail(Path("runs"), records[8])
     shutil.rmtree(Path("runs") / records[-1].id)
-    lines = findings(submitted(plan, Path("runs"), Path("made.zip")))
+    lines = remarks(submitted(plan, Path("runs"), Path("made.zip")))
     assert lines[-1] == "ok      verdicts told again from the records: digit for digit"
     assert any("1 run that failed" in line for line in lines)
     assert any("1 of 84 planned runs are not there" in line for line in lines)
@@ -115,7 +115,7 @@ def test_runs_without_predictions_are_said_to_be_as_stated():
     made_bundle(plan)
     for spec in plan.runs()[:2]:
         (Path("runs") / spec.id / "predictions.npz").unlink()
-    assert "note    2 runs without predictions: what they scored is as stated" in findings(
+    assert "note    2 runs without predictions: what they scored is as stated" in remarks(
         submitted(plan, Path("runs"), Path("fewer.zip"))
     )
 

@@ -142,7 +142,7 @@ def flip(file: Path, place: int) -> None:
 
 
 def test_a_store_whose_files_are_as_they_were_written_passes(written, capsys):
-    assert [str(finding) for finding in check(written)] == [
+    assert [str(remark) for remark in check(written)] == [
         "ok      2 records, their files and 2 checkpoints are as written"
     ]
     with pytest.raises(SystemExit) as ended:
@@ -172,7 +172,7 @@ def test_a_record_that_was_edited_by_hand_is_found(written):
     record = written.records()[0]
     file = written.folder(record.id) / "record.json"
     file.write_text(file.read_text().replace('"resumed": 0', '"resumed": 1'))
-    (problem,) = [str(finding) for finding in check(written) if finding.word == "FAILED"]
+    (problem,) = [str(remark) for remark in check(written) if remark.word == "FAILED"]
     assert problem == f"FAILED  {file} was changed after it was written"
 
 
@@ -181,7 +181,7 @@ def test_a_record_from_before_hashes_were_kept_is_checked_by_its_predictions(sto
     assert "2 runs whose journal keeps no hashes" in str(check(one)[1])
     record = one.records()[0]
     one.save(dataclasses.replace(record, test={**record.test, "accuracy": 99.5}))
-    (problem,) = [str(finding) for finding in check(one) if finding.word == "FAILED"]
+    (problem,) = [str(remark) for remark in check(one) if remark.word == "FAILED"]
     assert f"{record.id}/record.json: its test accuracy is {record.accuracy} by its predictions, 99.5" in problem
 
 
@@ -191,7 +191,7 @@ def test_files_that_are_gone_are_said_and_lines_that_a_crash_cut_off(written):
     with (written.folder("0123456789ab") / "journal.jsonl").open("a") as journal:
         journal.write('{"event": "epo')
     found = check(written)
-    assert [finding.word for finding in found] == ["ok", "note", "note"]
+    assert [remark.word for remark in found] == ["ok", "note", "note"]
     assert "1 file (weights, predictions)" in found[1].text
     assert "crash cut off" in found[2].text
 

@@ -71,7 +71,7 @@ def verify(bundle: Positional[Path], retrain: str | None = None, data_dir: DataF
 
     with tempfile.TemporaryDirectory(prefix="attnbench-verify-") as folder:
         found = examined(bundle, Path(folder))
-        print("\n".join(map(str, found.findings)), flush=True)
+        print("\n".join(map(str, found.remarks)), flush=True)
         wrong = len(found.problems)
         if retrain is not None:
             wrong += _different(found, retrain, data_dir, code)
@@ -100,7 +100,7 @@ def leaderboard(folder: Positional[Path], out: Path | None = None) -> int:
 
 def _different(found: "Verification", retrain: str, data_dir: str | None, code: tuple[str, ...]) -> int:
     """Train a run again, and say how it came out; 1 where it is not the same."""
-    from attnbench.examine.findings import failed, note, ok
+    from attnbench.examine.remarks import failed, note, ok
     from attnbench.examine.reproduce import reproduce
     from attnbench.examine.verify import retrainable
 

@@ -72,7 +72,7 @@ def _check(store: "Store") -> int:
 
     found = check(store)
     print("\n".join(map(str, found)))
-    return int(any(finding.word == "FAILED" for finding in found))
+    return int(any(remark.word == "FAILED" for remark in found))
 
 
 def _merge(goal: "Store", items: tuple[str, ...]) -> int:

@@ -72,8 +72,8 @@ class Forms:
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """Largest difference between two arrays of logits N K, relative to the largest of `expected`."""
-    if found.shape != expected.shape or not np.isfinite(found).all():
+    """Largest difference between two arrays of logits N K, relative to the largest of `expected`; inf if not finite."""
+    if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):
         return float("inf")
     return float(np.abs(found - expected).max() / (np.abs(expected).max() or 1))
 

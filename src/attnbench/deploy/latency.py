@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from attnbench.deploy.exporting import Forms, check_parity
 from attnbench.deploy.parity import INT8, logits_of
@@ -22,6 +24,8 @@ from attnbench.store.environment import environment
 
 ROUNDS = 80
 """From 72 on there is a 95 % interval of the 95 % quantile with both ends."""
+SETTLING = 4
+"""Images from which a new network's batch norms take their statistics."""
 LIBRARIES = {"eager": ("torch",), "pt2": ("torch",), "openvino": ("openvino",)}
 Key = tuple[str, str]
 """Runtime and precision, `fp32` or `int8`."""
@@ -66,19 +70,25 @@ class Arm:
 def timed(attentions: Sequence[str], bench: BenchSettings, asked: Asked) -> Iterator[dict[str, Any]]:
     """Measure mechanisms one after the other, in all runtimes at once: in each round every network once in each.
 
-    A runtime whose logits are not the network's is not timed, nor a mechanism that finds no place in the backbone.
+    A runtime whose logits are not the network's is not timed.
 
     Yields:
         A line a mechanism, JSON-ready: seconds of `p50` and `p95`, each with the ends of its 95 % interval, and
-        the `ratio` to the plain network in the same runtime, precision and round.
+        the `ratio` to the plain network in the same runtime, precision and round; without cells and with the reason
+        as `no_place` where the mechanism finds no place in the backbone.
     """
     plain = _arm("none", bench, asked) if attentions else Arm()
     for attention in attentions:
-        arm = _arm(attention, bench, asked)
+        line = {"attention": attention, "date": str(date.today()), "on": measured_on(bench, asked)}
+        try:
+            arm = _arm(attention, bench, asked)
+        except BadReference as problem:  # of the whole catalogue not everything goes everywhere
+            yield {**line, "cells": [], "no_place": str(problem)}
+            continue
         cells = [{**_named(key), **arm.parity[key]} for key in asked.keys if key not in arm.runs]
         for size in asked.batch_sizes:
             cells += _cells(plain, arm, _images(bench, size), asked)
-        yield {"attention": attention, "date": str(date.today()), "on": measured_on(bench, asked), "cells": cells}
+        yield {**line, "cells": cells}
 
 
 def measured_on(bench: BenchSettings, asked: Asked) -> dict[str, Any]:
@@ -107,17 +117,30 @@ def quantile(values: Sequence[float], share: float) -> tuple[float, float | None
 
 def _arm(attention: str, bench: BenchSettings, asked: Asked) -> Arm:
     """The network in each runtime, its logits compared with its own at every batch size."""
-    found = Arm()
-    try:
-        forms = Forms(bench_network(bench, attention), torch.from_numpy(_images(bench, 2)))
-    except BadReference as problem:  # of the whole catalogue not everything goes everywhere
-        return Arm(parity={key: {"refused": str(problem), "operator": ""} for key in asked.keys})
+    found, forms = Arm(), Forms(_settled(bench_network(bench, attention), bench), torch.from_numpy(_images(bench, 2)))
     for key in asked.keys:
         try:
             found.runs[key], found.parity[key] = _checked(key, forms, bench, asked)
         except NotExported as problem:
             found.parity[key] = {"refused": str(problem), "operator": problem.operator}
     return found
+
+
+def _settled(model: nn.Module, bench: BenchSettings) -> nn.Module:
+    """A new network whose batch norms divide by the root mean square of what they get: deep ones overflow without."""
+    norms = [part for part in model.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model.train()(torch.from_numpy(_images(bench, SETTLING)).contiguous(memory_format=torch.channels_last))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.momentum = momentum
+        norm.running_var += norm.running_mean**2
+        norm.running_mean.zero_()  # or little of an image would be left in the logits
+    return model.eval()
 
 
 def _checked(key: Key, forms: Forms, bench: BenchSettings, asked: Asked) -> tuple[Run, dict[str, Any]]:

@@ -13,7 +13,7 @@ from attnbench.analysis.replay import Declared
 from attnbench.catalogue.foreign import barred
 from attnbench.console import listed
 from attnbench.errors import BadStudy
-from attnbench.examine.findings import Finding, failed, note, ok, settled
+from attnbench.examine.remarks import Remark, failed, note, ok, settled
 from attnbench.files import whole_lines
 from attnbench.spec.study import Study
 from attnbench.spec.yaml import load
@@ -27,7 +27,7 @@ MOST_RUNS = 60_000
 """Runs of a study that are written out: more than a bundle can hold."""
 
 
-def study_findings(bundle: Bundle, records: Sequence[RunRecord], elsewhere: bool) -> Iterator[Finding]:
+def study_remarks(bundle: Bundle, records: Sequence[RunRecord], elsewhere: bool) -> Iterator[Remark]:
     """What holds of the study's file, of its plan and of its journal.
 
     Args:
@@ -41,10 +41,10 @@ def study_findings(bundle: Bundle, records: Sequence[RunRecord], elsewhere: bool
     elif parts is None or not (bundle.folder / STUDY).is_file():
         yield failed(f"{STUDY} and a plan belong together, and one of them is missing")
     else:
-        yield from _file_findings(bundle.folder / STUDY, bundle.manifest.name, parts, elsewhere)
+        yield from _file_remarks(bundle.folder / STUDY, bundle.manifest.name, parts, elsewhere)
         if not wrong:
-            yield from _time_findings(bundle, parts, records)
-        yield from _run_findings(declared_of(bundle), records)
+            yield from _time_remarks(bundle, parts, records)
+        yield from _run_remarks(declared_of(bundle), records)
 
 
 def declared_of(bundle: Bundle) -> Declared:
@@ -95,7 +95,7 @@ def _journal_mistakes(bundle: Bundle) -> Iterator[str]:
             yield f"{journal.file.name}:{number}: the hash of this plan is {digest(line)}, not {line['hash']}"
 
 
-def _file_findings(file: Path, name: str, parts: Mapping[str, Any], elsewhere: bool) -> Iterator[Finding]:
+def _file_remarks(file: Path, name: str, parts: Mapping[str, Any], elsewhere: bool) -> Iterator[Remark]:
     """Whether the study's file declares what the manifest says that it does."""
     try:
         values = load(file, []).values
@@ -127,7 +127,7 @@ def _file_findings(file: Path, name: str, parts: Mapping[str, Any], elsewhere: b
         yield from settled(f"{STUDY} declares this plan, {digest(parts)}", [f"{STUDY}: {said}"] if said else [])
 
 
-def _time_findings(bundle: Bundle, parts: Mapping[str, Any], records: Sequence[RunRecord]) -> Iterator[Finding]:
+def _time_remarks(bundle: Bundle, parts: Mapping[str, Any], records: Sequence[RunRecord]) -> Iterator[Remark]:
     """Whether this very plan was written before the first run, as far as journals tell."""
     journal, times = journal_of(bundle), bundle.manifest.runs
     if reason := journal.undeclared(parts):
@@ -148,7 +148,7 @@ def _time_findings(bundle: Bundle, parts: Mapping[str, Any], records: Sequence[R
         )
 
 
-def _run_findings(declared: Declared, records: Sequence[RunRecord]) -> Iterator[Finding]:
+def _run_remarks(declared: Declared, records: Sequence[RunRecord]) -> Iterator[Remark]:
     """Whether the runs are those of the plan, and how many of those are not there."""
     looks, seeds = declared.plan.looks, len(declared.seeds)
     if isinstance(looks, tuple) and (list(looks) != sorted(set(looks)) or not 0 < max(looks, default=0) <= seeds):

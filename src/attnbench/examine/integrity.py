@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from attnbench.errors import StoreProblem
-from attnbench.examine.findings import Finding, note, settled
 from attnbench.examine.recount import recounted
+from attnbench.examine.remarks import Remark, note, settled
 from attnbench.files import digest_of, whole_lines
 from attnbench.report.text import counted
 from attnbench.spec.run import name_of
@@ -14,7 +14,7 @@ from attnbench.store.record import RunRecord
 from attnbench.store.runs import Store, loaded
 
 
-def check(store: Store) -> list[Finding]:
+def check(store: Store) -> list[Remark]:
     """What holds of the files of a store, and each that is not as it was written.
 
     A run from before journals kept hashes is examined by its name, its weights and what its predictions give again.

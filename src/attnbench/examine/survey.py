@@ -1,6 +1,7 @@
 """A folder of somebody's images: what lies in it, what is wrong with it, and a study file that suits it."""
 
 import json
+import math
 import os
 import statistics
 from collections import defaultdict
@@ -73,7 +74,7 @@ class Survey:
         apart = "" if self.test else f" ({TEST_SHARE:.0%} of each class, set apart by us)"
         classes = f"{len(self.train.classes)} classes of {few:,} to {many:,} images"
         yield f"{classes}: {train:,} to train, {test:,} to test{apart}"
-        yield f"shorter side {min(self.sides):,} to {max(self.sides):,} pixels, half of them above {self.middle:,}"
+        yield f"shorter side {min(self.sides):,} to {max(self.sides):,} pixels, median {self.middle:,}"
         if self.unused:
             yield f"not used: {', '.join(self.unused)}"
         for what, found in (
@@ -110,6 +111,8 @@ def survey(folder: Path) -> Survey:
     tested = next((name for name in ("test", "val") if name in parts), None)
     test = Folder.of(parts[tested]) if tested else None
     learnable(train.path, train.classes, least=2)
+    if test is not None:
+        learnable(test.path, test.classes, least=1)
     files = [file for each in (train, test) if each for listed in each.classes.values() for file in listed]
     sides, broken, same = list[int](), dict[Path, str](), defaultdict[bytes, list[Path]](list)
     for file, found in zip(files, _looked_at(files), strict=True):
@@ -125,25 +128,31 @@ def survey(folder: Path) -> Survey:
     return Survey(train, test, unused, tuple(sides), broken, twins)
 
 
-def study_text(found: Survey, name: str, fraction: float = 1.0, hours: float | None = None) -> str:
+def study_text(found: Survey, name: str, hours: float | None = None, allowed: float = math.inf) -> str:
     """A study of the images, as the text of a file, with what each line is for.
 
     Args:
-        fraction: share of the training images that is used.
-        hours: what it takes, where that is known.
+        hours: what it takes without a limit, where that is known.
+        allowed: hours that it may take: where that is less, fewer epochs are trained and, below five, fewer images.
     """
     (train, test), size = found.sizes, 64 if found.middle >= 48 else 32
+    whole = min(max(round(STEPS * BATCH / train), FEWEST_EPOCHS), MOST_EPOCHS)
+    share = min(1.0, allowed / hours) if hours else 1.0
+    epochs = max(FEWEST_EPOCHS, int(share * whole))
+    fraction = min(1.0, math.floor(1000 * share * whole / epochs) / 1000)
     used = max(1, round(fraction * train))
-    epochs = min(max(round(STEPS * BATCH / used), FEWEST_EPOCHS), MOST_EPOCHS)
     named = [f"path={_quoted(found.train.path)}"] + ([f"test={_quoted(found.test.path)}"] if found.test else [])
-    fewer = f"train_fraction: {fraction:.2g} # so that it is done in time; 1 takes all {train:,} images"
+    takes = hours and hours * used * epochs / (train * whole)
+    fewer = f"; {whole} without a limit of time" if epochs < whole else ""
+    if fraction < 1:
+        fewer += f"\n  train_fraction: {fraction:g} # so that it is done in time; 1 takes all {train:,} images"
     return STUDY.format(
         name=json.dumps(name),
         classes=len(found.train.classes),
         used=used,
         test=test,
-        spent=f"\n# All of it takes about {hours:.1f} hours of CPU time on this machine; many decide earlier."
-        if hours
+        spent=f"\n# All of it takes about {takes:.2g} hours of CPU time on this machine; many decide earlier."
+        if takes
         else "",
         dataset=f"imagefolder({', '.join(named)})".replace("'", "''"),
         backbone="speednet(stride=2)" if size == 64 else "speednet",
@@ -152,7 +161,7 @@ def study_text(found: Survey, name: str, fraction: float = 1.0, hours: float | N
         largest=max(found.sides),
         epochs=epochs,
         steps=epochs * max(1, used // BATCH),
-        fewer=f"\n  {fewer}" if fraction < 1 else "",
+        fewer=fewer,
         margin=next((points for points in MARGINS if points >= 200 / test), MARGINS[-1]),
         image=100 / test,
     )
@@ -164,8 +173,9 @@ def _quoted(path: Path) -> str:
 
 
 def _parts(folder: Path) -> dict[str, Path]:
-    """The folders of splits, where the folder is divided so."""
-    there = {item.name.lower(): item for item in folder.iterdir() if item.is_dir() and not hidden(item.name)}
+    """The folders of splits, where the folder is divided so: each has folders in it, as none of a class has to."""
+    inside = [item for item in folder.iterdir() if item.is_dir() and not hidden(item.name)]
+    there = {item.name.lower(): item for item in inside if any(each.is_dir() for each in item.iterdir())}
     found = {part: there[name] for part, names in PARTS.items() for name in names if name in there}
     return found if "train" in found else {}
 

@@ -12,9 +12,9 @@ from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.replay import replayed
 from attnbench.catalogue.foreign import barred
 from attnbench.errors import AttnbenchError
-from attnbench.examine.declarations import declared_of, journal_of, study_findings
-from attnbench.examine.findings import Finding, failed, note, settled
+from attnbench.examine.declarations import declared_of, journal_of, study_remarks
 from attnbench.examine.recount import recounted
+from attnbench.examine.remarks import Remark, failed, note, settled
 from attnbench.report.text import counted, verdict_rows
 from attnbench.spec.run import LATER, RunSpec, canonical, name_of
 from attnbench.store.bundle import Bundle, known_of, unpacked
@@ -34,7 +34,7 @@ class Verification:
     """What was found of a bundle."""
 
     bundle: Bundle
-    findings: tuple[Finding, ...]
+    remarks: tuple[Remark, ...]
     records: tuple[RunRecord, ...]
     comparison: Comparison | None = None
     """Told again from the records; None where something failed before."""
@@ -44,7 +44,7 @@ class Verification:
     @property
     def problems(self) -> list[str]:
         """What is not as the bundle says."""
-        return [finding.text for finding in self.findings if finding.word == "FAILED"]
+        return [remark.text for remark in self.remarks if remark.word == "FAILED"]
 
 
 def verify(file: Path, folder: Path) -> Verification:
@@ -58,24 +58,24 @@ def verify(file: Path, folder: Path) -> Verification:
         records, wrong = _records(bundle)
         specs, elsewhere = _specs(bundle, records)
         counts, again = _recounts(records)
-        findings = [
+        remarks = [
             *settled(f"the {len(bundle.manifest.files)} files are those of the manifest", bundle.wrong),
             *settled(f"each of {counted(len(records), 'run')} is named by the hash of its canonical spec", wrong),
             *specs,
             *counts,
             *_summary(bundle, records),
-            *study_findings(bundle, records, elsewhere),
+            *study_remarks(bundle, records, elsewhere),
         ]
-        if any(finding.word == "FAILED" for finding in findings):
-            return Verification(bundle, tuple(findings), tuple(records), recounted=again)
+        if any(remark.word == "FAILED" for remark in remarks):
+            return Verification(bundle, tuple(remarks), tuple(records), recounted=again)
         try:
             seen = [look.seen for look in journal_of(bundle).looks()]
             comparison = replayed(bundle.manifest.name, declared_of(bundle), records, seen)
-            findings += settled("verdicts told again from the records: digit for digit", _verdicts(bundle, comparison))
+            remarks += settled("verdicts told again from the records: digit for digit", _verdicts(bundle, comparison))
         except (AttnbenchError, *HOSTILE) as problem:
-            findings.append(failed(f"no verdicts can be told from these records ({problem})"))
-            return Verification(bundle, tuple(findings), tuple(records), recounted=again)
-    return Verification(bundle, tuple(findings), tuple(records), comparison, again)
+            remarks.append(failed(f"no verdicts can be told from these records ({problem})"))
+            return Verification(bundle, tuple(remarks), tuple(records), recounted=again)
+    return Verification(bundle, tuple(remarks), tuple(records), comparison, again)
 
 
 def retrainable(records: Sequence[RunRecord], asked: str) -> list[str]:
@@ -118,11 +118,11 @@ def _mistake(record: RunRecord) -> str:
     return ""
 
 
-def _specs(bundle: Bundle, records: Sequence[RunRecord]) -> tuple[list[Finding], bool]:
+def _specs(bundle: Bundle, records: Sequence[RunRecord]) -> tuple[list[Remark], bool]:
     """Whether each spec has the canonical form that is hashed, as far as it can be looked up here.
 
     Returns:
-        findings, and whether anything of these runs has another version here.
+        remarks, and whether anything of these runs has another version here.
     """
     wrong, own, others = [], set[str](), 0
     for record in records:
@@ -168,7 +168,7 @@ def _name(reference: object) -> str:
     return str(reference).split("(")[0].strip().lower()
 
 
-def _recounts(records: Sequence[RunRecord]) -> tuple[list[Finding], frozenset[str]]:
+def _recounts(records: Sequence[RunRecord]) -> tuple[list[Remark], frozenset[str]]:
     """What predictions say again of runs, and the runs of which they say the same."""
     wrong, again, labels = [], set[str](), dict[tuple[str, ...], bytes]()
     done = [record for record in records if record.done]
@@ -186,15 +186,15 @@ def _recounts(records: Sequence[RunRecord]) -> tuple[list[Finding], frozenset[st
         wrong += [f"run {record.id}: {what}" for what in found]
         again |= set() if found else {record.id}
     said = f"accuracy, loss and number of images recomputed from the predictions of {counted(len(again), 'run')}"
-    findings = [*(settled(said, wrong) if told else [])]
+    remarks = [*(settled(said, wrong) if told else [])]
     if without := len(done) - len(told):
-        findings.append(note(f"{counted(without, 'run')} without predictions: what they scored is as stated"))
+        remarks.append(note(f"{counted(without, 'run')} without predictions: what they scored is as stated"))
     if failures := len(records) - len(done):
-        findings.append(note(f"{counted(failures, 'run')} that failed"))
-    return findings, frozenset(again)
+        remarks.append(note(f"{counted(failures, 'run')} that failed"))
+    return remarks, frozenset(again)
 
 
-def _summary(bundle: Bundle, records: Sequence[RunRecord]) -> Iterator[Finding]:
+def _summary(bundle: Bundle, records: Sequence[RunRecord]) -> Iterator[Remark]:
     """Whether the manifest says of the records what they say."""
     manifest, (data, numerics) = bundle.manifest, known_of(records)
     wrong = [

@@ -11,6 +11,7 @@ from attnbench.analysis.stats import gap
 from attnbench.errors import StoreProblem
 from attnbench.report.advice import Choice, advice, alike, plan_lines, rung_words
 from attnbench.report.figures import Figure, cost_figure
+from attnbench.report.markup import markdown_table
 from attnbench.report.page import rendered
 from attnbench.report.pictures import pictures
 from attnbench.report.tables import plain
@@ -186,6 +187,4 @@ def _ratio(value: float | None) -> str:
 def as_text(table: Table) -> str:
     """A table in Markdown."""
     caption, heads, rows = table
-    lines = [f"| {' | '.join(heads)} |", f"|:--|{'--:|' * (len(heads) - 1)}"]
-    lines += [f"| {' | '.join(map(plain, row))} |" for row in rows]
-    return "\n".join([*lines, "", plain(caption), ""])
+    return "\n".join([*markdown_table(heads, (map(plain, row) for row in rows)), "", plain(caption), ""])

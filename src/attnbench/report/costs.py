@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from attnbench.report.markup import markdown_table
+
 Row = Mapping[str, Any]
 CAPTION = (
     "Backbone {backbone}, {image_size} px, batch {batch_size}, {threads} thread(s) on {device}, torch {torch}. Ratios "
@@ -33,11 +35,15 @@ def read(file: Path) -> list[dict[str, str]]:
 def table(rows: Sequence[Row]) -> str:
     """A Markdown table, with what it was measured on below it."""
     heads = ["attention", *_COUNTS.values(), *_TIMES]
-    lines = [f"| {' | '.join(heads)} |", f"|:--|{'--:|' * (len(heads) - 1)}"]
-    for row in rows:
-        counts = [f"x{float(row[f'{name}_ratio']):.3f}" for name in _COUNTS]
-        lines.append(f"| {' | '.join([str(row['attention']), *counts, *(_time(row, name) for name in _TIMES)])} |")
-    return "\n".join([*lines, "", CAPTION.format_map(rows[0]), ""])
+    cells = [
+        [
+            row["attention"],
+            *(f"x{float(row[f'{name}_ratio']):.3f}" for name in _COUNTS),
+            *(_time(row, t) for t in _TIMES),
+        ]
+        for row in rows
+    ]
+    return "\n".join([*markdown_table(heads, cells), "", CAPTION.format_map(rows[0]), ""])
 
 
 def chart(rows: Sequence[Row]) -> dict[str, Any]:

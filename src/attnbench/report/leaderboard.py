@@ -1,6 +1,6 @@
 """Bundles of several people beside each other: a table for each cell that runs share, as a page and as Markdown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +9,7 @@ from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.recorded import cell_seen
 from attnbench.errors import StoreProblem
+from attnbench.report.markup import markdown_table
 from attnbench.report.page import rendered
 from attnbench.report.tables import plain
 from attnbench.report.text import entries
@@ -136,7 +137,6 @@ def _row(entrant: Entrant, cell: Cell, arm: Arm) -> tuple[tuple[bool, float, str
     return (told < len(arm.records), -arm.score.mean, entrant.file), texts
 
 
-def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    lines = [f"| {' | '.join(map(plain, row))} |" for row in rows]
-    heads = list(heads)
-    return ["\n".join([f"| {' | '.join(heads)} |", f"|{':--|' * len(heads)}", *lines])] if lines else ["none"]
+def _table(heads: Collection[str], rows: Collection[Iterable[str]]) -> list[str]:
+    lines = markdown_table(heads, (map(plain, row) for row in rows), "l" * len(heads))
+    return ["\n".join(lines)] if rows else ["none"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from attnbench.console import printable
 from attnbench.files import whole_lines
+from attnbench.report.markup import markdown_table
 
 Line = Mapping[str, Any]
 FILE = "runtimes.jsonl"
@@ -41,12 +42,21 @@ def line(row: Line) -> str:
 
 
 def refusals(rows: Sequence[Line]) -> list[str]:
-    """A sentence for each mechanism and reason: where it does not run, who refuses it, with the operator."""
+    """A sentence for each mechanism and reason: who refuses it, with the operator; or that it finds no place."""
     where: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         for cell in (each for each in row["cells"] if "refused" in each):
             where.setdefault((row["attention"], cell["refused"]), []).append(_name(cell))
-    return [f"{name} in {', '.join(places)}: {printable(why)}" for (name, why), places in where.items()]
+    refused = [f"{name} in {', '.join(places)}: {printable(why)}" for (name, why), places in where.items()]
+    return [*refused, *_homeless(rows)]
+
+
+def _homeless(rows: Sequence[Line]) -> list[str]:
+    """A sentence for each reason why mechanisms find no place in the backbone."""
+    why: dict[str, list[str]] = {}
+    for row in (each for each in rows if "no_place" in each):
+        why.setdefault(row["no_place"].removeprefix(f"{row['attention']} "), []).append(row["attention"])
+    return [printable(f"{', '.join(names)}: {reason}") for reason, names in why.items()]
 
 
 def ratios(rows: Sequence[Line]) -> str:
@@ -54,9 +64,8 @@ def ratios(rows: Sequence[Line]) -> str:
     columns = _columns(rows)
     blocks = []
     for size in rows[0]["on"]["batch_sizes"]:
-        lines = [f"| batch {size} | {' | '.join(columns)} |", f"|:--|{'--:|' * len(columns)}"]
-        lines += [f"| {row['attention']} | {' | '.join(_of(row, size, name) for name in columns)} |" for row in rows]
-        blocks.append("\n".join(lines))
+        cells = ([row["attention"], *(_of(row, size, name) for name in columns)] for row in rows)
+        blocks.append("\n".join(markdown_table([f"batch {size}", *columns], cells)))
     blocks.append("\n".join(f"* {sentence}" for sentence in refusals(rows)))
     return "\n\n".join(filter(None, blocks)) + "\n"
 
@@ -64,12 +73,13 @@ def ratios(rows: Sequence[Line]) -> str:
 def quantiles(rows: Sequence[Line]) -> str:
     """A table of p50 and p95 with their intervals, a row for each mechanism, runtime and batch size."""
     heads = ["attention", "runtime", "batch", "p50, ms", "p95, ms", "to the network itself"]
-    lines = [f"| {' | '.join(heads)} |", "|:--|:--|--:|--:|--:|:--|"]
-    for row in rows:
-        for cell in (each for each in row["cells"] if "ratio" in each):
-            values = (f"{cell['batch_size']:,}", _span(cell["p50"], 1000), _span(cell["p95"], 1000), _parity(cell))
-            lines.append(f"| {row['attention']} | {_name(cell)} | {' | '.join(values)} |")
-    return "\n".join(lines) + "\n"
+    cells = [
+        (row["attention"], _name(cell), f"{cell['batch_size']:,}", *_measured(cell))
+        for row in rows
+        for cell in row["cells"]
+        if "ratio" in cell
+    ]
+    return "\n".join(markdown_table(heads, cells, "llrrrl")) + "\n"
 
 
 def caption(rows: Sequence[Line]) -> str:
@@ -98,6 +108,8 @@ def _name(cell: Mapping[str, Any]) -> str:
 
 
 def _of(row: Line, size: int, name: str) -> str:
+    if "no_place" in row:
+        return "no place"
     for cell in row["cells"]:
         if _name(cell) == name and ("refused" in cell or cell["batch_size"] == size):
             return "refused" if "refused" in cell else _ratio(cell)
@@ -114,6 +126,10 @@ def _span(values: Sequence[float | None], scale: float = 1) -> str:
         None if value is None else f"{scale * value:.{2 if scale * value < 100 else 0}f}" for value in values
     )
     return f"{middle} [{low or '-'}, {high or '-'}]"
+
+
+def _measured(cell: Mapping[str, Any]) -> tuple[str, str, str]:
+    return _span(cell["p50"], 1000), _span(cell["p95"], 1000), _parity(cell)
 
 
 def _parity(cell: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from attnbench.console import inert
 from attnbench.errors import StoreProblem
+from attnbench.report.markup import markdown_table
 
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
@@ -36,10 +37,8 @@ class Sheet:
 
     def markdown(self) -> str:
         """Sentences, table and caption."""
-        ruler = [":--", *["--:"] * (len(self.heads) - 1)]
-        lines = [f"| {' | '.join(row)} |" for row in (self.heads, ruler, *self.rows)]
         said = [f"* {each}" for each in self.sentences]
-        return "\n".join([f"# {self.title}", "", *said, "", *lines, "", self.caption])
+        return "\n".join([f"# {self.title}", "", *said, "", *markdown_table(self.heads, self.rows), "", self.caption])
 
     def html(self, svg: str) -> str:
         """One page that needs nothing else; `svg` is its figure."""

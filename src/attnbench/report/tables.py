@@ -13,6 +13,7 @@ from attnbench.console import inert, listed, printable
 from attnbench.report.across import Section, csv_rows, sections
 from attnbench.report.best import best_sentence
 from attnbench.report.evidence import QUALITY, Quality, decomposition
+from attnbench.report.markup import markdown_table
 from attnbench.report.sentences import changed, sentence
 from attnbench.report.text import arm_row, columns, kind, points, signed, spread
 from attnbench.store.runs import RunRecord
@@ -126,21 +127,15 @@ def _table(cell: Cell, heads: list[str]) -> list[str]:
         for arm, cost in zip(cell.arms, costs, strict=True)
     ]
     shown = [*map(plain, heads), *["parameters"] * cell.recorded]
-    lines = [f"**{plain(cell.name)}**: {plain(cell.about)}.", "", _line(shown)]
-    lines.append("|".join(["", *(":--" if head in WORDS else "--:" for head in shown), ""]))
-    return [*lines, *map(_line, rows), ""]
+    align = "".join("l" if head in WORDS else "r" for head in shown)
+    return [f"**{plain(cell.name)}**: {plain(cell.about)}.", "", *markdown_table(shown, rows, align), ""]
 
 
 def _across(section: Section) -> list[str]:
     """What cells say together: sentences, the table, and what so few data sets cannot say."""
     lines = [f"## {plain(section.title)}", "", *(f"* {plain(text)}" for text in section.sentences), ""]
-    ruler = f"|:--|{'--:|' * (len(section.heads) - 1)}"
-    lines += [_line(section.heads), ruler, *(_line(map(plain, row)) for row in section.rows)]
+    lines += markdown_table(section.heads, (map(plain, row) for row in section.rows))
     return [*lines, "", plain(section.caption), "", *(f"* {plain(text)}." for text in section.limits), ""]
-
-
-def _line(texts: Iterable[str]) -> str:
-    return f"| {' | '.join(texts)} |"
 
 
 def _why(cell: Cell) -> list[str]:
@@ -148,13 +143,13 @@ def _why(cell: Cell) -> list[str]:
     steps = decomposition(cell)
     if not steps:
         return []
-    lines = [WHY, "", "| attention | part | compared | n | points | 95 % interval |", "|:--|:--|:--|--:|--:|:--|"]
-    lines += [
-        f"| {plain(step.arm)} | {step.part} | {plain(step.what)} | {step.estimate.n} | {signed(step.estimate.mean)} "
-        f"| {spread(step.estimate, plus=True)} |"
+    heads = ["attention", "part", "compared", "n", "points", "95 % interval"]
+    rows = [
+        [plain(step.arm), step.part, plain(step.what), found.n, signed(found.mean), spread(found, plus=True)]
         for step in steps
+        for found in [step.estimate]
     ]
-    return [*lines, ""]
+    return [WHY, "", *markdown_table(heads, rows, "lllrrl"), ""]
 
 
 def _cell_rows(comparison: Comparison, qualities: Sequence[Sequence[Quality]]) -> Iterable[dict[str, object]]:

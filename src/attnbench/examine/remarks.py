@@ -8,7 +8,7 @@ from attnbench.console import printable
 
 
 @dataclass(frozen=True)
-class Finding:
+class Remark:
     """One line of an examination."""
 
     word: Literal["ok", "note", "FAILED"]
@@ -19,22 +19,22 @@ class Finding:
         return printable(f"{self.word:7} {self.text}")
 
 
-def ok(text: str) -> Finding:
+def ok(text: str) -> Remark:
     """Something that holds."""
-    return Finding("ok", text)
+    return Remark("ok", text)
 
 
-def note(text: str) -> Finding:
+def note(text: str) -> Remark:
     """Something that cannot be told, or that a reader must know."""
-    return Finding("note", text)
+    return Remark("note", text)
 
 
-def failed(text: str) -> Finding:
+def failed(text: str) -> Remark:
     """Something that is not as it is said to be."""
-    return Finding("FAILED", text)
+    return Remark("FAILED", text)
 
 
-def settled(text: str, problems: Iterable[str]) -> Iterator[Finding]:
+def settled(text: str, problems: Iterable[str]) -> Iterator[Remark]:
     """That something holds; or else each problem by itself."""
     found = [failed(problem) for problem in problems]
     yield from found or [ok(text)]
