@@ -1,10 +1,11 @@
 """The first verbs: `init` looks at a folder and writes a study that runs; `demo` needs nothing but the package."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,15 @@ from PIL import Image
 from scipy.io import loadmat
 
 from attnbench import Study, cli, demo
-from attnbench.examine.survey import study_text, survey
+from attnbench.data.folders import Folder
+from attnbench.examine.survey import Survey, study_text, survey
 from attnbench.store.bundle import opened
 from attnbench.store.runs import Store
 
 DRAWS = np.random.default_rng(0)
 
 
-def photos(folder: Path, images: int = 6, side: int = 60, classes: str = "ab") -> Path:
+def photos(folder: Path, images: int = 6, side: int = 60, classes: Sequence[str] = "ab") -> Path:
     for name in classes:
         (folder / name).mkdir(parents=True)
         for number in range(images):
@@ -55,12 +57,46 @@ def test_a_folder_becomes_a_study_that_can_be_trained(capsys):
     assert "hours of CPU time on this machine" in Path("mine.yaml").read_text()
 
 
-def test_a_study_that_would_take_too_long_takes_fewer_images(capsys):
+def test_a_study_that_would_take_too_long_takes_fewer_epochs_and_images(capsys):
     photos(Path("photos"), 40)
     assert init("photos", "--hours", "0.001") == 0
-    share = yaml.safe_load(Path("mine.yaml").read_text())["base"]["train_fraction"]
-    assert 0 < share < 1
+    base = yaml.safe_load(Path("mine.yaml").read_text())["base"]
+    assert base["epochs"] == 5
+    assert 0 < base["train_fraction"] < 1
     Study.load("mine.yaml")
+
+
+@pytest.mark.parametrize(("train", "whole"), [(200, 40), (1_000, 32), (5_000, 6), (50_000, 5)])
+@pytest.mark.parametrize("allowed", [0.01, 0.1, 0.3, 0.5, 0.9, 1.5])
+def test_an_allowance_is_kept_to(train, whole, allowed):
+    """The passes over images, by which the time goes, fall as the hours do; the file says the hours that are left."""
+    files = tuple(Path(f"{number}.png") for number in range(train * 5 // 8))
+    found = Survey(Folder(Path("photos"), {"a": files, "b": files}, ()), None, (), (64,), {}, ())
+    assert found.sizes[0] == train
+    base = yaml.safe_load(text := study_text(found, "photos", 8.0, 8.0 * allowed))["base"]
+    share = base["epochs"] * base.get("train_fraction", 1.0) / whole
+    assert share <= min(allowed, 1.0) * 1.001
+    assert share > min(allowed, 1.0) * (0.75 if base["epochs"] > 5 else 0.9)
+    told = float(re.search(r"about (\S+) hours", text)[1])
+    assert told == pytest.approx(8.0 * share, rel=0.06)
+
+
+def test_a_folder_of_which_the_data_folder_has_another_is_refused(capsys):
+    photos(Path("photos"), 5)
+    photos(Path("data", "photos"), 5)
+    assert init("photos") == 2
+    assert "data/photos instead: say attnbench init " in capsys.readouterr().err
+    assert init(str(Path("photos").resolve())) == 0
+
+
+def test_the_file_may_lie_in_a_folder_that_is_not_there_yet():
+    photos(Path("photos"), 5)
+    assert init("photos", "--out", "studies/mine.yaml") == 0
+    assert Study.load("studies/mine.yaml").runs()
+
+
+def test_a_class_may_be_called_like_a_split():
+    assert set(survey(photos(Path("vehicles"), classes=("bus", "train"))).train.classes) == {"bus", "train"}
 
 
 @pytest.mark.parametrize(
@@ -125,10 +161,13 @@ def test_what_is_wrong_with_images_is_said(capsys):
         (("empty",), "empty holds no folders; one folder a class is expected"),
         (("photos", "--out", "there.yaml"), "there.yaml is there already; give --out another file"),
         (("photos", "--hours", "0"), "--hours 0 must be above 0"),
+        (("split",), "split/test holds no images in its folders (a)"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(words, message, capsys):
     photos(Path("photos"), 2)
+    photos(Path("split/train"), 2)
+    Path("split/test/a").mkdir(parents=True)
     Path("empty").mkdir()
     Path("there.yaml").write_text("mine")
     assert init(*words) == 2

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from attnbench.cli.flags import ExecutionFlags, RuntimeFlags
+from attnbench.cli.flags import ExecutionFlags, RuntimeFlags, vacant
 
 if TYPE_CHECKING:
     from attnbench.analysis.choosing import Round
@@ -138,7 +138,7 @@ def advise(
         parameters: At most so many times the plain network's parameters: 1.05.
         latency: At most so many times the plain network's latency: 1.10.
         train_images: How many training images you have.
-        out: Where to write the study file that would tell (default: it is printed).
+        out: Where to write the study file that would tell, if none of ours does (default: it is printed).
     """
     from attnbench.analysis.findings import advised, known
     from attnbench.catalogue.registry import DATASETS
@@ -155,11 +155,12 @@ def advise(
     found = advised(known(), name, limits, train_images)
     print(sentence(found, name, limits, train_images))
     print(strength(found))
-    if not found.better:
-        text = study_file(name, limits)
-        if out is None:
-            print(f"\nA study that would tell (attnbench choose FILE):\n\n{text}", end="")
-        else:
-            out.write_text(text)
-            print(f"written: {out}; attnbench choose {out} --dry-run says what it takes")
+    if found.better:
+        return 0
+    text = study_file(name, limits)
+    if out is None:
+        print(f"\nA study that would tell (attnbench choose FILE):\n\n{text}", end="")
+    else:
+        vacant(out).write_text(text, encoding="utf-8")
+        print(f"written: {out}; attnbench choose {out} --dry-run says what it takes")
     return 0

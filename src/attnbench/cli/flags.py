@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import UseAppendAction, arg
@@ -24,6 +25,21 @@ CodeFlag = Annotated[
     arg(help="package.module:Object that may be imported because the run names it; again for another one."),
 ]
 """Code of their own that a stored run names: a record may be somebody else's, and no code is imported on its word."""
+
+
+def vacant(out: Path) -> Path:
+    """The place of a file that is to be written, its folder made.
+
+    Raises:
+        AttnbenchError: there is a file, or the folder cannot be made.
+    """
+    if out.exists():
+        raise AttnbenchError(f"{out} is there already; give --out another file")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise AttnbenchError(f"{out} cannot be written: {problem.strerror or problem}") from None
+    return out
 
 
 ELSEWHERE = {

@@ -5,7 +5,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from attnbench.cli.browser import browse
-from attnbench.cli.flags import DataFlag
+from attnbench.cli.flags import DataFlag, vacant
 from attnbench.errors import AttnbenchError
 from attnbench.spec.run import Runtime
 
@@ -52,35 +52,36 @@ def init(folder: Positional[Path], out: Path = Path("mine.yaml"), hours: float =
     Args:
         folder: One folder a class, or train/ and test/ (or val/) with one folder a class each.
         out: The study file.
-        hours: CPU hours that the whole study may take; where it would take more, fewer images are trained on.
+        hours: CPU hours that the whole study may take; where it would take more, it trains for fewer epochs, and below
+            five of them on fewer images.
     """
     import yaml
 
     from attnbench.analysis.comparison import designs
     from attnbench.cli.reading import runtime_of
+    from attnbench.data.folders import located
     from attnbench.examine.survey import study_text, survey
     from attnbench.execution.sweep import Sweep, estimate
     from attnbench.report.designs import design_lines
     from attnbench.spec.study import Study, slug
 
-    if out.exists():
-        raise AttnbenchError(f"{out} is there already; give --out another file")
+    runtime = runtime_of(data_dir=data_dir)
     if not hours > 0:
         raise AttnbenchError(f"--hours {hours:g} must be above 0")
-    found = survey(folder)
+    if folder.is_dir() and (other := located(str(folder), Path(runtime.data_dir))).resolve() != folder.resolve():
+        raise AttnbenchError(f"a study would read {other} instead: say attnbench init {folder.resolve()}")
+    out, found = vacant(out), survey(folder)
     print("\n".join(f"{folder}: {line}" for line in found.lines()), flush=True)
     name = slug(folder.resolve().name)
-    text = study_text(found, name)
-    study = Study(**yaml.safe_load(text))
+    study = Study(**yaml.safe_load(text := study_text(found, name)))
     if not found.broken:
-        expected = estimate(Sweep(study.runs(), runtime_of(data_dir=data_dir), study.recipe, name)) or 0.0
-        fraction = min(1.0, hours / expected) if expected else 1.0
-        text = study_text(found, name, fraction, fraction * expected)
+        text = study_text(found, name, estimate(Sweep(study.runs(), runtime, study.recipe, name)), hours)
     for design in designs(study):
         print("\n  ".join(design_lines(design)))
     out.write_text(text, encoding="utf-8")
-    first = "first remove the files that cannot be read; then " if found.broken else ""
-    print(f"written: {out}; {first}attnbench study {out} --until-decided --jobs 2")
+    if found.broken:
+        print("not timed, so that --hours limits nothing: remove the files that cannot be read, then init anew")
+    print(f"written: {out}; attnbench study {out} --until-decided --jobs 2")
     return 0
 
 
