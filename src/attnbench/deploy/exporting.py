@@ -78,15 +78,15 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(found - expected).max() / (np.abs(expected).max() or 1))
 
 
-def check_parity(who: str, found: np.ndarray, expected: np.ndarray) -> float:
+def check_parity(who: str, found: np.ndarray, expected: np.ndarray, tolerance: float = TOLERANCE) -> float:
     """The difference of logits N K to those of the network itself.
 
     Raises:
         NotExported: it is above the tolerance.
     """
     apart = difference(found, expected)
-    if apart > TOLERANCE:
-        reason = f"its logits differ by {apart:.1e} of the largest one, above {TOLERANCE:g}"
+    if apart > tolerance:
+        reason = f"its logits differ by {apart:.1e} of the largest one, above {tolerance:g}"
         raise NotExported(who, "", reason)
     return apart
 
