@@ -26,8 +26,6 @@ ROUNDS = 80
 """From 72 on there is a 95 % interval of the 95 % quantile with both ends."""
 UNTRAINED = 1e-2
 """Of the largest logit: a deep network that nobody trained multiplies roundings; another network is off by far more."""
-SETTLING = 4
-"""Images by which a new network's batch norms are set."""
 LIBRARIES = {"eager": ("torch",), "pt2": ("torch",), "openvino": ("openvino",)}
 Key = tuple[str, str]
 """Runtime and precision, `fp32` or `int8`."""
@@ -119,7 +117,9 @@ def quantile(values: Sequence[float], share: float) -> tuple[float, float | None
 
 def _arm(attention: str, bench: BenchSettings, asked: Asked) -> Arm:
     """The network in each runtime, its logits compared with its own at every batch size."""
-    found, forms = Arm(), Forms(_settled(bench_network(bench, attention), bench), torch.from_numpy(_images(bench, 2)))
+    images = np.concatenate([_images(bench, size) for size in asked.batch_sizes])
+    model = _settled(bench_network(bench, attention), torch.from_numpy(images))
+    found, forms = Arm(), Forms(model, torch.from_numpy(_images(bench, 2)))
     for key in asked.keys:
         try:
             found.runs[key], found.parity[key] = _checked(key, forms, bench, asked)
@@ -128,8 +128,8 @@ def _arm(attention: str, bench: BenchSettings, asked: Asked) -> Arm:
     return found
 
 
-def _settled(model: nn.Module, bench: BenchSettings) -> nn.Module:
-    """A new network whose batch norms divide by the root mean square of what they get: deep ones overflow without.
+def _settled(model: nn.Module, images: torch.Tensor) -> nn.Module:
+    """A new network, for images N 3 H W, whose batch norms divide by the root mean square of what they get: deep ones overflow without.
 
     Means are left in: without them little of an image would be in the logits, which runtimes are compared by.
     """
@@ -141,7 +141,7 @@ def _settled(model: nn.Module, bench: BenchSettings) -> nn.Module:
     norms = [part for part in model.modules() if isinstance(part, _BatchNorm)]
     hooks = [norm.register_forward_pre_hook(settle) for norm in norms]
     with torch.no_grad():
-        model.eval()(torch.from_numpy(_images(bench, SETTLING)).contiguous(memory_format=torch.channels_last))
+        model.eval()(images.contiguous(memory_format=torch.channels_last))
     for hook in hooks:
         hook.remove()
     return model
