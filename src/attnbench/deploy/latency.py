@@ -129,9 +129,12 @@ def _arm(attention: str, bench: BenchSettings, asked: Asked) -> Arm:
 
 
 def _settled(model: nn.Module, images: torch.Tensor) -> nn.Module:
-    """A new network, for images N 3 H W, whose batch norms divide by the root mean square of what they get: deep ones overflow without.
+    """A new network whose batch norms divide by the root mean square of what they get: deep ones overflow without.
 
     Means are left in: without them little of an image would be in the logits, which runtimes are compared by.
+
+    Args:
+        images: those that it will be measured on, N 3 H W.
     """
 
     def settle(norm: _BatchNorm, inputs: tuple[torch.Tensor]) -> None:
