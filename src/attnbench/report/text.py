@@ -9,7 +9,6 @@ from attnbench.analysis.measure import ACCURACY, Measure
 from attnbench.analysis.stats import Correlation, Difference, Estimate
 from attnbench.analysis.verdicts import Verdict
 
-
 OPEN = ("undecided", "not yet")
 """Answers that claim nothing."""
 
