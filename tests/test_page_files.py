@@ -207,6 +207,9 @@ def test_a_study_with_a_look_after_every_run_has_figures_that_a_browser_can_read
     assert {row["estimand"] for row in shown.specs["01-differences"]["datasets"]["rows"]} == {"new images"}
     assert "Left out: intervals" in text(shown.root.find(".//figure[@id='01-differences']/figcaption"))
     assert "[-inf, +inf]" in text(shown.root.find(".//section[@id='table']"))
+    said = text(shown.root)
+    assert "one-sided bets" in said
+    assert "one-sided t tests" not in said
 
 
 def test_a_loss_that_is_no_number_is_left_out_of_the_figures(tmp_path):
