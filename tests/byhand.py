@@ -295,15 +295,20 @@ def mean_seconds(arm: Arm) -> float:
     return float(np.exp(log_seconds(arm).mean()))
 
 
-def steps(cell: dict[str, Arm]) -> list[tuple]:
-    """What the controls say: mechanism, part, what is compared, the difference with its interval, n."""
-    found = []
+def steps(shown: Shown, cell: dict[str, Arm]) -> list[tuple]:
+    """What the controls say: mechanism, part, what is compared, the difference with its interval, n.
+
+    The parts of a gain are taken from the runs that it is the difference of, so that they add up to it.
+    """
+    found, runs = [], {name: arm.accuracy for name, arm in cell.items()}
     for name, random in (("se", "random"), ("cbam", 'random(of="cbam")')):
-        parts = {"scale": ("constant", "none"), "parameters": ("static", "constant"),
-                 "input dependence": (name, "static"), "training the mechanism": (name, random)}  # fmt: skip
-        for part, (one, two) in parts.items():
-            n = min(len(cell[one].seeds), len(cell[two].seeds))
-            found.append((name, part, f"{one} - {two}", between(cell[one].accuracy, cell[two].accuracy), n))
+        gained = runs | dict(zip((name, "none"), shown.pair(cell[name], cell["none"]), strict=True))
+        parts = {"scale": ("constant", "none", gained), "parameters": ("static", "constant", gained),
+                 "input dependence": (name, "static", gained),
+                 "training the mechanism": (name, random, runs)}  # fmt: skip
+        for part, (one, two, of) in parts.items():
+            n = min(len(of[one]), len(of[two]))
+            found.append((name, part, f"{one} - {two}", between(of[one], of[two]), n))
         for gates, words in (("shuffled", "gates of other images"), ("mean", "mean gates of the training images")):
             pairs = zip(cell[name].gates, cell[name].accuracy, strict=True)
             gaps = [own[gates] - accuracy for own, accuracy in pairs if gates in own]

@@ -10,6 +10,7 @@ from attnbench.analysis.comparison import designs
 from attnbench.errors import BadStudy, StoreProblem
 from attnbench.report.evidence import decomposition
 from attnbench.report.pairs import pair
+from attnbench.report.sentences import because
 from attnbench.report.tables import markdown
 from attnbench.spec.run import RunSpec
 
@@ -78,6 +79,30 @@ def test_controls_in_another_place_do_not():
     own, pre = ([step.what for step in decomposition(cell) if step.arm == name] for name in ("se", "se site=pre"))
     assert own == ["constant - none", "static - constant", "se - static"]
     assert pre == ["constant site=pre - none", "static site=pre - constant site=pre", "se site=pre - static site=pre"]
+
+
+@pytest.mark.parametrize(
+    ("control", "parts", "words"),
+    [
+        ("constant", ["scale", "parameters and input dependence"], "learned numbers together with looking"),
+        ("static", ["scale and parameters", "input dependence"], "a scale together with learned numbers"),
+    ],
+)
+def test_a_part_whose_control_was_not_run_is_told_together_with_the_next(control, parts, words):
+    (cell,) = compared(study({}, grid={"attention": ["none", "se", control]})).cells
+    steps = decomposition(cell)
+    assert [step.part for step in steps] == parts
+    assert [step.what for step in steps] == [f"{control} - none", f"se - {control}"]
+    assert sum(step.estimate.mean for step in steps) == pytest.approx(cell.arm("se").difference.mean)
+    (said,) = because(cell, steps)
+    assert words in said
+
+
+def test_over_another_baseline_than_the_plain_network_no_part_of_a_gain_is_told():
+    """Between SE and `constant` lies more than the scale of a gate."""
+    grid = {"attention": ["none", "se", "cbam", "constant", "static"]}
+    (cell,) = compared(study({}, grid=grid, baseline="se")).cells
+    assert decomposition(cell) == []
 
 
 def test_a_mechanism_in_its_own_place_is_meant_before_others():

@@ -148,6 +148,22 @@ def test_a_record_that_is_none_is_named(content):
         )
 
 
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("environment", {"packages": []}),
+        ("input", {"names": {"one": 1}}),
+        ("input", {"names": 7}),
+        ("cards", {"dataset": []}),
+    ],
+    ids=str,
+)
+def test_what_a_report_shows_of_a_run_is_of_the_types_that_it_has(content, part, value):
+    name = first(content, "record.json")
+    said, *_ = problems(forged(content, name, lambda record: record[part].update(value)))
+    assert said.startswith(f"run {run_of(name)}: {part}.{next(iter(value))}: ")
+
+
 @pytest.mark.parametrize("part", ["data", "numerics", "runs"])
 def test_a_manifest_that_says_other_data_is_named(content, part):
     def change(stated: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import handmade
+import made
 import numpy as np
 import pytest
 from handmade import stored
@@ -16,7 +17,8 @@ from attnbench.analysis.recorded import seen_now
 from attnbench.analysis.sample import Sample
 from attnbench.analysis.stats import difference
 from attnbench.analysis.verdicts import contrasts
-from attnbench.report import markdown, write
+from attnbench.report import html, markdown, write
+from attnbench.report.evidence import decomposition
 from attnbench.report.tables import verdicts
 from attnbench.store.studies import StudyJournal
 
@@ -119,6 +121,29 @@ def test_between_two_looks_what_is_open_waits_and_what_is_decided_stays():
     assert stand(found) == {"se": ("better", 8), "cbam": ("not yet", 9), "eca": ("not yet", 9)}
     assert "verdicts are given at 10 seeds, 9 are done" in markdown(found)
     assert found.missing == 3 * 3
+
+
+def test_an_arm_that_waits_is_not_yet_wherever_its_page_names_it():
+    root = made.tree(html(compare(study(), fill({**every(9), "se": 8}))))
+    folded = [made.text(one) for one in root.iter("summary")]
+    assert "2 not yet" in folded
+    assert not [said for said in folded if "undecided" in said]
+    badges = [(one.get("class"), one.text) for one in root.iter("strong") if "badge" in one.get("class", "")]
+    assert badges == [("badge better", "better"), *[("badge not-yet", "not yet")] * 2]
+    rows = made.specs_of(root)["01-differences"]["datasets"]["rows"]
+    assert {row["arm"]: row["verdict"] for row in rows} == {"se": "better", "cbam": "not yet", "eca": "not yet"}
+
+
+def test_the_parts_of_a_gain_add_up_to_it_where_its_arm_was_decided_early():
+    """By the runs that the gain is of, though the baseline has got more since."""
+    values = {"none": LEVEL, "se": FAR, "constant": SAME, "static": LATE}
+    found = compare(study(grid={"attention": [*values]}), fill(dict.fromkeys(values, 12), values=values))
+    (cell,) = found.cells
+    se = cell.arm("se")
+    assert (se.score.n, cell.arm("none").score.n) == (8, 12)
+    steps = [step for step in decomposition(cell) if step.arm == "se"]
+    assert [step.part for step in steps] == ["scale", "parameters", "input dependence"]
+    assert sum(step.estimate.mean for step in steps) == pytest.approx(se.difference.mean)
 
 
 def test_at_a_look_there_are_verdicts_though_a_later_one_is_to_come():

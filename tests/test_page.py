@@ -210,7 +210,7 @@ def test_costs_are_cpu_seconds_and_ratios_to_the_baseline_with_intervals(shown):
 
 def test_the_controls_rows_and_figures_are_differences_of_the_arms(shown):
     for place, cell in enumerate(shown.cells, 1):
-        rows, expected = shown.table(place, "What the controls say"), steps(cell)
+        rows, expected = shown.table(place, "What the controls say"), steps(shown, cell)
         assert [(*row[:3], row[5]) for row in rows] == [(*step[:3], str(step[4])) for step in expected]
         for row, step in zip(rows, expected, strict=True):
             shows(f"{row[3]} {row[4]}", *step[3])
@@ -219,8 +219,10 @@ def test_the_controls_rows_and_figures_are_differences_of_the_arms(shown):
             same(shown.specs[f"{place:02d}-controls-{number}"]["datasets"]["rows"], drawn)
 
 
-def test_three_steps_add_up_to_the_gain(store):
-    for cell in compare(made.study(), Store(store)).cells:
+@pytest.mark.parametrize("pairing", ["independent", "paired"])
+def test_three_steps_add_up_to_the_gain(store, pairing):
+    """Also where pairs leave out the seed of a run that failed."""
+    for cell in compare(made.study(pairing=pairing), Store(store)).cells:
         for name in ("se", "cbam"):
             ladder = [step.estimate.mean for step in decomposition(cell) if step.arm == name][:3]
             assert sum(ladder) == pytest.approx(cell.arm(name).difference.mean, abs=1e-12)

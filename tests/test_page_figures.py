@@ -133,7 +133,7 @@ def test_a_figure_in_words_says_its_numbers(shown):
         rows = shown.specs[f"{place:02d}-classes"]["datasets"]["rows"]
         shows(re.sub(r"class \d", "", said["classes"]), *(row["mean"] for row in rows))
         for number, name in enumerate(MECHANISMS, 1):
-            shows(said[f"controls-{number}"], *(n for step in steps(cell) if step[0] == name for n in step[3]))
+            shows(said[f"controls-{number}"], *(n for step in steps(shown, cell) if step[0] == name for n in step[3]))
         for curve in ("loss", "accuracy"):
             last = [row for row in shown.specs[f"{place:02d}-curves-{curve}"]["datasets"]["rows"] if row["epoch"] == 3]
             found = re.findall(r"([\d.]+) after epoch 3", said[f"curves-{curve}"])

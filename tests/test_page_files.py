@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import math
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from made import Shown, text
 from attnbench import Store, Study, compare
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.report import write
+from attnbench.report.latex import bibtex
 
 pytestmark = pytest.mark.filterwarnings("ignore:Precision loss")  # of regroupings whose values are all equal
 
@@ -197,6 +199,35 @@ def test_one_seed_has_a_page_whose_figures_a_browser_can_read(tmp_path):
     assert {cell for row in shown.table(1, "What the controls say") for cell in row[4:]} == {"-", "1"}
 
 
+def test_a_study_with_a_look_after_every_run_has_figures_that_a_browser_can_read(tmp_path):
+    """After so few pairs no interval for this test set has an end."""
+    study = made.study(grid={"dataset": ["digits"], "attention": ["none", "se"]}, seeds=4, looks="any")
+    made.fill(tmp_path / "runs", study)
+    shown = Shown.of(made.rendered(study, tmp_path / "runs"), "independent", 1.0, [])
+    assert {row["estimand"] for row in shown.specs["01-differences"]["datasets"]["rows"]} == {"new images"}
+    assert "Left out: intervals" in text(shown.root.find(".//figure[@id='01-differences']/figcaption"))
+    assert "[-inf, +inf]" in text(shown.root.find(".//section[@id='table']"))
+    said = text(shown.root)
+    assert "one-sided bets" in said
+    assert "one-sided t tests" not in said
+
+
+def test_a_loss_that_is_no_number_is_left_out_of_the_figures(tmp_path):
+    study = made.study(grid={"dataset": ["digits"], "attention": ["none", "se"]}, seeds=2)
+    for record in made.fill(tmp_path / "runs", study):
+        record.curves[0]["train_loss"] = math.nan
+        (tmp_path / "runs" / record.id / "record.json").write_text(record.to_json())
+    specs = Shown.of(made.rendered(study, tmp_path / "runs"), "independent", 1.0, []).specs
+    assert {row["epoch"] for row in specs["01-curves-loss"]["datasets"]["rows"]} == {2, 3}
+
+
+def test_the_page_promises_of_its_verdicts_what_the_documentation_does(plain):
+    """docs/statistics.md: of either kind of false claim, at least one in at most 5 % of studies."""
+    said = text(made.tree((plain / "index.html").read_text()).find(".//section[@id='reading']"))
+    assert said.count("at most 5 %") == 2
+    assert "Undecided claims nothing" in said
+
+
 # Hostile texts
 
 
@@ -273,6 +304,15 @@ def test_a_hostile_title_is_only_text_in_the_bibliography(evil):
     inert(re.sub(r"^(@.*|  url = .*)$", "", found, flags=re.MULTILINE).replace("\n}\n", "\n"))
     depths = list(itertools.accumulate({"{": 1, "}": -1}.get(character, 0) for character in found))
     assert min(depths) >= 0 == depths[-1]
+
+
+def test_a_card_of_whatever_types_is_an_entry_of_text():
+    """Somebody's record may say anything."""
+    found = bibtex("mine", {"title": 7, "authors": ["a"], "year": "2018}, note = {x", "url": 7})
+    assert "  url = {7},\n" in found
+    depths = list(itertools.accumulate({"{": 1, "}": -1}.get(character, 0) for character in found))
+    assert (min(depths[5:-3]), depths[-1]) == (1, 0), "something ended the entry before its end"
+    assert bibtex("mine", {}) == "@misc{mine,\n}\n"
 
 
 def test_a_hostile_text_is_no_formula_in_a_spreadsheet(evil):

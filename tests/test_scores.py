@@ -7,6 +7,7 @@ import random
 import re
 from pathlib import Path
 
+import made
 import numpy as np
 import pytest
 from byhand import FIRST, between, exact_p
@@ -141,6 +142,14 @@ def test_a_lower_score_is_the_better_one_where_it_is_said():
     assert attnbench.verdict(rows(unit="s"), margin=1, higher_is_better=False).cells[0].measure.unit == "s"
 
 
+def test_where_lower_is_better_the_matrix_begins_with_the_lowest():
+    found = attnbench.verdict(rows({**GOOD, "eca": [85.0, 85.5, 86.0, 85.25, 85.75]}), margin=1, higher_is_better=False)
+    matrix = made.tree(html(found)).find(".//table[@class='matrix']")
+    assert "; the best first. " in made.text(matrix.find("caption"))
+    names = [made.text(row.find("th")) for row in matrix.iter("tr") if row.find("td[@class]") is not None]
+    assert names == ["eca", "se"]
+
+
 def test_a_free_unit_stands_in_sentence_table_and_margin():
     found = attnbench.verdict(
         rows({"none": [10.0, 11.0, 11.0, 12.0], "se": [10.5, 11.0, 11.0, 11.5]}, unit="dB"), margin=30
@@ -166,7 +175,8 @@ def test_the_page_and_the_tables_leave_out_what_needs_records(tmp_path):
     figures = [f"figures/01-{name}.{kind}" for name in ("differences", "seeds") for kind in ("svg", "pdf")]
     assert files == ["index.html", "table.md", "table.tex", "cells.csv", "runs.csv", *figures]
     page = html(found)
-    for absent in ("new images", "multiply-accumulates", "Calibration and classes", "attnbench reproduce", "Recipe"):
+    records = ["new images", "multiply-accumulates", "Calibration and classes", "attnbench reproduce", "Recipe"]
+    for absent in (*records, "initial weights", "augmentation", "same test images", "the recipe", "mechanisms.bib"):
         assert absent not in page.partition("<script")[0]
     for there in (tmp_path / "table.md", tmp_path / "index.html"):
         assert "se is better than none (+2.60 points" in there.read_text()
@@ -332,6 +342,7 @@ def test_without_such_an_arm_the_baseline_must_be_said():
         ("arm,seed,score,data\na,0,90,x\na,0,90,y\n", "already (a column cell tells data sets apart; not read: data)"),
         ("arm,seed,score\nnone,0\n", "scores.csv, row 2: 2 values for 3 columns"),
         ("arm,seed,score,score\nnone,0,1,1\n", "scores.csv: two columns have one name"),
+        ("arm,seed,Score,score\na,0,1,2\n", "scores.csv: 'Score' and 'score' are each read as score; keep one"),
         ("arm,seed,score,higher_is_better\na,0,1,maybe\n", "row 2: higher_is_better 'maybe' is neither true nor false"),
         ("arm,seed,score,unit\nnone,0,1,s\nb,0,1,ms\n", "scores: unit is s and ms in one cell"),
         ("arm,seed,score\nnone,0,nan\nse,0,nan\n", "scores: no run has a finite score"),

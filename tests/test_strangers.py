@@ -18,6 +18,8 @@ from bundles import SMALL
 from conftest import ROOT
 
 from attnbench import Store
+from attnbench.cli import main
+from attnbench.cli.reading import predict
 from attnbench.spec.run import name_of
 from attnbench.store.studies import StudyJournal
 from attnbench.store.view import View
@@ -172,6 +174,31 @@ def test_class_names_of_strangers_are_text_on_the_page_and_in_the_tables(told, f
     assert "<script>alert" not in page
     for file in (home / f"report-{field}").glob("*.csv"):
         assert not [cell for line in file.read_text().splitlines() for cell in line.split(",") if cell[:1] == "="], file
+
+
+@pytest.mark.parametrize("field", ["dataset", "backbone", "attention"])
+def test_what_strangers_wrote_of_a_run_is_only_text_in_a_list(field, capsys):
+    study = made.study(**SMALL)
+    record = made.run(Path("runs"), study.runs()[0], 80.0, images=20, error="\x1b[2Jclear")
+    changed = dataclasses.replace(record, spec={**record.spec, field: "\x1b]0;title\x07"})
+    (Path("runs") / record.id / "record.json").write_text(changed.to_json())
+    for words in (["store", "list", "--store", "runs"], ["predict", record.id, "image.png", "--store", "runs"]):
+        with pytest.raises(SystemExit):
+            main(words)
+    out, err = capsys.readouterr()
+    assert "?[2Jclear" in out
+    assert "?[2Jclear" in err
+    assert not {"\x1b", "\x07"} & {*out, *err}
+
+
+def test_class_names_of_strangers_are_only_text_where_an_image_is_classified(monkeypatch, capsys):
+    import torch
+
+    from attnbench.training import predictor
+
+    monkeypatch.setattr(predictor, "predict_files", lambda *_: (("\x1b[2J", "b"), torch.zeros(1, 2)))
+    assert predict("run", (Path("image.png"),)) == 0
+    assert "?[2J 50.00 %" in capsys.readouterr().out
 
 
 # What the user says on the command line

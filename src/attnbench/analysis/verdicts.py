@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
+
 from attnbench.analysis.course import Course, Reading
 from attnbench.analysis.plan import Plan
 from attnbench.analysis.power import fewest_seeds, further_seeds
@@ -124,6 +126,11 @@ class Contrast:
     def other(self) -> str:
         """The label of what it is compared with."""
         return self.two.name
+
+    @property
+    def compared(self) -> tuple[np.ndarray, np.ndarray]:
+        """The scores that the difference is of; where every run is a look, equally many of both."""
+        return self.one.values[: self.difference.n], self.two.values[: self.difference.n_baseline]
 
     @cached_property
     def new_images(self) -> Estimate | None:

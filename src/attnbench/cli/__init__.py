@@ -25,6 +25,7 @@ from attnbench.cli.starting import demo, init
 from attnbench.cli.storing import store_
 from attnbench.cli.tracking import sync, ui
 from attnbench.cli.training import run_verb, study
+from attnbench.console import printable
 from attnbench.errors import AttnbenchError, Terminated
 
 VERBS: dict[str, Callable[..., int]] = {
@@ -152,4 +153,4 @@ def _tell(problem: AttnbenchError) -> None:
     for line in problem.trace.splitlines():
         print(line, file=sys.stderr)
     for line in str(problem).splitlines():
-        print(f"attnbench: {line}", file=sys.stderr)
+        print(f"attnbench: {printable(line)}", file=sys.stderr)

@@ -182,7 +182,7 @@ def predict(
     for file, shares in zip(images, logits.double().softmax(1), strict=True):
         best = shares.topk(min(top, len(names)))
         said = [f"{names[int(c)]} {100 * float(p):.2f} %" for p, c in zip(best.values, best.indices, strict=True)]
-        print(f"{file}  {'  '.join(said)}")
+        print(printable(f"{file}  {'  '.join(said)}"))
     return 0
 
 

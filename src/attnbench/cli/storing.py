@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from attnbench.cli.flags import DataFlag, StoreFlag
+from attnbench.console import printable
 from attnbench.errors import AttnbenchError, StoreProblem
 from attnbench.spec.run import Runtime
 
@@ -62,7 +63,8 @@ def _list(store: "Store", items: tuple[str, ...]) -> int:
     for record in listed(store, dict(item.split("=", 1) for item in items)):
         spec, done, failed = record.spec, done + record.done, failed + (not record.done)
         what = f"{record.score:.2f} % of {record.images} images" if record.done else f"failed: {record.error}"
-        print(f"{record.id}  {spec['dataset']} {spec['backbone']} {spec['attention']} seed {spec['seed']}  {what}")
+        told = f"{record.id}  {spec['dataset']} {spec['backbone']} {spec['attention']} seed {spec['seed']}  {what}"
+        print(printable(told))
     print(f"{done + failed} runs in {store.path}/: {done} done, {failed} failed")
     return 0
 
@@ -85,7 +87,7 @@ def _merge(goal: "Store", items: tuple[str, ...]) -> int:
     with contextlib.ExitStack() as open_ones:
         found = merge(goal, [Store(open_ones.enter_context(opened(Path(item)))) for item in items])
     for run, where in found.conflicts.items():
-        print(f"conflict: {run} in {goal.path}/ is another result: {where}; neither was chosen")
+        print(printable(f"conflict: {run} in {goal.path}/ is another result: {where}; neither was chosen"))
     told = f"{len(found.copied)} runs copied into {goal.path}/, {len(found.same)} were there"
     print(f"{told}, {len(found.conflicts)} conflicts")
     return 1 if found.conflicts else 0

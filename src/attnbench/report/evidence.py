@@ -15,6 +15,7 @@ from attnbench.analysis.stats import Estimate, estimate, gap
 from attnbench.catalogue.foreign import barred
 from attnbench.catalogue.refs import Ref
 from attnbench.catalogue.registry import ATTENTION
+from attnbench.console import joined
 from attnbench.errors import BadReference
 from attnbench.spec.arm import mechanism
 from attnbench.store.predictions import BINS, Predictions, Scores
@@ -27,6 +28,8 @@ QUALITY = {
     "balanced_accuracy": "balanced accuracy (%)",
 }
 """A field of Scores -> the head of its column."""
+PARTS = ("scale", "parameters", "input dependence")
+"""What a mechanism adds to the plain network: that which `constant` has, that which `static` has too, and the rest."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,8 @@ def curves(cell: Cell) -> list[dict[str, Any]]:
     for arm in cell.arms:
         for epoch, points in enumerate(zip(*(record.curves for record in arm.records), strict=False), start=1):
             for split, curve in itertools.product(("train", "val"), ("loss", "accuracy")):
-                values = [point[f"{split}_{curve}"] for point in points if f"{split}_{curve}" in point]
+                known = (point.get(f"{split}_{curve}", math.nan) for point in points)
+                values = [value for value in known if math.isfinite(value)]  # strangers write nan
                 if values:
                     about = {"arm": arm.name, "curve": curve, "split": split, "epoch": epoch}
                     rows.append({**about, "mean": statistics.fmean(values), "low": min(values), "high": max(values)})
@@ -181,9 +185,10 @@ def curves(cell: Cell) -> list[dict[str, Any]]:
 def decomposition(cell: Cell) -> list[Step]:
     """What the controls and the other gates that were run say about each mechanism's gain.
 
-    The steps from the baseline by `constant` and `static` to the mechanism add up to its gain: what the scale does,
-    what learned parameters add without a look at the image, what looking at the image adds. Intervals are Welch's;
-    for other gates in a trained network, Student's over the runs. None is corrected for their number.
+    The steps from the plain network by `constant` and `static` to the mechanism add up to its gain: what the scale
+    does, what learned parameters add without a look at the image, what looking at the image adds. Over another baseline
+    there are none. Intervals are Welch's; for other gates in a trained network, Student's over the runs. None is
+    corrected for their number.
     """
     steps = []
     for arm in cell.arms:
@@ -203,17 +208,22 @@ def _quality(arm: str, scores: list[Scores]) -> Quality:
 
 
 def _ladder(cell: Cell, arm: Arm) -> list[Step]:
-    """From the baseline up to the mechanism, by the controls that were run."""
-    rungs = [
-        ("", cell.baseline),
-        ("scale", cell.beside(arm, "constant")),
-        ("parameters", cell.beside(arm, "static")),
-        ("input dependence", arm),
-    ]
-    there = [(part, one) for part, one in rungs if one is not None]
-    if len(there) < 3 or there[0][0]:
+    """From the plain network up to the mechanism, by the controls that were run and the scores that the gain is of.
+
+    Where a control was not run, its part is told together with the next one.
+    """
+    controls = [cell.beside(arm, "constant"), cell.beside(arm, "static")]
+    if cell.baseline is None or mechanism(cell.baseline.key) != "none" or arm.contrast is None or not any(controls):
         return []
-    return [_step(arm, part, higher, lower) for (_, lower), (part, higher) in itertools.pairwise(there)]
+    own, plain = arm.contrast.compared
+    rungs = [*((one.name, one.sample.values) if one else None for one in controls), (arm.name, own)]
+    steps, parts, (lower, below) = list[Step](), list[str](), (cell.baseline.name, plain)
+    for part, rung in zip(PARTS, rungs, strict=True):
+        parts.append(part)
+        if rung is not None:
+            steps.append(Step(arm.name, joined(parts), f"{rung[0]} - {lower}", gap(rung[1], below)))
+            parts, (lower, below) = [], rung
+    return steps
 
 
 def _untrained(cell: Cell, arm: Arm) -> list[Step]:
@@ -225,7 +235,9 @@ def _untrained(cell: Cell, arm: Arm) -> list[Step]:
     with barred(), contextlib.suppress(BadReference):  # somebody's own mechanism has one spelling already
         asked = ATTENTION.canonical(asked)
     frozen = cell.beside(arm, asked)
-    return [_step(arm, "training the mechanism", arm, frozen)] if frozen else []
+    if frozen is None:
+        return []
+    return [Step(arm.name, "training the mechanism", f"{arm.name} - {frozen.name}", gap(arm.values, frozen.values))]
 
 
 def _other_gates(arm: Arm) -> list[Step]:
@@ -236,7 +248,3 @@ def _other_gates(arm: Arm) -> list[Step]:
         if changes:
             steps.append(Step(arm.name, f"gate {gate}", f"{arm.name} with {what} - its own", estimate(changes)))
     return steps
-
-
-def _step(arm: Arm, part: str, higher: Arm, lower: Arm) -> Step:
-    return Step(arm.name, part, f"{higher.name} - {lower.name}", gap(higher.values, lower.values))

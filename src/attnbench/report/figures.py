@@ -9,7 +9,7 @@ from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.costs import CLOCKS, clock, costs
 from attnbench.analysis.stats import Difference, Estimate
 from attnbench.report.evidence import curves, decomposition
-from attnbench.report.text import signed, spread
+from attnbench.report.text import kind, signed, spread
 
 MOST_ROWS = 96
 """Where there are more rows, only those that are furthest out are drawn."""
@@ -53,14 +53,21 @@ def _groups(cell: Cell) -> list[tuple[str, list[Arm]]]:
 def _differences(cell: Cell, of: str, arms: Sequence[Arm]) -> list[Figure]:
     from attnbench.report.charts import intervals
 
-    rows: list[dict[str, Any]] = []
     contrasts = sorted((arm.contrast for arm in arms if arm.contrast), key=lambda each: -each.difference.mean)
-    for found in contrasts:
-        for estimand, gap in (("this test set", found.difference), ("new images", found.new_images)):
-            if gap is not None and not math.isnan(gap.low):
-                rows.append({"arm": found.arm, "estimand": estimand, **_span(gap), "verdict": found.verdict.kind})
+    spans = [
+        (found, estimand, gap)
+        for found in contrasts
+        for estimand, gap in (("this test set", found.difference), ("new images", found.new_images))
+        if gap is not None and not math.isnan(gap.low)
+    ]
+    rows: list[dict[str, Any]] = [
+        {"arm": found.arm, "estimand": estimand, **_span(gap), "verdict": kind(found.verdict)}
+        for found, estimand, gap in spans
+        if math.isfinite(gap.low) and math.isfinite(gap.high)
+    ]
     if not rows:
         return []
+    endless = "" if len(rows) == len(spans) else " Left out: intervals that so few runs leave without an end."
     places = cell.measure.decimals
     gaps = [(each.arm, each.difference) for each in contrasts]
     words = [f"{arm} {signed(gap.mean, places)} {spread(gap, plus=True, decimals=places)}" for arm, gap in gaps]
@@ -68,7 +75,7 @@ def _differences(cell: Cell, of: str, arms: Sequence[Arm]) -> list[Figure]:
     caption = (
         f"{varied(cell)}. Difference of mean {measure.plural} to {cell.plan.baseline} with 95 % intervals"
         f"{' for both estimands' if cell.recorded else ''}, the largest first. "
-        f"Dashed: the margin of {measure.amount(margin)}."
+        f"Dashed: the margin of {measure.amount(margin)}.{endless}"
     )
     chart = intervals(rows, "arm", order, above(cell), (-margin, margin), by="estimand")
     name, title = _called("differences", f"Difference to {cell.plan.baseline}", of)
@@ -130,7 +137,7 @@ def cost_figure(cell: Cell) -> list[Figure]:
     """Accuracy against training time, with the Pareto front; nothing where no time was measured."""
     from attnbench.report.charts import front
 
-    found = [cost for cost in costs(cell) if not math.isnan(cost.seconds) and cost.on_front is not None]
+    found = [cost for cost in costs(cell) if math.isfinite(cost.seconds) and cost.on_front is not None]
     if not found:
         return []
     spans = {arm.name: arm.score for arm in cell.arms}

@@ -79,14 +79,16 @@ def bibliography(comparison: Comparison) -> str:
 
 
 def bibtex(name: str, card: dict[str, Any]) -> str:
-    """A card's paper as a BibTeX entry called `name`."""
-    kind, where = ("inproceedings", "booktitle") if card.get("venue") else ("misc", "howpublished")
+    """A card's paper as a BibTeX entry called `name`; whatever a card says is text."""
+    names = ("title", "authors", "venue", "year", "url")
+    title, authors, venue, year, url = (str(card.get(each) or "") for each in names)
+    kind, where = ("inproceedings", "booktitle") if venue else ("misc", "howpublished")
     fields = {
-        "title": f"{{{tex(card['title'])}}}",
-        "author": tex(card.get("authors", "")),
-        where: tex(card.get("venue", "")),
-        "year": str(card.get("year") or ""),
-        "url": re.sub(r"[{}\\\s]", "", card.get("url", "")),
+        "title": f"{{{tex(title)}}}",
+        "author": tex(authors),
+        where: tex(venue),
+        "year": tex(year),
+        "url": re.sub(r"[{}\\\s]", "", url),
     }
     inside = "".join(f"  {key} = {{{value}}},\n" for key, value in fields.items() if value and value != "{}")
     return f"@{kind}{{{re.sub(r'[^A-Za-z0-9]+', '-', name)},\n{inside}}}\n"

@@ -10,13 +10,13 @@ from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.costs import clock, costs
 from attnbench.analysis.stats import Difference
 from attnbench.console import joined
-from attnbench.report.text import counted, interval, kind, signed
+from attnbench.report.text import OPEN, counted, interval, kind, signed
 
 WIDTH = 120.0
 """Of a bar, in the units that the page draws it in."""
 MOST_NAMES = 12
 """Where more mechanisms were compared, the sentence counts them and names none."""
-KINDS = ("better", "worse", "equivalent", "undecided", "not yet")
+KINDS = ("better", "worse", "equivalent", *OPEN)
 _UNITS = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
 TIMES = {"cpu": "CPU time", "device": "device time", "wall": "time"}
 

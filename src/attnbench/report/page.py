@@ -25,7 +25,7 @@ from attnbench.report.figures import Figure
 from attnbench.report.matrix import headline, rows, spent, timed_by
 from attnbench.report.sentences import because, changed, verdict_sentences
 from attnbench.report.tables import WHY, caption, margins
-from attnbench.report.text import columns, entries, interval, signed, spread
+from attnbench.report.text import OPEN, columns, entries, interval, signed, spread
 
 HERE = Path(__file__).parent
 MOST_RUNS = 2_000
@@ -86,7 +86,7 @@ def rendered(template: str, drawn: Sequence[Figure], /, **shown: object) -> str:
     )
     return templates.get_template(template).render(
         **shown,
-        specs=packed(json.dumps({figure.name: _spoken(figure) for figure in drawn})) if drawn else "",
+        specs=packed(json.dumps({figure.name: _spoken(figure) for figure in drawn}, allow_nan=False)) if drawn else "",
         style=(HERE / "page.css").read_text(),
         script=(HERE / "page.js").read_text(),
         vega=_vega() if drawn else "",
@@ -159,10 +159,11 @@ def _cell(
     }
 
 
-def _sentences(comparison: Comparison) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Kind and sentence of each verdict: of those that are decided, and of the others."""
+def _sentences(comparison: Comparison) -> tuple[list[tuple[str, str]], dict[str, list[str]]]:
+    """Kind and sentence of each verdict; and the sentences of each answer that claims nothing, where it was given."""
     told = verdict_sentences(comparison)
-    return [each for each in told if each[0] != "undecided"], [each for each in told if each[0] == "undecided"]
+    others = {word: [words for kind, words in told if kind == word] for word in OPEN}
+    return [each for each in told if each[0] not in OPEN], {word: every for word, every in others.items() if every}
 
 
 def _heads(comparison: Comparison) -> list[str]:

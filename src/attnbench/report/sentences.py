@@ -13,14 +13,16 @@ from attnbench.analysis.stats import ALPHA
 from attnbench.analysis.verdicts import Contrast, Verdict, Waiting
 from attnbench.console import joined, listed
 from attnbench.report.evidence import Step
-from attnbench.report.text import counted, p_text, signed, spread
+from attnbench.report.text import counted, kind, p_text, signed, spread
 
-PARTS = {
+WORDS = {
     "scale": "the scale of a gate alone",
     "parameters": "learned numbers that never look at the image",
     "input dependence": "looking at the image",
+    "scale and parameters": "a scale together with learned numbers that never look at the image",
+    "parameters and input dependence": "learned numbers together with looking at the image",
 }
-"""The steps from the baseline up to a mechanism, in words."""
+"""The steps from the plain network up to a mechanism, in words; two of them are one where a control was not run."""
 
 
 def sentence(contrast: Contrast, cell: Cell) -> str:
@@ -41,7 +43,7 @@ def changed(comparison: Comparison) -> str:
 def verdict_sentences(comparison: Comparison) -> list[tuple[str, str]]:
     """Kind and sentence of every comparison with the baseline, cell by cell."""
     return [
-        (arm.contrast.verdict.kind, sentence(arm.contrast, cell))
+        (kind(arm.contrast.verdict), sentence(arm.contrast, cell))
         for cell in comparison.cells
         for arm in cell.arms
         if arm.contrast
@@ -59,8 +61,8 @@ def because(cell: Cell, steps: Iterable[Step]) -> list[str]:
         found.setdefault(step.arm, []).append(step)
     said = []
     for arm, own in found.items():
-        parts = [f"{PARTS[each.part]} {_points(each)}" for each in own if each.part in PARTS]
-        more = [f"{each.part} {_points(each)}" for each in own if each.part not in PARTS]
+        parts = [f"{WORDS[each.part]} {_points(each)}" for each in own if each.part in WORDS]
+        more = [f"{each.part} {_points(each)}" for each in own if each.part not in WORDS]
         gain = cell.arm(arm).difference
         if parts and gain:
             said.append(f"What {arm} gains ({signed(gain.mean)} points) is made of: {joined(parts)}.")
@@ -135,7 +137,8 @@ def _tests(contrast: Contrast) -> str:
     verdict = contrast.verdict
     parts = [f"p {p_text(verdict.p_value)}{_test(contrast)}"]
     if verdict.kind in ("equivalent", "undecided") or verdict.within_margin:
-        parts.append(f"equivalence p {p_text(verdict.equivalence_p)} of two one-sided t tests")
+        tests = "bets" if verdict.spending is None else "t tests"
+        parts.append(f"equivalence p {p_text(verdict.equivalence_p)} of two one-sided {tests}")
     if verdict.simultaneous:
         family = f"one of {verdict.family} possible pairs, over all of which p and interval hold"
     elif verdict.family > 1:

@@ -28,15 +28,15 @@ SCORED = (
     "percentages in points. Intervals are 95 %, of what is expected over seeds (Student's t, for differences {t})."
 )
 TESTED = (
-    "p: {test}; equivalence: p of two one-sided t tests for a margin of {margin}. Both are corrected by Holm's method "
+    "p: {test}; equivalence: p of two one-sided {same} for a margin of {margin}. Both are corrected by Holm's method "
     "over the {arms} that a data set compares with {baseline}, and hold over all looks: {looks}. Intervals of "
     "differences on this test set hold over all looks too, each for its comparison alone."
 )
 WORDS = ("attention", "arm", "this test set", "new images", "95 % interval", "verdict")
 """Heads of the columns that hold words or intervals, which stand to the left; numbers stand to the right."""
 WHY = (
-    "What the controls say, in points of accuracy on this test set, intervals not corrected for their number; scale, "
-    "parameters and input dependence add up to the gain."
+    "What the controls say, in points of accuracy on this test set, intervals not corrected for their number; where "
+    "scale, parameters and input dependence are told, they add up to the gain."
 )
 _TESTS = {
     "independent": (
@@ -86,12 +86,18 @@ def tables(comparison: Comparison) -> str:
 
 def caption(comparison: Comparison) -> str:
     """What the columns of the table are."""
-    t, test = _TESTS[comparison.plan.pairing]
+    (t, test), same = _TESTS[comparison.plan.pairing], "t tests"
     said, arms = (RECORDED, "mechanisms") if comparison.recorded else (SCORED, "arms")
     if comparison.plan.looks == "any":
-        t, test = "bets on signs", "bets on the signs of differences at equal seeds"
+        t, test, same = "bets on signs", "bets on the signs of differences at equal seeds", "bets"
     return f"{said} {TESTED}".format(
-        baseline=comparison.baseline, t=t, test=test, margin=margins(comparison), arms=arms, looks=_looks(comparison)
+        baseline=comparison.baseline,
+        t=t,
+        test=test,
+        same=same,
+        margin=margins(comparison),
+        arms=arms,
+        looks=_looks(comparison),
     )
 
 

@@ -9,6 +9,9 @@ from attnbench.analysis.measure import ACCURACY, Measure
 from attnbench.analysis.stats import Correlation, Difference, Estimate
 from attnbench.analysis.verdicts import Verdict
 
+OPEN = ("undecided", "not yet")
+"""Answers that claim nothing."""
+
 
 def signed(value: float, decimals: int = 2) -> str:
     """A number with its sign; `-` where there is none."""
@@ -72,14 +75,14 @@ def entries(arm: Arm) -> list[Entry]:
     own += [Entry(f"{score.mean:.{places}f}", score.mean), *_spans(arm, arm.score, arm.new_images)]
     if found is None:
         return [*own, *[Entry("", "")] * (len(own) + 1)]
-    gap, verdict = found.difference, found.verdict
+    gap, verdict, word = found.difference, found.verdict, kind(found.verdict)
     return [
         *own,
         Entry(signed(gap.mean, places), gap.mean, coloured=True),
         *_spans(arm, gap, found.new_images, plus=True),
         Entry(p_text(verdict.p_value), verdict.p_value),
         Entry(p_text(verdict.equivalence_p), verdict.equivalence_p),
-        Entry(kind(verdict), verdict.kind, coloured=True),
+        Entry(word, word, coloured=True),
     ]
 
 

@@ -180,6 +180,14 @@ class Cards:
     """What is used of the cards in a record."""
 
     attention: dict[str, Any]
+    dataset: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What is used of what a run was measured on."""
+
+    packages: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +216,13 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Told:
+    """What is shown of what the network of a run takes."""
+
+    names: list[Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Input:
     """What is used of what the network of a run takes, by which it is built again."""
 
@@ -226,6 +241,7 @@ def shape_mistake(record: RunRecord) -> str:
     """What of a record is not of the types that a record has; empty if it all is. Anybody may have written it."""
     checks: list[tuple[str, type, Any]] = [("", RunRecord, vars(record))]
     checks += [("canonical", Form, record.canonical), ("spec", Asked, record.spec), ("cards", Cards, record.cards)]
+    checks += [("environment", Environment, record.environment), ("input", Told, record.input)]
     if isinstance(record.canonical, dict):
         checks.append(("canonical.versions", Versions, record.canonical.get("versions")))
     if record.status == "done":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from attnbench.catalogue.refs import nearest
+from attnbench.console import joined
 from attnbench.errors import BadScores
 
 REQUIRED = ("arm", "seed", "score")
@@ -53,7 +54,7 @@ class Table:
     @property
     def unread(self) -> list[str]:
         """Its columns of which nothing is taken."""
-        return [str(name) for name in self.columns if str(name).strip().lower() not in (*REQUIRED, *OPTIONAL)]
+        return [str(name) for name in self.columns if _key(name) not in (*REQUIRED, *OPTIONAL)]
 
     def scores(self) -> list[Score]:
         """Every row as a score.
@@ -89,11 +90,15 @@ class Table:
         """The columns that are read, by their names here: blanks around a name and its capitals do not count."""
         if not self.columns:
             raise BadScores([f"{self.name} is empty; it needs the columns {', '.join(REQUIRED)}"])
-        found = {str(name).strip().lower(): values for name, values in self.columns.items()}
+        found = {_key(name): values for name, values in self.columns.items()}
         there, mistakes = ", ".join(map(str, self.columns)), []
+        for name in (*REQUIRED, *OPTIONAL):
+            spelt = [repr(str(column)) for column in self.columns if _key(column) == name]
+            if len(spelt) > 1:
+                mistakes.append(f"{self.name}: {joined(spelt)} are each read as {name}; keep one of them")
         for name in REQUIRED:
             if name not in found:
-                others = [str(column) for column in self.columns if str(column).strip().lower() not in REQUIRED]
+                others = [str(column) for column in self.columns if _key(column) not in REQUIRED]
                 mistakes.append(f"{self.name}: no column {name!r}{nearest(name, others)} (columns: {there})")
         absent = [name for name in OPTIONAL if name not in found]
         for name in set(found) - {*REQUIRED, *OPTIONAL}:
@@ -158,6 +163,11 @@ def _csv(file: Path) -> Table:
         raise BadScores(_first(uneven))
     values = {name: [row[place] for _, row in rows] for place, name in enumerate(names)}
     return Table(file.name, values, [f"row {number}" for number, _ in rows])
+
+
+def _key(column: object) -> str:
+    """The name of a column without what does not count in it."""
+    return str(column).strip().lower()
 
 
 def _text(value: object) -> str:
