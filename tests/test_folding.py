@@ -111,7 +111,7 @@ def test_a_place_where_weights_cannot_go_is_said_before_the_work(run, monkeypatc
 
 
 def test_weights_are_never_written_where_their_evidence_goes(run, runtime):
-    with pytest.raises(AttnbenchError, match="call the weights mine.safetensors"):
+    with pytest.raises(AttnbenchError, match=r"call the weights mine\.safetensors"):
         attnbench.fold(run("static"), runtime=runtime).write(Path("mine.json"))
     assert not Path("mine.json").exists()
 

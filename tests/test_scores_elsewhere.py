@@ -1,6 +1,8 @@
 """Scores of runs that MLflow keeps, and of folders as the ultralytics package writes them."""
 
+import contextlib
 import math
+import sqlite3
 from pathlib import Path
 
 import handmade
@@ -115,17 +117,14 @@ def test_a_database_that_is_not_there_is_not_made():
 
 def database(name: str, complete: bool) -> None:
     """A database of MLflow at a revision that is not this version's: an older one, or one that it does not know."""
-    import sqlalchemy
     from mlflow.store.db.base_sql_model import Base
     from mlflow.store.tracking import sqlalchemy_store  # noqa: F401 - it declares the tables
 
-    engine = sqlalchemy.create_engine(f"sqlite:///{name}")
-    if complete:
-        Base.metadata.create_all(engine)
-    with engine.begin() as there:
-        there.execute(sqlalchemy.text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
-        there.execute(sqlalchemy.text("INSERT INTO alembic_version VALUES ('eeeeeeeeeeee')"))
-    engine.dispose()
+    with contextlib.closing(sqlite3.connect(name)) as there, there:
+        for table in Base.metadata.tables if complete else ():
+            there.execute(f"CREATE TABLE {table} (id INTEGER)")
+        there.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        there.execute("INSERT INTO alembic_version VALUES ('eeeeeeeeeeee')")
 
 
 @pytest.mark.parametrize(
