@@ -183,6 +183,14 @@ def test_mechanisms_beyond_the_limits_are_named_and_not_trained(said, tmp_path):
     assert "limits: no mechanism is within them" in text
 
 
+def test_limits_and_mechanisms_may_change_between_two_measurements(said, tmp_path):
+    both, one = {"latency": 1000, "training": 1000}, {"latency": 1000}
+    for arms, limits in ((["se"], both), (["se", "eca"], one), (["se", "eca"], one), (["se", "eca"], both)):
+        file = write_choice(tmp_path, grid={"attention": arms}, limits=limits, budget={"runs": 30})
+        code, text = said("choose", file, "--dry-run")
+        assert code == 0, text
+
+
 def test_a_mechanism_that_breaks_is_the_last_of_its_rung_and_is_not_tried_again(said, tmp_path, monkeypatch):
     Path("broken.py").write_text(
         "from torch import nn\n"

@@ -316,6 +316,18 @@ def test_what_has_no_bound_is_measured_on_finite_logits():
     assert [cell["runtime"] for cell in line["cells"] if "ratio" in cell] == ["eager"]
 
 
+def test_the_table_of_runtimes_is_of_the_bench_that_was_asked_for(say):
+    asked = ["profile", "none", "--runtime", "eager", "--rounds", 6, "--backbone", SMALL, "--image-size", 16]
+    tables = []
+    for sizes in ("1", "1,3", "1"):
+        code, _, err = say(*asked, "--batch-sizes", sizes)
+        assert code == 0, err
+        (file,) = Path("profiles").rglob("runtimes.md")
+        tables.append(file.read_text())
+    assert "| batch 3 |" in tables[1]
+    assert tables[2] == tables[0]
+
+
 def test_a_runtime_that_computes_something_else_is_not_timed_and_said(monkeypatch):
     monkeypatch.setitem(FROM_TORCH, "pt2", lambda forms, threads: lambda images: np.ones((len(images), 10)))
     bench = BenchSettings(backbone=SMALL, image_size=16)
@@ -342,9 +354,11 @@ def test_a_runtime_that_computes_something_else_is_not_timed_and_said(monkeypatc
         (["--runtime", "tensorrt"], "never measured by us"),
         (["--int8"], "--int8 goes with --runtime"),
         (["--batch-sizes", "1,2"], "--batch-sizes goes with --runtime"),
+        (["none", "--runtime", "eager", "--out", "taken"], "taken/resnet20/ cannot be written: "),
     ],
 )
 def test_a_profile_of_runtimes_that_is_asked_wrongly_is_one_line(say, words, says):
+    Path("taken").write_text("a file")
     code, out, err = say("profile", *words)
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert says in err

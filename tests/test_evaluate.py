@@ -53,6 +53,37 @@ class Nested(nn.Sequential):
         return x * self.gate(x)
 
 
+class Asking(nn.Module):
+    """An SE that is asked for its gate, and never called itself."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.se = build_attention("se", channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.se.gate(x)
+
+
+class Adding(Asking):
+    """More than x * gate(x)."""
+
+    def gate(self, x: Tensor) -> Tensor:
+        return self.se.gate(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x * self.gate(x)
+
+
+class Flat(Adding):
+    """A gate B C, which does not multiply B C H W."""
+
+    def gate(self, x: Tensor) -> Tensor:
+        return self.se.gate(x).flatten(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x)[:, :, None, None]
+
+
 class Layer(nn.Sequential):
     """A layer that happens to be called gate: there is no gate(x) to be swapped."""
 
@@ -277,6 +308,22 @@ def test_the_report_has_the_mean_change_and_students_interval_over_the_runs(run,
 def test_a_run_without_gates_is_refused_in_one_line(run, trained, said, attention, gate):
     record = run(attention)
     refused(said("evaluate", record.id, "--gate", gate), record.id, attention, "no gate(x)")
+    assert contents(record) == contents(trained(attention))
+
+
+@GATES
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("Asking", "its SE has a gate(x), but is not called itself"),
+        ("Adding", "is not x * gate(x), with which logits differ by"),
+        ("Flat", "as x * gate(x): RuntimeError: The size of tensor a"),
+    ],
+)
+def test_gates_that_others_cannot_take_the_place_of_are_refused_in_one_line(run, trained, said, name, why, gate):
+    attention = f"{__name__}:{name}"
+    record = run(attention)
+    refused(said("evaluate", record.id, "--gate", gate), record.id, attention, why)
     assert contents(record) == contents(trained(attention))
 
 

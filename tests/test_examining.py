@@ -211,12 +211,16 @@ def test_an_interrupted_profile_goes_on_and_a_whole_one_is_measured_anew(said, t
 
 def test_what_an_interrupted_profile_measured_on_another_bench_is_not_taken(tmp_path):
     bench = BenchSettings(backbone=SMALL, batch_size=2, image_size=16)
-    rows = [profile_row(each, bench, 6) for each in profile(["se"], bench, 6)]
-    write_csv(rows, tmp_path / "p.csv")
+    (se,) = profile(["se"], bench, 6)
+    write_csv([profile_row(se, bench, 6)], tmp_path / "p.csv")
     assert [row["attention"] for row in begun(tmp_path / "p.csv", ["eca", "se"], bench, 6)] == ["se"]
     assert begun(tmp_path / "p.csv", ["eca"], bench, 6) == []
     assert begun(tmp_path / "p.csv", ["se"], bench, 7) == []
     assert begun(tmp_path / "p.csv", ["se"], dataclasses.replace(bench, batch_size=4), 6) == []
+    there = dataclasses.replace(bench, site="pre")
+    write_csv([profile_row(se, there, 6)], tmp_path / "there.csv")
+    assert begun(tmp_path / "there.csv", ["se"], bench, 6) == [], "at another site"
+    assert len(begun(tmp_path / "there.csv", ["se"], there, 6)) == 1
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from scipy.optimize import minimize_scalar
 from torch import nn
 
 import attnbench
-from attnbench import RunSpec, Runtime, Store, network
+from attnbench import RunSpec, Runtime, Store, cli, network
 from attnbench.analysis.same_images import change, interval, score
 from attnbench.errors import AttnbenchError, BadReference
 from attnbench.networks.cost import cost
@@ -78,16 +78,42 @@ def test_a_gate_that_looks_at_nothing_folds_into_the_weights_and_nothing_else_ch
 
 def test_what_is_written_are_weights_of_the_plain_network_and_the_evidence(run, runtime, attnbench, data_dir):
     record = run("static")
-    done = attnbench("fold", record.folder, "--output", "mine.safetensors", "--data-dir", data_dir)
+    done = attnbench("fold", record.folder, "--output", "new/mine.safetensors", "--data-dir", data_dir)
     assert done.returncode == 0, done.stderr
     assert "9 gates folded: they do not look at the image" in done.stdout
-    assert done.stdout.endswith("written: mine.safetensors and mine.json\n")
+    assert done.stdout.endswith("written: new/mine.safetensors and new/mine.json\n")
     plain = network(record.spec["backbone"], "none", 10, 0, 1, 8)
-    plain.load_state_dict(load_file("mine.safetensors"))
-    told = json.loads(Path("mine.json").read_text())
+    plain.load_state_dict(load_file("new/mine.safetensors"))
+    told = json.loads(Path("new/mine.json").read_text())
     assert (told["run"], told["sites"], told["validation"]) == (record.id, 9, None)
     assert told["cost"] == cost(plain, (1, 8, 8))
     assert Store(Path(record.folder).parent).journal(record.id)[-1]["reading"] == "fold"
+
+
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        ("mine.json", "mine.json: this is where the evidence goes, as JSON; call the weights mine.safetensors"),
+        ("taken/mine.safetensors", "taken/mine.safetensors cannot be written: "),
+        ("folder", "folder/ is a folder; call the weights folder/plain.safetensors"),
+    ],
+)
+def test_a_place_where_weights_cannot_go_is_said_before_the_work(run, monkeypatch, capsys, output, says):
+    Path("taken").write_text("a file")
+    Path("folder").mkdir()
+    monkeypatch.setattr("attnbench.examine.folding.fold", lambda *_: pytest.fail("folded all the same"))
+    record, _ = run("static"), capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["fold", record.folder, "--output", output])
+    told = capsys.readouterr().err
+    assert (ended.value.code, told.count("\n")) == (2, 1), told
+    assert says in told
+
+
+def test_weights_are_never_written_where_their_evidence_goes(run, runtime):
+    with pytest.raises(AttnbenchError, match=r"call the weights mine\.safetensors"):
+        attnbench.fold(run("static"), runtime=runtime).write(Path("mine.json"))
+    assert not Path("mine.json").exists()
 
 
 def test_gates_that_matter_are_kept_and_the_figures_say_why(run, runtime):
@@ -126,6 +152,7 @@ def test_an_se_that_no_longer_looks_is_folded_without_a_test(run, runtime, tmp_p
         ),
         ("cbam", {}, r"\(cbam\): layer1\.0\.bn2: the gate has the shape 4x8x8, not one value a channel"),
         ("nl", {}, r"nl has no gate\(x\)"),
+        ("test_evaluate:Asking", {}, r"its SE has a gate\(x\), but is not called itself"),
         ("static", {"site": "post"}, "the gate stands behind a _Basic, and folds into the weights of a norm or conv"),
     ],
 )

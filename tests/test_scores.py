@@ -120,9 +120,9 @@ def test_a_file_a_frame_columns_and_rows_are_the_same_scores():
         semicolons.read_bytes() + "".join(f"{r['arm']};{r['seed']}; {r['score']} \r\n" for r in rows()).encode()
     )
     sources = [csv_of(rows()), str(csv_of(rows())), semicolons, pandas.DataFrame(rows()), Frame(), columns]
-    expected = markdown(attnbench.verdict(rows())).partition("**:")[2]
+    expected = markdown(attnbench.verdict(rows(), unit="%")).partition("**:")[2]
     for source in sources:
-        assert markdown(attnbench.verdict(source)).partition("**:")[2] == expected
+        assert markdown(attnbench.verdict(source, unit="%")).partition("**:")[2] == expected
 
 
 def test_cells_are_told_apart_and_each_has_its_own_family():
@@ -167,6 +167,14 @@ def test_shares_are_shown_with_as_many_places_as_their_margin_needs_and_that_is_
     assert arm_row(found.cells[0].arm("se"))[2] == "0.9310"
     assert "scores: all scores lie between 0 and 1 and are taken for shares, with a margin of 0.01" in found.warnings
     assert not attnbench.verdict(rows(shares), margin=0.02).warnings
+
+
+def test_a_unit_that_nobody_said_is_told_with_the_margin_that_follows_from_it():
+    decibels = rows({"none": [28.1, 28.3, 28.2], "deblur": [28.2, 28.4, 28.3]})
+    said = "scores: all scores lie between 0 and 100 and are taken for percentages, with a margin of 1 point"
+    assert attnbench.verdict(decibels).warnings == (said,)
+    assert not attnbench.verdict(decibels, unit="%").warnings
+    assert not attnbench.verdict(decibels, margin=0.2).warnings
 
 
 def test_the_page_and_the_tables_leave_out_what_needs_records(tmp_path):
@@ -281,11 +289,11 @@ def test_an_arm_of_which_runs_fail_is_not_called_equivalent_for_that():
 
 
 def test_seeds_that_some_arms_lack_are_named_in_one_line():
-    found = attnbench.verdict(rows({"none": NONE, "se": SE[:3], "cbam": NONE}))
+    found = attnbench.verdict(rows({"none": NONE, "se": SE[:3], "cbam": NONE}), unit="%")
     assert found.warnings == (
         "scores: not every arm has every seed: se has 3 of 5 seeds, without 3, 4; all runs count",
     )
-    pairs = attnbench.verdict(rows({"none": NONE, "se": SE[:3]}), pairing="paired")
+    pairs = attnbench.verdict(rows({"none": NONE, "se": SE[:3]}), unit="%", pairing="paired")
     assert pairs.warnings[0].endswith("only seeds that both arms have are compared")
 
 

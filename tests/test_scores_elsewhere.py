@@ -1,6 +1,8 @@
 """Scores of runs that MLflow keeps, and of folders as the ultralytics package writes them."""
 
+import contextlib
 import math
+import sqlite3
 from pathlib import Path
 
 import handmade
@@ -113,6 +115,38 @@ def test_a_database_that_is_not_there_is_not_made():
     assert not Path("mlflow.db").exists()
 
 
+def database(name: str, complete: bool) -> None:
+    """A database of MLflow at a revision that is not this version's: an older one, or one that it does not know."""
+    from mlflow.store.db.base_sql_model import Base
+    from mlflow.store.tracking import sqlalchemy_store  # noqa: F401 - it declares the tables
+
+    with contextlib.closing(sqlite3.connect(name)) as there, there:
+        for table in Base.metadata.tables if complete else ():
+            there.execute(f"CREATE TABLE {table} (id INTEGER)")
+        there.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        there.execute("INSERT INTO alembic_version VALUES ('eeeeeeeeeeee')")
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("mlruns", "mlflow migrate-filestore --source mlruns --target sqlite:///mlflow.db, then move mlruns away"),
+        ("ftp://there", "MLflow at ftp://there does not answer: "),
+        ("sqlite:///old.db", "Detected out-of-date database schema (found version eeeeeeeeeeee"),
+        ("sqlite:///newer.db", "Can't locate revision identified by 'eeeeeeeeeeee'"),
+    ],
+)
+def test_a_store_that_mlflow_cannot_open_is_one_line(uri, said, capsys):
+    Path("mlruns/0").mkdir(parents=True)
+    if uri.startswith("sqlite"):
+        database(uri.removeprefix("sqlite:///"), complete="old" in uri)
+    words = ["--metric", "acc", "--arm-param", "attention", "--tracking-uri", uri]
+    assert run("verdict", "--mlflow", "mine", *words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) == 1
+
+
 def test_an_experiment_of_more_runs_than_a_page_is_read_whole():
     class Client:
         """Hands out three pages of two."""
@@ -185,11 +219,37 @@ def test_a_run_whose_last_epoch_diverged_has_failed_and_one_that_was_cut_short_i
     home = studied()
     yolo("nan", "yolov8n.yaml", 5, [0.1, 0.2, "nan"])
     yolo("short", "/me/yolov8n-cbam.yaml", 5, [0.1, 0.2])
-    yolo("early", "/me/yolov8n-cbam.yaml", 6, [0.1, 0.2], patience=1)
+    yolo("early", "/me/yolov8n-cbam.yaml", 6, [0.2, 0.1], patience=1)
     found = compared(trained(home, Origin()), Terms(baseline="yolov8n.yaml"))
     assert any("yolov8n.yaml seed 5 failed (no finite score)" in warning for warning in found.warnings)
     assert "short ended after 2 of 3 epochs, and its score is of there" in found.warnings
     assert not any("early ended" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("scores", "named"),
+    [
+        ([0.1, 0.4, 0.3, 0.2], False),  # the second was the best, and two more did not reach it
+        ([0.1, 0.2, 0.3, 0.4], True),  # it was getting better all the time
+        ([0.1, 0.2, 0.4, 0.3], True),
+        ([0.0, 0.0, 0.0, 0.0], True),  # nothing was the best yet
+        (["nan", 0.4, 0.3, "nan"], False),
+    ],
+)
+def test_a_run_has_stopped_by_itself_where_its_best_epoch_lies_as_far_back_as_its_patience(scores, named):
+    file = yolo("cut", "/me/yolov8n-cbam.yaml", 0, scores, epochs=9, patience=2) / "results.csv"
+    file.write_text(file.read_text().replace("0.55", "0"))
+    notes = trained(studied(), Origin()).notes
+    assert ("cut ended after 4 of 9 epochs, and its score is of there" in notes) == named
+
+
+def test_paths_that_end_alike_are_told_apart_as_data_sets_and_as_arms():
+    for number, (data, model) in enumerate([("x", "a"), ("x", "b"), ("y", "a"), ("y", "b")]):
+        weights = f"/me/{model}/weights/best.pt"
+        yolo(f"train{number}", weights, 0, [0.1, 0.2, number / 10], data=f"/me/{data}/data.yaml")
+    rows = trained(Path("runs"), Origin()).scores()
+    assert [row.cell for row in rows] == ["x/data.yaml"] * 2 + ["y/data.yaml"] * 2
+    assert [row.arm for row in rows] == ["a/weights/best.pt", "b/weights/best.pt"] * 2
 
 
 def test_what_else_differs_between_the_runs_of_a_cell_is_told():

@@ -153,11 +153,11 @@ class _Group:
         )
 
     def _scale(self) -> list[str]:
-        if not self.guessed or self.measure.unit == "%" or self.terms.margin is not None:
+        if not self.guessed or self.terms.margin is not None:
             return []
-        return [
-            f"{self.title}: all scores lie between 0 and 1 and are taken for shares, with a margin of {SHARE_MARGIN}"
-        ]
+        guess = "100 and are taken for percentages" if self.measure.unit == "%" else "1 and are taken for shares"
+        margin = self.measure.amount(self.plan.margin)
+        return [f"{self.title}: all scores lie between 0 and {guess}, with a margin of {margin}"]
 
     def _failures(self) -> list[str]:
         if not self.failed:

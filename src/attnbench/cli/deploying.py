@@ -10,7 +10,7 @@ from tyro.conf import Positional
 from attnbench.catalogue.registry import ATTENTION, BACKBONES
 from attnbench.cli.flags import CodeFlag, DataFlag, StoreFlag
 from attnbench.cli.reading import runtime_of
-from attnbench.errors import AttnbenchError
+from attnbench.errors import AttnbenchError, StoreProblem
 from attnbench.examine.bench import BenchSettings
 
 if TYPE_CHECKING:
@@ -116,12 +116,17 @@ def in_runtimes(
         ATTENTION.resolve(name)
     if bench.site not in (None, SE):
         site_pattern(sites(BACKBONES.resolve(bench.backbone)), bench.site, bench.backbone)
-    folder.mkdir(parents=True, exist_ok=True)
-    before = runtimes.known(folder, measured_on(bench, asked))
+    on = measured_on(bench, asked)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / runtimes.FILE).touch()
+    except OSError as problem:
+        raise StoreProblem(f"{folder}/ cannot be written: {problem.strerror or problem}") from None
+    before = runtimes.known(folder, on)
     for name in filter(before.__contains__, names):
         print(f"{runtimes.line(before[name])}\n{'':16} (measured before)")
     for found in timed([name for name in names if name not in before], bench, asked):
         add_line(folder / runtimes.FILE, found)
         print(runtimes.line(found), flush=True)
-    print(f"written: {', '.join(map(str, runtimes.write(folder)))}")
+    print(f"written: {', '.join(map(str, runtimes.write(folder, on)))}")
     return 0

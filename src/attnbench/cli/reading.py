@@ -150,9 +150,15 @@ def fold(
         device: auto, cpu, cuda, cuda:N or mps.
     """
     from attnbench.examine.folding import fold as without
+    from attnbench.examine.folding import prepare
+    from attnbench.store.runs import Store
 
-    found = without(run, margin, runtime_of(store=store, data_dir=data_dir, device=device), code)
-    files = found.write(output or Path(f"{found.run}-folded.safetensors"))
+    runtime = runtime_of(store=store, data_dir=data_dir, device=device)
+    record = Store(runtime.store).holding(run).find(run)
+    file = output or Path(f"{record.id}-folded.safetensors")
+    prepare(file)
+    found = without(record, margin, runtime, code)
+    files = found.write(file)
     print(found)
     print(f"written: {' and '.join(map(str, files))}")
     return 0

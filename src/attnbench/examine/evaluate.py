@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from attnbench.data.batches import Batches
 from attnbench.data.splits import Split
 from attnbench.errors import AttnbenchError
-from attnbench.examine.gates import constant, gated, seen, swap
+from attnbench.examine.gates import constant, exchangeable, seen, swap
 from attnbench.seeding import stream
 from attnbench.spec.run import Runtime
 from attnbench.store import predictions as predictions_file
@@ -42,7 +42,7 @@ def evaluate(run: str, gate: Gate, runtime: Runtime, code: Collection[str] = ())
 
     Raises:
         StoreProblem: no such run.
-        AttnbenchError: the run has no gates that look at the image.
+        AttnbenchError: the run has no gates, or gates that others cannot take the place of.
         DataProblem: the data are not those that the run was tested on.
     """
     if gate not in get_args(Gate):
@@ -60,13 +60,13 @@ def _evaluated(store: Store, record: RunRecord, gate: Gate, runtime: Runtime, co
     spec, device = spec_of(record, code), choose_device(runtime)
     splits = splits_of(record, spec, runtime.data_dir, "tested")
     order = np.random.default_rng(stream(spec.seed, "gate")).permutation(len(splits.scored))
-    test, train = _shuffled(splits.scored, order), splits.train
+    test = _shuffled(splits.scored, order)
     model, constants = load(record, code=code).model.to(device), record.input["normalise"]
-    sites = gated(model, record)
+    batches = Batches(splits.train, spec, constants, device)
     with numerics(spec, runtime, device) as bits:
+        sites = exchangeable(model, record, batches)
         if gate == "mean":
-            seen_in_training = seen(model, sites, Batches(train, spec, constants, device))
-            swap(sites, [constant(each.mean) for each in seen_in_training])
+            swap(sites, [constant(each.mean) for each in seen(model, sites, batches)])
         else:
             swap(sites, [_of_the_one_before for _ in sites])
             model = _Twice(model)

@@ -1,8 +1,10 @@
 """A trained run without its mechanism: a gate that is the same for every image, folded into the weights before it."""
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Collection, Sequence
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,8 @@ from torch import nn
 from attnbench.analysis.same_images import Change, change
 from attnbench.data.batches import Batches
 from attnbench.data.splits import Split, Splits
-from attnbench.errors import AttnbenchError, BadReference
-from attnbench.examine.gates import Seen, constant, gated, seen, swap
+from attnbench.errors import AttnbenchError, BadReference, StoreProblem
+from attnbench.examine.gates import ROUNDING, Seen, apart, constant, exchangeable, seen, swap
 from attnbench.files import replacing
 from attnbench.networks.cost import cost
 from attnbench.networks.folding import folded
@@ -31,8 +33,6 @@ from attnbench.training.predictor import Predictor, load, splits_of
 
 ALIKE = 1e-6
 """Spread of a gate over the training images, as a share of its largest value, up to which it is a constant."""
-ROUNDING = 1e-4
-"""Difference of logits, as a share of the largest, that sums in another order explain."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,16 @@ class Folded:
     cost_before: dict[str, int]
 
     def write(self, file: Path) -> tuple[Path, Path]:
-        """Write the weights, under the names of the plain backbone, and beside them what shows that they are right."""
-        weights = weights_of(self.predictor.model)
+        """Write the weights, under the names of the plain backbone, and beside them what shows that they are right.
+
+        Raises:
+            AttnbenchError: as for `prepare`.
+        """
+        prepare(file)
         told = file.with_suffix(".json")
-        with replacing(file, "wb") as target:
-            target.write(save(weights))
-        with replacing(told) as target:
+        with _written(file), replacing(file, "wb") as target:
+            target.write(save(weights_of(self.predictor.model)))
+        with _written(told), replacing(told) as target:
             target.write(json.dumps(self.told(), indent=1) + "\n")
         return file, told
 
@@ -84,6 +88,33 @@ class Folded:
         """The evidence, without the weights."""
         plain = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "predictor"}
         return plain | {"validation": self.validation and dataclasses.asdict(self.validation) | {"level": 0.9}}
+
+
+def prepare(file: Path) -> None:
+    """Make the folder of a file of weights, so that what keeps it from being written is said before the work.
+
+    Raises:
+        AttnbenchError: the evidence beside it would be the same file.
+        StoreProblem: it cannot be written there.
+    """
+    if file.suffix.lower() == ".json":
+        weights = file.with_suffix(".safetensors")
+        raise AttnbenchError(f"{file}: this is where the evidence goes, as JSON; call the weights {weights}")
+    if file.is_dir():
+        raise StoreProblem(f"{file}/ is a folder; call the weights {file / 'plain.safetensors'}")
+    with _written(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=file.parent):
+            pass
+
+
+@contextlib.contextmanager
+def _written(file: Path) -> Iterator[None]:
+    """Say in a line what keeps a file from being written."""
+    try:
+        yield
+    except OSError as problem:
+        raise StoreProblem(f"{file} cannot be written: {problem.strerror or problem}") from None
 
 
 def fold(
@@ -138,8 +169,9 @@ class _Opened:
 
 def _folded(run: _Opened, predictor: Predictor, margin: float) -> Folded:
     record, scored, model = run.record, run.splits.scored, predictor.model.to(run.device)
-    sites, before = gated(model, record), cost(model, _image(record))
-    gates = seen(model, sites, run.batches(run.splits.train))
+    train = run.batches(run.splits.train)
+    sites, before = exchangeable(model, record, train), cost(model, _image(record))
+    gates = seen(model, sites, train)
     spread = max(map(_spread, gates))
     validation = _fixed(run, model, sites, gates, margin if spread > ALIKE else None)
     plain = _plain(run, model)
@@ -187,7 +219,7 @@ def _fixed(
 
 def _parity(record: RunRecord, one: Predicted, other: Predicted) -> float:
     """How far logits lie apart, as a share of the largest."""
-    found = float((one.logits - other.logits).abs().max() / other.logits.abs().max())
+    found = apart(one.logits, other.logits)
     if not found <= ROUNDING:
         raise AttnbenchError(
             f"run {record.id}: {record.spec['attention']} does more than multiply its maps by gate(x): without it, "

@@ -38,7 +38,7 @@ def within(contest: Contest, runtime: Runtime, file: Path) -> Iterator[Within]:
     bench, timed = _bench(contest, runtime), [name for name in ("latency", "training") if name in contest.limits]
     passes = [COLUMNS[name].removesuffix("_ratio") for name in timed]
     known = {row["attention"]: row for row in begun(file, contest.arms, bench, ROUNDS)}
-    known = {name: row for name, row in known.items() if all(f"{each}_ratio" in row for each in passes)}
+    known = {name: row for name, row in known.items() if all(row.get(f"{each}_ratio") for each in passes)}
     for attention in contest.arms:
         if attention not in known:
             try:
@@ -49,7 +49,7 @@ def within(contest: Contest, runtime: Runtime, file: Path) -> Iterator[Within]:
             known[attention] = profile_row(measured, bench, ROUNDS)
             write_csv(list(known.values()), file)
         ratios: dict[str, float] = {
-            limit: float(known[attention][name]) for limit, name in COLUMNS.items() if name in known[attention]
+            limit: float(ratio) for limit, name in COLUMNS.items() if (ratio := known[attention].get(name))
         }
         over = [
             f"{name} x{ratios[name]:.2f}, the limit is x{most:g}"

@@ -135,9 +135,9 @@ def begun(file: Path, attentions: Sequence[str], bench: BenchSettings, rounds: i
 
 
 def _about(bench: BenchSettings, rounds: int) -> dict[str, Any]:
-    """What a profile is measured on."""
+    """What a profile is measured on, every setting of it: one left out would not be compared."""
     about = {**dataclasses.asdict(bench), "image_size": bench.side, "rounds": rounds, "torch": str(torch.__version__)}
-    return {name: value for name, value in about.items() if value is not None}
+    return {name: "" if value is None else value for name, value in about.items()}
 
 
 def write_csv(rows: Sequence[dict[str, Any]], file: Path) -> None:

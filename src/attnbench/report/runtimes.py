@@ -20,15 +20,14 @@ INT8 = " INT8 was calibrated on training images of {int8}; agree: test images th
 
 
 def known(folder: Path, on: Mapping[str, Any]) -> dict[str, Line]:
-    """Mechanism -> its line, of those that a folder holds of the same bench."""
-    return {line["attention"]: line for line in whole_lines(folder / FILE) if line.get("on") == on}
+    """Mechanism -> its line, of those that a folder holds of the same bench; the plain network first."""
+    return _alike(whole_lines(folder / FILE), on)
 
 
 def newest(file: Path) -> list[Line]:
     """The lines measured on what the last line of a file was, by mechanism; empty where there is no file."""
     lines = whole_lines(file)
-    found = {line["attention"]: line for line in lines if line.get("on") == lines[-1]["on"]}
-    return [found[name] for name in sorted(found, key=lambda name: (name != "none", name))]
+    return [*_alike(lines, lines[-1]["on"]).values()] if lines else []
 
 
 def line(row: Line) -> str:
@@ -89,11 +88,16 @@ def caption(rows: Sequence[Line]) -> str:
     return (CAPTION + (INT8 if on["int8"] else "")).format_map({**on, "versions": versions})
 
 
-def write(folder: Path) -> list[Path]:
-    """Write `runtimes.md` beside a folder's `runtimes.jsonl`; returns both."""
-    file, rows = folder / "runtimes.md", newest(folder / FILE)
+def write(folder: Path, on: Mapping[str, Any]) -> list[Path]:
+    """Write `runtimes.md` of what a folder's `runtimes.jsonl` holds of one bench; returns both."""
+    file, rows = folder / "runtimes.md", [*known(folder, on).values()]
     file.write_text("\n".join([ratios(rows), quantiles(rows), caption(rows), ""]), encoding="utf-8")
     return [folder / FILE, file]
+
+
+def _alike(lines: Sequence[Line], on: Mapping[str, Any]) -> dict[str, Line]:
+    found = {line["attention"]: line for line in lines if line.get("on") == on}
+    return {name: found[name] for name in sorted(found, key=lambda name: (name != "none", name))}
 
 
 def _columns(rows: Sequence[Line]) -> list[str]:

@@ -189,13 +189,20 @@ def connected() -> "MlflowClient":
             client = MlflowClient()
             client.search_experiments(max_results=1)
     except MlflowException as problem:
-        if "migrate-filestore" in str(problem):
-            raise AttnbenchError(
-                "MLflow no longer reads the old ./mlruns file store here; to keep its runs: "
-                "mlflow migrate-filestore --source ./mlruns --target sqlite:///mlflow.db, then move ./mlruns away"
-            ) from problem
+        if advice := migration(problem):
+            raise AttnbenchError(advice) from problem
         raise
     return client
+
+
+def migration(problem: Exception, folder: str = "./mlruns") -> str:
+    """How to keep the runs of an old file store, where that is what MLflow refuses; else empty."""
+    if "migrate-filestore" not in str(problem):
+        return ""
+    return (
+        f"MLflow no longer reads the old {folder} file store here; to keep its runs: "
+        f"mlflow migrate-filestore --source {folder} --target sqlite:///mlflow.db, then move {folder} away"
+    )
 
 
 @contextlib.contextmanager

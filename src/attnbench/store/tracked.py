@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from attnbench.catalogue.refs import nearest
 from attnbench.console import first_line
 from attnbench.errors import BadScores
-from attnbench.store.mlflow import quiet
+from attnbench.store.mlflow import migration, quiet
 from attnbench.store.origin import Origin
 from attnbench.store.scores import Table
 
@@ -58,14 +58,13 @@ def _runs(origin: Origin) -> list["Run"]:
     quiet()
     import mlflow
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     uri = origin.tracking_uri or mlflow.get_tracking_uri()
     file = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:") and not file.exists():
         raise BadScores([f"there is no MLflow database {file}; give --tracking-uri, or set MLFLOW_TRACKING_URI"])
-    client = MlflowClient(tracking_uri=uri)
     try:
+        client = MlflowClient(tracking_uri=uri)  # opens the store
         experiment = client.get_experiment_by_name(str(origin.mlflow))
         if experiment is None:
             names = [each.name for each in client.search_experiments()]
@@ -73,8 +72,11 @@ def _runs(origin: Origin) -> list["Run"]:
                 [f"MLflow has no experiment {origin.mlflow!r}{nearest(str(origin.mlflow), names)} ({', '.join(names)})"]
             )
         return list(_pages(client, experiment.experiment_id))
-    except (MlflowException, OSError) as problem:
-        raise BadScores([f"MLflow at {uri} does not answer: {first_line(problem)}"]) from None
+    except BadScores:
+        raise
+    except Exception as problem:  # MLflow's own, or of the database or the network behind it
+        advice = migration(problem, uri.removeprefix("file://"))
+        raise BadScores([advice or f"MLflow at {uri} does not answer: {first_line(problem)}"]) from None
 
 
 def _pages(client: "MlflowClient", experiment: str) -> Iterator["Run"]:

@@ -19,6 +19,11 @@ from attnbench.store.scores import MOST_TOLD, Table
 METRIC = "metrics/mAP50-95(B)"
 OWN = ("seed", "name", "save_dir", "project", "device", "workers", "exist_ok", "resume", "plots", "verbose", "save")
 """Arguments that may differ between runs that are compared."""
+FITNESS: Sequence[Mapping[str, float]] = (
+    {"metrics/mAP50-95(": 1, "metrics/accuracy_top": 1, "metrics/mIoU": 1, "metrics/delta1": 1},
+    {"metrics/mAP50(": 0.1, "metrics/mAP50-95(": 0.9},
+)
+"""How metrics begin, and their weights in the sum by which ultralytics tells the best epoch: now, and formerly."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +34,22 @@ class _Run:
     arguments: Mapping[str, Any]
     epochs: Sequence[Mapping[str, str]]
 
-    def text(self, argument: str) -> str:
-        """An argument as it is told; of a path its last part."""
-        value = self.arguments.get(argument)
-        return "" if value is None else Path(str(value)).name or str(value)
-
     def unfinished(self) -> str:
         """Say it, where neither all epochs were trained nor training stopped for want of improvement."""
         done, asked = len(self.epochs), self.arguments.get("epochs")
-        patience = self.arguments.get("patience")
-        stopped = isinstance(patience, int) and 0 < patience < done
-        if not isinstance(asked, int) or done >= asked or stopped or self.arguments.get("time"):
+        if not isinstance(asked, int) or done >= asked or self.arguments.get("time") or self._stopped():
             return ""
         return f"{self.folder.name} ended after {done} of {asked} epochs, and its score is of there"
+
+    def _stopped(self) -> bool:
+        """Whether the best epoch lies `patience` epochs back, which is where ultralytics stops."""
+        patience = self.arguments.get("patience")
+        return isinstance(patience, int) and any(0 < patience <= self._since_best(weights) for weights in FITNESS)
+
+    def _since_best(self, weights: Mapping[str, float]) -> int:
+        """Epochs since the best one; 0 as long as none is above 0."""
+        sums = [_weighted(epoch, weights) for epoch in self.epochs]
+        return len(sums) - 1 - sums.index(max(sums)) if max(sums) > 0 else 0
 
 
 def trained(folder: Path, origin: Origin, lower_is_better: bool = False) -> Table:
@@ -55,11 +63,12 @@ def trained(folder: Path, origin: Origin, lower_is_better: bool = False) -> Tabl
         raise BadScores([f"{folder}/ holds no results.csv, which ultralytics writes into the folder of each run"])
     metric, arm = origin.metric or METRIC, origin.arm_param or "model"
     _expect(folder, runs, metric, [name for name in (arm, origin.seed_param, origin.cell_param) if name])
+    cells = _column(runs, origin.cell_param or "data")
     columns: dict[str, Sequence[object]] = {
-        "arm": [run.text(arm) for run in runs],
-        "seed": [run.text(origin.seed_param) for run in runs],
+        "arm": _column(runs, arm),
+        "seed": _column(runs, origin.seed_param),
         "score": [_score(run, metric, origin.row, lower_is_better) for run in runs],
-        "cell": [run.text(origin.cell_param or "data") for run in runs],
+        "cell": cells,
     }
     if len({*columns["arm"]}) == 1:
         _refuse_one(folder, runs, arm)
@@ -67,7 +76,7 @@ def trained(folder: Path, origin: Origin, lower_is_better: bool = False) -> Tabl
     which = "of the last epoch" if origin.row == "last" else "of the epoch where it is best, chosen by itself"
     notes = [f"each score is {metric} {which}, on the validation images of the training"]
     notes += [note for run in runs if (note := run.unfinished())][:MOST_TOLD]
-    return Table(folder.resolve().name, columns, places, metric, (*notes, *_confounded(runs, arm, origin)))
+    return Table(folder.resolve().name, columns, places, metric, (*notes, *_confounded(runs, cells, arm, origin)))
 
 
 def _run(folder: Path) -> _Run:
@@ -93,6 +102,17 @@ def _run(folder: Path) -> _Run:
     return _Run(folder, arguments, epochs)
 
 
+def _column(runs: Sequence[_Run], argument: str) -> list[str]:
+    """An argument of every run as text: of paths the last part, or as many more as tell all of them apart."""
+    values = [run.arguments.get(argument) for run in runs]
+    texts = ["" if value is None else str(value) for value in values]
+    for parts in range(1, 1 + max(len(Path(text).parts) for text in texts)):
+        short = [str(Path(*Path(text).parts[-parts:])) if text else "" for text in texts]
+        if len({*short}) == len({*texts}):
+            return short
+    return texts
+
+
 def _expect(folder: Path, runs: Sequence[_Run], metric: str, arguments: Sequence[str]) -> None:
     """Refuse a metric or an argument that a run does not have."""
     for run in runs:
@@ -116,6 +136,20 @@ def _score(run: _Run, metric: str, row: str, lower_is_better: bool) -> object:
     return (min if lower_is_better else max)(finite, default=math.nan)
 
 
+def _weighted(epoch: Mapping[str, str], weights: Mapping[str, float]) -> float:
+    """The weighted sum of an epoch's metrics; one that is not finite counts as 0."""
+    found = [(weight, epoch[name]) for begin, weight in weights.items() for name in epoch if name.startswith(begin)]
+    return sum(weight * _number(text) for weight, text in found)
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        return 0.0
+    return value if math.isfinite(value) else 0.0
+
+
 def _refuse_one(folder: Path, runs: Sequence[_Run], arm: str) -> None:
     told = ", ".join(_differing(runs, (*OWN, arm))) or "none"
     raise BadScores(
@@ -123,12 +157,12 @@ def _refuse_one(folder: Path, runs: Sequence[_Run], arm: str) -> None:
     )
 
 
-def _confounded(runs: Sequence[_Run], arm: str, origin: Origin) -> list[str]:
+def _confounded(runs: Sequence[_Run], cells: Sequence[str], arm: str, origin: Origin) -> list[str]:
     """Arguments that differ between the runs of a cell beside the arm's own."""
     cell = origin.cell_param or "data"
     groups: dict[str, list[_Run]] = {}
-    for run in runs:
-        groups.setdefault(run.text(cell), []).append(run)
+    for run, name in zip(runs, cells, strict=True):
+        groups.setdefault(name, []).append(run)
     found = {name for group in groups.values() for name in _differing(group, (*OWN, arm, cell, origin.seed_param))}
     if not found:
         return []
