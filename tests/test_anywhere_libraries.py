@@ -171,9 +171,7 @@ def test_maps_with_the_channels_last_are_no_place_even_where_their_shape_hides_i
     model, example, _ = known("ConvNeXt backbone")  # 16 channels on 16x16
     assert [site.kind for site in attnbench.sites(model, example)] == ["post"]
     norm = "encoder.stages.0.layers.0.layernorm"
-    with pytest.raises(
-        BadReference, match=r"its maps are B H W C, .* not B C H W; it could be one of"
-    ) as told:
+    with pytest.raises(BadReference, match=r"its maps are B H W C, .* not B C H W; it could be one of") as told:
         attnbench.graft(model, "eca", norm, example=example)
     assert "\n" not in str(told.value)
 
