@@ -133,7 +133,8 @@ class Grafted(nn.Sequential):
         for added in (part for number, part in enumerate(self) if number != plain):
             added.train(self.training)
 
-    def forward(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
+    def forward(self, input: Tensor, *others: Any, **named: Any) -> Tensor:
+        x = input
         for number, part in enumerate(self):
             x = part(x, *others, **named) if number == self.plain else part(x)
         return x
