@@ -1,6 +1,7 @@
 """A mechanism joins a network as that is: modules of two names, mode and dtype, layout of maps, further arguments."""
 
 import sys
+from collections import OrderedDict
 from typing import Any
 
 import pytest
@@ -214,9 +215,10 @@ def test_a_network_too_is_built_with_no_start_that_there_is_not():
 
 def test_places_may_be_listed_in_any_order_and_more_than_once():
     torch.manual_seed(1)
-    model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), nn.Conv2d(4, 4, 3)).eval()
+    block = nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 4, 3), norm=nn.BatchNorm2d(4)))
+    model = nn.Sequential(block, nn.Conv2d(4, 4, 3)).eval()
     before, names = model(IMAGE), list(model.state_dict())
-    attnbench.graft(model, "se", ["0.1", "0", "1", "0.1"], example=IMAGE)
+    attnbench.graft(model, "se", ["0.norm", "0", "1", "0.norm"], example=IMAGE)
     assert torch.equal(model(IMAGE), before)
     assert len([name for name in model.state_dict() if name.endswith("strength")]) == 3
     assert list(attnbench.ungraft(model).state_dict()) == names
