@@ -180,6 +180,8 @@ def test_networks_take_what_they_take():
         ({"at": "("}, "no regular expression"),
         ({"at": "built-in"}, "ResNet was built without attention"),
         ({"at": "layer2", "position": "instead"}, "'layer2' changes the shape of its maps"),
+        ({"position": "after"}, "position='after' is not one of 'behind', 'before', 'instead'"),
+        ({"init": "Identity"}, "init='Identity' is not one of 'own', 'identity'; did you mean 'identity'"),
         ({"attention": "none"}, "none puts nothing anywhere"),
         ({"attention": "sse"}, "sse"),
     ],

@@ -154,6 +154,13 @@ def test_a_step_of_training_moves_the_mechanism_at_every_place(name):
     assert not still
 
 
+def test_a_u_nets_decoder_has_places_though_its_blocks_get_more_than_maps():
+    model, example, _ = known("U-Net")
+    before = out(model, example)
+    attnbench.graft(model, "eca", r"decoder\.blocks\.\d+", example=example)
+    assert same(out(model, example), before)
+
+
 def test_a_block_is_no_gate_that_it_holds():
     model, example, _ = known("Faster R-CNN")
     behind, built_in = (attnbench.sites(model, example)[place] for place in (0, -1))
@@ -164,9 +171,7 @@ def test_maps_with_the_channels_last_are_no_place_even_where_their_shape_hides_i
     model, example, _ = known("ConvNeXt backbone")  # 16 channels on 16x16
     assert [site.kind for site in attnbench.sites(model, example)] == ["post"]
     norm = "encoder.stages.0.layers.0.layernorm"
-    with pytest.raises(
-        BadReference, match=r"it normalises the last dimension, .*B H W C.*; it could be one of"
-    ) as told:
+    with pytest.raises(BadReference, match=r"its maps are B H W C, .* not B C H W; it could be one of") as told:
         attnbench.graft(model, "eca", norm, example=example)
     assert "\n" not in str(told.value)
 

@@ -1,6 +1,5 @@
 """A mechanism put into anybody's network: where it can go, and the plain network back."""
 
-import copy
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +14,9 @@ from attnbench.catalogue.refs import nearest
 from attnbench.catalogue.registry import ATTENTION, Choice
 from attnbench.errors import AttnbenchError, BadReference
 from attnbench.networks.exchange import replace
-from attnbench.networks.graft import Grafted, Init, Position, insert, likely_sites, map_at
+from attnbench.networks.graft import Grafted, Init, Position, insert, likely_sites, map_at, moved, put, weight_of
 from attnbench.networks.trial import Shape, Trial
-from attnbench.networks.within import Shapes, attention_within, inside, watched
+from attnbench.networks.within import Shapes, attention_within, channels_last, inside, watched
 from attnbench.seeding import seeded
 
 At = str | Sequence[str] | Callable[[str, nn.Module], bool]
@@ -48,13 +47,13 @@ def graft(
     at: At | None = None,
     *,
     example: Any,
-    position: Position = "behind",
-    init: Init = "identity",
+    position: Position | None = None,
+    init: Init | None = None,
     seed: int = 0,
 ) -> nn.Module:
     """Put a mechanism into a network, in place, and give the network back.
 
-    With `init="identity"` its outputs are what they were, bit for bit, until it is trained.
+    Behind or before modules, with `init="identity"`, its outputs are what they were, bit for bit, until it is trained.
 
     Args:
         attention: a mechanism: a name, name(option=1), or package.module:Class; `none` takes built-in attention away.
@@ -62,24 +61,24 @@ def graft(
             that the network was built with, which the mechanism replaces; None for the first of `sites`.
         example: what the network takes: a tensor, a list (as detectors take), a tuple of arguments, a mapping of named
             ones; or (channels, height, width) for one image of zeros. One forward finds the shape at each place.
-        position: behind or before each module, or instead of it, where that keeps the shape of its maps.
+        position: `behind` a module, `before` it or, where its maps keep their shape, `instead` of it, as at `built-in`.
+        init: `identity` starts as doing nothing, `own` as the paper says; None is `own` at `built-in`, else `identity`.
         seed: of the mechanism's initial weights.
 
     Raises:
-        BadReference: nothing there by that name, no map there, an example that does not run, an unknown mechanism.
+        BadReference: nothing there by that name, no map there, an example that does not run, an unknown word.
     """
     choice, seen = ATTENTION.resolve(attention), _seen(model, example)
     if at == BUILT_IN:
-        return _exchanged(model, choice, seen, seed)
+        return _exchanged(model, choice, seen, seed, position or "instead", init or "own")
     if choice.entry.name == "none":
         raise BadReference(f"none puts nothing anywhere; with at={BUILT_IN!r} it takes attention away")
     paths = _paths(model, at, seen)
-    if "" in paths:
-        raise BadReference("the network as a whole is no place; name modules inside it")
+    position = position or "behind"
     shapes = {path: _map_at(model, seen, path, position != "behind") for path in paths}
     if position == "instead" and (wider := [path for path in paths if seen[path][0] != seen[path][1]]):
         raise BadReference(f"{wider[0]!r} changes the shape of its maps, so that no mechanism can take its place")
-    insert(model, choice, shapes, seed, position, init, Trial())
+    insert(model, choice, shapes, seed, position, init or "identity", Trial())
     return model
 
 
@@ -99,14 +98,17 @@ def sites(model: nn.Module, example: Any) -> list[Site]:
 def ungraft(model: nn.Module) -> nn.Module:
     """Take every mechanism out again, in place: the plain network, with the weights that its own layers have now.
 
-    What a mechanism stood instead of comes back as it was when it was replaced.
+    What a mechanism stood instead of comes back with the weights that it had then, and with the mode, the device and
+    the dtype that the network has now.
     """
     found = {path: module for path, module in model.named_modules() if isinstance(module, Grafted)}
     for path, module in reversed(found.items()):
         plain = module.original
         while isinstance(plain, Grafted):  # at one place more than once
             plain = plain.original
-        model.set_submodule(path, ungraft(plain))  # what was replaced may hold mechanisms too
+        if module.plain is None:
+            plain = moved(plain, weight_of(plain).dtype, weight_of(module, model)).train(module.training)
+        put(model, path, ungraft(plain))  # what was replaced may hold mechanisms too
     return model
 
 
@@ -134,8 +136,8 @@ def _forward(model: nn.Module, example: Any) -> Any:
 
 
 def _paths(model: nn.Module, at: At | None, seen: Shapes) -> list[str]:
-    """The paths of the modules that are meant, in the order of the network."""
-    modules = dict(model.named_modules())
+    """The paths of the modules that are meant, each under its first name, in the order of the network."""
+    modules = dict(model.named_modules(remove_duplicate=False))
     if at is None:
         groups = _groups(model, seen)
         if not (usual := groups["block"] or groups["post"]):
@@ -157,21 +159,18 @@ def _paths(model: nn.Module, at: At | None, seen: Shapes) -> list[str]:
         found = [] if wrong else found
     if not found:
         raise BadReference(missing)
-    return found
+    if "" in found:
+        raise BadReference("the network as a whole is no place; name modules inside it")
+    meant = {modules[path] for path in found}
+    return [path for path, module in model.named_modules() if module in meant]
 
 
 def _map_at(model: nn.Module, seen: Shapes, path: str, of_input: bool = False) -> Shape:
     """(channels, height, width) of the maps at a place, or what would be one."""
     try:
-        shape = map_at(seen, path, of_input, "place")
+        return map_at(model, seen, path, of_input, "place")
     except BadReference as problem:
         raise BadReference(f"{problem}{likely_sites(model)}") from None
-    if not _channels_first(model.get_submodule(path), shape[0]):
-        raise BadReference(
-            f"{path!r} cannot be a place: it normalises the last dimension, so that its maps are B H W C, not B C H W"
-            f"{likely_sites(model)}"
-        )
-    return shape
 
 
 def _groups(model: nn.Module, seen: Shapes) -> dict[str, list[str]]:
@@ -180,18 +179,18 @@ def _groups(model: nn.Module, seen: Shapes) -> dict[str, list[str]]:
     found = [
         path
         for path, module in model.named_modules()
-        if path and kinds[type(module)] > 1 and _gives_maps(seen, path) and _is_block(module)
+        if path and kinds[type(module)] > 1 and _is_block(module) and _gives_maps(model, seen, path)
     ]
     gates = _built_in(model, seen)
     blocks = [path for path in found if path not in gates or not inside(path, found)]
     inner = [path for path in blocks if not any(inside(other, (path,)) for other in blocks)]
-    norms = [norm for path in inner if (norm := _last_norm(model.get_submodule(path), path, seen))]
+    norms = [norm for path in inner if (norm := _last_norm(model, path, seen))]
     return {"block": norms, "post": inner, BUILT_IN: gates}
 
 
 def _built_in(model: nn.Module, seen: Shapes) -> list[str]:
     """The paths of the attention that gates maps."""
-    return [path for path in attention_within(model, seen) if _gives_maps(seen, path)]
+    return [path for path in attention_within(model, seen) if _gives_maps(model, seen, path)]
 
 
 def _is_block(module: nn.Module) -> bool:
@@ -200,41 +199,34 @@ def _is_block(module: nn.Module) -> bool:
     return nn.Conv2d in layers and len(layers) > 1 and not isinstance(module, nn.Sequential)
 
 
-def _last_norm(block: nn.Module, path: str, seen: Shapes) -> str | None:
+def _last_norm(model: nn.Module, path: str, seen: Shapes) -> str | None:
     """The path of the last norm over maps as large as what the block gives."""
     norms = [
         f"{path}.{name}"
-        for name, part in block.named_modules()
+        for name, part in model.get_submodule(path).named_modules()
         if name and "Norm" in type(part).__name__ and seen.get(f"{path}.{name}", ((), ()))[1] == seen[path][1]
-        and not re.search(r"downsample|shortcut", name) and _channels_first(part, seen[path][1][1])
+        and not re.search(r"downsample|shortcut", name) and _gives_maps(model, seen, f"{path}.{name}")
     ]  # fmt: skip
     return norms[-1] if norms else None
 
 
-def _channels_first(module: nn.Module, channels: int) -> bool:
-    """Whether a layer norm takes maps B C H W: one over B H W C is told by its shape only where C is not H and W."""
-    if not isinstance(module, nn.LayerNorm):
-        return True
-    maps = next(module.parameters(), torch.empty(0)).new_zeros(1, channels, 1, channels + 1)
-    try:
-        copy.deepcopy(module).eval()(maps)
-    except RuntimeError:
-        return False
-    return True
-
-
-def _gives_maps(seen: Shapes, path: str) -> bool:
-    """Whether a module gives maps of more than one pixel."""
+def _gives_maps(model: nn.Module, seen: Shapes, path: str) -> bool:
+    """Whether a module gives maps B C H W of more than one pixel."""
     given = seen.get(path, ((), ()))[1]
-    return len(given) == 4 and given[2] * given[3] > 1
+    return len(given) == 4 and given[2] * given[3] > 1 and not channels_last(model, seen, path, given)
 
 
-def _exchanged(model: nn.Module, choice: Choice[Paper], seen: Shapes, seed: int) -> nn.Module:
+def _exchanged(
+    model: nn.Module, choice: Choice[Paper], seen: Shapes, seed: int, position: Position, init: Init
+) -> nn.Module:
     """The network with its built-in attention replaced by a mechanism, or taken away."""
+    if position != "instead":
+        raise BadReference(f"at={BUILT_IN!r} replaces; for position={position!r} name the paths, as sites() gives them")
     paths = _built_in(model, seen)
     if not paths:
-        raise BadReference(f"{type(model).__name__} was built without attention that gates maps{likely_sites(model)}")
-    replace(model, choice, {path: _map_at(model, seen, path) for path in paths}, seed, "own", Trial())
+        kind = type(model).__name__
+        raise BadReference(f"{kind} was built without attention that gates maps B C H W{likely_sites(model)}")
+    replace(model, choice, {path: _map_at(model, seen, path) for path in paths}, seed, init, Trial())
     return model
 
 

@@ -36,7 +36,8 @@ class Loaded:
 
 def plain_names(model: nn.Module) -> dict[str, str]:
     """Name of each tensor of the plain network -> its name in the grafted one."""
-    grafts = {path: module.plain for path, module in model.named_modules() if isinstance(module, Grafted)}
+    named = model.named_modules(remove_duplicate=False)  # a state dict has what is shared under each of its names
+    grafts = {path: module.plain for path, module in named if isinstance(module, Grafted)}
     found = {}
     for name in model.state_dict():
         parts, kept, ours = name.split("."), list[str](), False

@@ -8,7 +8,7 @@ from attnbench.catalogue.cards import Backbone, Paper
 from attnbench.catalogue.places import Place, built_in_sentence, sites
 from attnbench.catalogue.registry import Choice
 from attnbench.errors import BadReference
-from attnbench.networks.graft import Grafted, Init, chosen, insert, map_at, stage_at
+from attnbench.networks.graft import Grafted, Init, chosen, insert, map_at, put, stage_at
 from attnbench.networks.trial import Shape, Trial
 from attnbench.networks.within import Shapes, attention_within, gates_within, observed
 
@@ -39,7 +39,7 @@ def exchange(
         raise BadReference(f"site 'se': {what}" + (f"; {held}" if held else ""))
     if where.stages is not None or where.every > 1:
         paths = chosen(_stages(model, backbone, paths, seen), where)
-    replace(model, attention, {path: map_at(seen, path, False) for path in paths}, seed, init, trial)
+    replace(model, attention, {path: map_at(model, seen, path, False) for path in paths}, seed, init, trial)
     return paths
 
 
@@ -56,7 +56,7 @@ def replace(
         insert(model, attention, shapes, seed, "instead", init, trial)
         return
     for path in shapes:
-        model.set_submodule(path, Grafted(nn.Identity(), replaced=model.get_submodule(path)))
+        put(model, path, Grafted(nn.Identity(), replaced=model.get_submodule(path)))
 
 
 def _stages(model: nn.Module, backbone: Choice[Backbone], paths: Sequence[str], seen: Shapes) -> dict[str, int]:

@@ -3,18 +3,20 @@
 import copy
 import re
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from attnbench.catalogue import foreign
 from attnbench.catalogue.cards import Paper
 from attnbench.catalogue.places import Place
+from attnbench.catalogue.refs import nearest
 from attnbench.catalogue.registry import Choice
 from attnbench.errors import BadReference
 from attnbench.mechanisms import build_attention
 from attnbench.networks.trial import Shape, Trial, is_foreign, plain_maps
-from attnbench.networks.within import Shapes, observed
+from attnbench.networks.within import Shapes, channels_last, observed
 from attnbench.seeding import seeded
 
 Init = Literal["own", "identity"]
@@ -47,7 +49,7 @@ def graft(
             what = "cannot start as nothing" if paths else "finds none there"
             raise BadReference(f"{attention} takes the place of 3x3 convolutions of equal widths, and {what}")
     seen = observed(model, image)
-    shapes = {path: map_at(seen, path, position != "behind") for path in paths}
+    shapes = {path: map_at(model, seen, path, position != "behind") for path in paths}
     return insert(model, attention, shapes, seed, position, init, trial)
 
 
@@ -60,32 +62,82 @@ def insert(
     init: Init = "own",
     trial: Trial | None = None,
 ) -> dict[str, nn.Module]:
-    """Put a mechanism at the modules of these paths, whose maps have these shapes; returns path -> mechanism."""
+    """Put a mechanism at the modules of these paths, whose maps have these shapes; returns path -> mechanism.
+
+    It takes mode, device and dtype of the module that it joins. Nothing is changed before all is made.
+
+    Args:
+        shapes: path -> shape, in the order of the network.
+
+    Raises:
+        BadReference: there is no such position or start; somebody's own mechanism cannot be trained there.
+    """
+    _one_of("position", position, get_args(Position))
+    _one_of("init", init, get_args(Init))
     grafted = {}
     for path, (channels, height, width) in shapes.items():
         with seeded(seed, "attention", path):
             grafted[path] = build_attention(attention, channels, (height, width))
     if is_foreign(attention):
         _welcome(grafted, shapes, attention, trial)
-    there = next(model.parameters(), torch.empty(0)).device
-    for path in reversed(grafted):  # what lies deepest first: a match may lie inside another one
-        added = _eased(grafted[path], shapes[path]) if init == "identity" else grafted[path]
-        model.set_submodule(path, _joined(model.get_submodule(path), added.to(there), position))
+    ready = {
+        path: _eased(grafted[path], attention, path, shapes[path]) if init == "identity" else grafted[path]
+        for path in reversed(grafted)  # what lies deepest first: a match may lie inside another one
+    }
+    for path, mechanism in ready.items():
+        module = model.get_submodule(path)
+        added = moved(mechanism, torch.get_default_dtype(), weight_of(module, model))
+        put(model, path, _joined(module, added, position))
     return grafted
 
 
+def put(model: nn.Module, path: str, new: nn.Module) -> None:
+    """Set a module in place of the one at a path, under every name that the network has for that one."""
+    old = model.get_submodule(path)
+    for name in [name for name, module in model.named_modules(remove_duplicate=False) if module is old]:
+        model.set_submodule(name, new)
+
+
+def weight_of(*modules: nn.Module) -> Tensor:
+    """The first weight in floating point of these modules, which tells device and dtype; an empty tensor for none."""
+    weights = (weight for module in modules for weight in module.parameters() if weight.is_floating_point())
+    return next(weights, torch.empty(0))
+
+
+def moved(module: nn.Module, was: torch.dtype, like: Tensor) -> nn.Module:
+    """A module whose weights have the dtype `was`, on the device and in the dtype of a tensor.
+
+    Where the dtype stays the same, single weights and tables of another one keep theirs.
+    """
+    module = module.to(like.device)
+    return module if like.dtype == was else module.to(like.dtype)
+
+
 class Grafted(nn.Sequential):
-    """A module of the backbone with a mechanism behind or before it, or a mechanism in its place."""
+    """A module of the backbone with a mechanism behind or before it, or a mechanism in its place.
+
+    What the network gives the module besides maps goes to the module; where it has been replaced, nobody gets it.
+    """
 
     def __init__(self, *modules: nn.Module, plain: int | None = None, replaced: nn.Module | None = None) -> None:
         super().__init__(*modules)
         self.plain = plain
         """Which of them is the backbone's own; None where it has been replaced."""
         vars(self)["replaced"] = replaced  # no part of the network any more
-        noted = {} if plain is None and replaced is None else vars(self.original)  # a slice of it has no original
-        for name, value in noted.items():  # some networks note there which layer feeds which
+        if plain is None and replaced is None:
+            return  # a slice of one has no original
+        for name, value in vars(self.original).items():  # some networks note there which layer feeds which
             if name not in vars(self) and isinstance(value, bool | int | str | list | tuple):
                 vars(self)[name] = value
+        self.training = self.original.training
+        for added in (part for number, part in enumerate(self) if number != plain):
+            added.train(self.training)
+
+    def forward(self, input: Tensor, *others: Any, **named: Any) -> Tensor:
+        x = input
+        for number, part in enumerate(self):
+            x = part(x, *others, **named) if number == self.plain else part(x)
+        return x
 
     @property
     def original(self) -> nn.Module:
@@ -129,12 +181,23 @@ def _foreign(module: nn.Module, attention: Choice[Paper]) -> Iterator[nn.Module]
             yield from _foreign(inner, part)
 
 
-def _eased(mechanism: nn.Module, shape: Shape) -> nn.Module:
-    """The mechanism, starting as nothing; as it is if it does so by itself: behind a second 0 it would never learn."""
-    with seeded(0, "probe"), torch.no_grad():
-        x = torch.randn(8, shape[0], min(shape[1], 7), min(shape[2], 7))
+def _eased(mechanism: nn.Module, attention: Choice[Paper], path: str, shape: Shape) -> nn.Module:
+    """The mechanism, starting as nothing; as it is if it does so by itself: behind a second 0 it would never learn.
+
+    Ours show that on small maps; somebody's own may be made for maps of one size.
+    """
+    maps = (2, *shape) if is_foreign(attention) else (8, shape[0], min(shape[1], 7), min(shape[2], 7))
+    where = f"{attention} at {path} on maps of {'x'.join(map(str, maps))}"
+    with seeded(0, "probe"), torch.no_grad(), foreign.running(where):
+        x = torch.randn(maps)
         nothing = torch.equal(copy.deepcopy(mechanism).train()(x), x)  # a copy: this moves the statistics of its norms
     return mechanism if nothing else ZeroInitialisedResidual(mechanism)
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        near = nearest(str(value), known)
+        raise BadReference(f"{name}={value!r} is not one of {', '.join(map(repr, known))}{near}")
 
 
 def chosen(found: Mapping[str, int], where: Place) -> list[str]:
@@ -214,18 +277,22 @@ def _joined(module: nn.Module, added: nn.Module, position: Position) -> Grafted:
     return Grafted(added, module, plain=1) if position == "before" else Grafted(module, added, plain=0)
 
 
-def map_at(seen: Shapes, path: str, of_input: bool, what: str = "site") -> Shape:
+def map_at(model: nn.Module, seen: Shapes, path: str, of_input: bool, what: str = "site") -> Shape:
     """(channels, height, width) of a module's output, or input.
 
     Args:
         what: what the module is to be, in the message.
 
     Raises:
-        BadReference: there are no maps.
+        BadReference: there are no maps, or they are B H W C.
     """
     if path not in seen:
         raise BadReference(f"{path!r} cannot be a {what}: it takes no part for an image, or gives no maps")
     shape = seen[path][0 if of_input else 1]
     if len(shape) != 4:
         raise BadReference(f"{path!r} cannot be a {what}: it gives {len(shape)} dimensions, not maps B C H W")
+    if channels_last(model, seen, path, shape):
+        raise BadReference(
+            f"{path!r} cannot be a {what}: its maps are B H W C, as linear layers or norms read them, not B C H W"
+        )
     return shape[1], shape[2], shape[3]

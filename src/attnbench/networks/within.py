@@ -1,5 +1,6 @@
 """What a backbone holds by itself: the shape of the maps at every module, and attention that it was built with."""
 
+import copy
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -22,6 +23,8 @@ _CALLED = re.compile(
 )
 """Names of classes of attention, as libraries have them."""
 
+_TELLING = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.GroupNorm, nn.Linear, nn.LayerNorm)
+"""Layers that tell by their kind which dimension of maps holds the channels."""
 
 _GATES = re.compile(
     r"SqueezeExcit|^(E|Effective)?SE(Module|Layer|Block|Unit|Gate)?$|EcaModule|GatherExcite|GlobalContext$"
@@ -99,6 +102,34 @@ def gates_within(model: nn.Module, shapes: Shapes) -> list[str]:
 def _keeps_maps(shape: tuple[tuple[int, ...], tuple[int, ...]] | None) -> bool:
     """Whether a module gives maps of more than one pixel the shape that they had."""
     return shape is not None and shape[0] == shape[1] and len(shape[0]) == 4 and shape[0][2] * shape[0][3] > 1
+
+
+def channels_last(model: nn.Module, shapes: Shapes, path: str, shape: tuple[int, ...]) -> bool:
+    """Whether maps of this shape, at a module, are B H W C: linear layers or layer norms see such, no convolution does.
+
+    The layers inside the module tell, or else those around it, the nearest first; where none does, they are B C H W.
+    """
+    above = path.split(".")
+    for depth in range(len(above), -1, -1):
+        root = ".".join(above[:depth])
+        inner = {f"{root}.{name}".strip("."): part for name, part in model.get_submodule(root).named_modules()}
+        telling = [at for at, part in inner.items() if isinstance(part, _TELLING) and shape in shapes.get(at, ())]
+        if telling:
+            return not any(_channels_first(inner[at], shapes[at][0][1]) for at in telling)
+    return False
+
+
+def _channels_first(layer: nn.Module, channels: int) -> bool:
+    """Whether a layer takes maps B C H W, as some do that are layer norms or linear layers by their class."""
+    if not isinstance(layer, nn.Linear | nn.LayerNorm):
+        return True
+    weight = next(layer.parameters(), torch.empty(0))
+    maps = weight.new_zeros(1, channels, 1, channels + weight.shape[-1] + 1)  # its last dimension is nobody's
+    try:
+        copy.deepcopy(layer).eval()(maps)
+    except RuntimeError:
+        return False
+    return True
 
 
 def inside(path: str, others: Iterable[str]) -> bool:
