@@ -80,7 +80,7 @@ def test_the_command_renders_a_table_of_each_kind_into_the_page(benchmark, monke
     assert page.startswith("Before.\n\n<!-- coverage -->\n12 studies a setting, `--quick`")
     assert page.endswith("<!-- end -->\n\nAfter.\n")
     assert [page.count(f"**{kind}**") for kind in ("Coverage", "Errors", "Power", "Further")] == [1] * 4
-    assert page.count("\n| ") == 3 * 4, "a head, a rule and a row each"
+    assert page.count("\n|") == 3 * 4, "a head, a rule and a row each"
     assert "everything that must hold does" in capsys.readouterr().out
 
 

@@ -138,6 +138,6 @@ def test_the_cost_to_a_verdict_is_cpu_time_times_variance(monkeypatch):
     )
     monkeypatch.setattr(performance, "_arms", lambda name: [("plain", plain), ("fast", fast)])
     lines = performance.verdict("any").splitlines()
-    assert lines[2] == "| plain | 3 | 80.00 % [75.03, 84.97] | 2.000 | 2.00 | 8.000 |  |"
+    assert lines[2] == "| plain | 3 | 80.00 % [75.03, 84.97] | 2.000 | 2.00 | 8.000 | |"
     assert lines[3].startswith("| fast | 3 | 81.00 % [78.52, 83.48] | 1.000 | 1.00 | 1.000 | 2.00 (time) x 4.00")
     assert lines[3].endswith("= **8.00** [0.21, 312.00] |")  # F(0.975; 2, 2) is 39
