@@ -1,6 +1,7 @@
 """Scores of runs that MLflow keeps, and of folders as the ultralytics package writes them."""
 
 import contextlib
+import importlib
 import math
 import sqlite3
 from pathlib import Path
@@ -118,8 +119,8 @@ def test_a_database_that_is_not_there_is_not_made():
 def database(name: str, complete: bool) -> None:
     """A database of MLflow at a revision that is not this version's: an older one, or one that it does not know."""
     from mlflow.store.db.base_sql_model import Base
-    from mlflow.store.tracking import sqlalchemy_store  # noqa: F401 - it declares the tables
 
+    importlib.import_module("mlflow.store.tracking.sqlalchemy_store")  # it declares the tables
     with contextlib.closing(sqlite3.connect(name)) as there, there:
         for table in Base.metadata.tables if complete else ():
             there.execute(f"CREATE TABLE {table} (id INTEGER)")

@@ -19,7 +19,8 @@ AttnbenchError
 Terminated is no mistake but a KeyboardInterrupt: SIGTERM came, with exit code 143.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class AttnbenchError(Exception):
@@ -74,6 +75,19 @@ class DataProblem(AttnbenchError):
 
 class StoreProblem(AttnbenchError):
     """For a folder of runs that cannot be used as asked."""
+
+
+@contextmanager
+def writing(what: object) -> Iterator[None]:
+    """Say in one line what keeps a file or a folder from being written.
+
+    Raises:
+        StoreProblem: the block raised an OSError.
+    """
+    try:
+        yield
+    except OSError as problem:
+        raise StoreProblem(f"{what} cannot be written: {problem.strerror or problem}") from None
 
 
 class BadBundle(AttnbenchError):

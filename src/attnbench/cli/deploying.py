@@ -10,7 +10,7 @@ from tyro.conf import Positional
 from attnbench.catalogue.registry import ATTENTION, BACKBONES
 from attnbench.cli.flags import CodeFlag, DataFlag, StoreFlag
 from attnbench.cli.reading import runtime_of
-from attnbench.errors import AttnbenchError, StoreProblem
+from attnbench.errors import AttnbenchError, writing
 from attnbench.examine.bench import BenchSettings
 
 if TYPE_CHECKING:
@@ -117,11 +117,9 @@ def in_runtimes(
     if bench.site not in (None, SE):
         site_pattern(sites(BACKBONES.resolve(bench.backbone)), bench.site, bench.backbone)
     on = measured_on(bench, asked)
-    try:
+    with writing(f"{folder}/"):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / runtimes.FILE).touch()
-    except OSError as problem:
-        raise StoreProblem(f"{folder}/ cannot be written: {problem.strerror or problem}") from None
     before = runtimes.known(folder, on)
     for name in filter(before.__contains__, names):
         print(f"{runtimes.line(before[name])}\n{'':16} (measured before)")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from tyro.conf import UseAppendAction, arg
 
-from attnbench.errors import AttnbenchError
+from attnbench.errors import AttnbenchError, writing
 from attnbench.execution.executors import Execution
 from attnbench.spec.recipes import preset
 from attnbench.spec.run import RunSpec, Runtime, field_docs
@@ -35,10 +35,8 @@ def vacant(out: Path) -> Path:
     """
     if out.exists():
         raise AttnbenchError(f"{out} is there already; give --out another file")
-    try:
+    with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise AttnbenchError(f"{out} cannot be written: {problem.strerror or problem}") from None
     return out
 
 

@@ -159,11 +159,8 @@ def _checked(key: Key, forms: Forms, bench: BenchSettings, asked: Asked) -> tupl
         return run, {"agree": accuracy(logits_of(run, asked.real.held_out), classes)}
     run = started(name, forms, bench.threads)
     batches = [_images(bench, size) for size in asked.batch_sizes]
-
-    def apart(images: np.ndarray) -> float:
-        return check_parity(name, run(images), forms.eager(images), UNTRAINED)
-
-    return run, {"difference": max(apart(each) for each in batches)}
+    apart = [check_parity(name, run(each), forms.eager(each), UNTRAINED) for each in batches]
+    return run, {"difference": max(apart)}
 
 
 def _cells(plain: Arm, arm: Arm, images: np.ndarray, asked: Asked) -> list[dict[str, Any]]:

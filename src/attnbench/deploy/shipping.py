@@ -20,7 +20,7 @@ from attnbench.deploy.parity import logits_of
 from attnbench.deploy.quantising import CALIBRATION, accuracy, quantised, some
 from attnbench.deploy.refusals import needed
 from attnbench.deploy.runtimes import Run, onnxruntime, openvino, pt2_file
-from attnbench.errors import AttnbenchError, StoreProblem
+from attnbench.errors import AttnbenchError, writing
 from attnbench.spec.run import Runtime
 from attnbench.store.asked import spec_of
 from attnbench.store.environment import environment
@@ -170,14 +170,12 @@ def _placing(file: Path) -> Iterator[Path]:
     Raises:
         StoreProblem: they cannot be written there.
     """
-    try:
+    with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".exporting-", dir=file.parent) as folder:
             yield Path(folder) / file.name
             for made in sorted(Path(folder).iterdir()):
                 made.replace(file.parent / made.name)
-    except OSError as problem:
-        raise StoreProblem(f"{file} cannot be written: {problem.strerror or problem}") from None
 
 
 def _write(file: Path, to: str, forms: Forms, content: bytes | None, meta: Mapping[str, str]) -> None:

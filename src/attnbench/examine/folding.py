@@ -1,10 +1,9 @@
 """A trained run without its mechanism: a gate that is the same for every image, folded into the weights before it."""
 
-import contextlib
 import dataclasses
 import json
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from torch import nn
 from attnbench.analysis.same_images import Change, change
 from attnbench.data.batches import Batches
 from attnbench.data.splits import Split, Splits
-from attnbench.errors import AttnbenchError, BadReference, StoreProblem
+from attnbench.errors import AttnbenchError, BadReference, StoreProblem, writing
 from attnbench.examine.gates import ROUNDING, Seen, apart, constant, exchangeable, seen, swap
 from attnbench.files import replacing
 from attnbench.networks.cost import cost
@@ -68,9 +67,9 @@ class Folded:
         """
         prepare(file)
         told = file.with_suffix(".json")
-        with _written(file), replacing(file, "wb") as target:
+        with writing(file), replacing(file, "wb") as target:
             target.write(save(weights_of(self.predictor.model)))
-        with _written(told), replacing(told) as target:
+        with writing(told), replacing(told) as target:
             target.write(json.dumps(self.told(), indent=1) + "\n")
         return file, told
 
@@ -102,19 +101,10 @@ def prepare(file: Path) -> None:
         raise AttnbenchError(f"{file}: this is where the evidence goes, as JSON; call the weights {weights}")
     if file.is_dir():
         raise StoreProblem(f"{file}/ is a folder; call the weights {file / 'plain.safetensors'}")
-    with _written(file):
+    with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=file.parent):
             pass
-
-
-@contextlib.contextmanager
-def _written(file: Path) -> Iterator[None]:
-    """Say in a line what keeps a file from being written."""
-    try:
-        yield
-    except OSError as problem:
-        raise StoreProblem(f"{file} cannot be written: {problem.strerror or problem}") from None
 
 
 def fold(

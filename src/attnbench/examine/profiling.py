@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from attnbench import devices
-from attnbench.errors import AttnbenchError, StoreProblem
+from attnbench.errors import AttnbenchError, writing
 from attnbench.examine.bench import BenchSettings
 from attnbench.files import replacing
 from attnbench.networks.cost import activation_bytes, cost, peak_memory
@@ -146,7 +146,7 @@ def write_csv(rows: Sequence[dict[str, Any]], file: Path) -> None:
     Raises:
         StoreProblem: the file cannot be written.
     """
-    try:
+    with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as out:
             writer = csv.DictWriter(out, rows[0], lineterminator="\n")
@@ -154,8 +154,6 @@ def write_csv(rows: Sequence[dict[str, Any]], file: Path) -> None:
             writer.writerows(
                 {name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()} for row in rows
             )
-    except OSError as problem:
-        raise StoreProblem(f"{file} cannot be written: {problem.strerror or problem}") from None
 
 
 def synthetic_batch(bench: BenchSettings) -> tuple[Tensor, Tensor]:

@@ -35,14 +35,10 @@ def read(file: Path) -> list[dict[str, str]]:
 def table(rows: Sequence[Row]) -> str:
     """A Markdown table, with what it was measured on below it."""
     heads = ["attention", *_COUNTS.values(), *_TIMES]
-    cells = [
-        [
-            row["attention"],
-            *(f"x{float(row[f'{name}_ratio']):.3f}" for name in _COUNTS),
-            *(_time(row, t) for t in _TIMES),
-        ]
-        for row in rows
-    ]
+    cells = []
+    for row in rows:
+        counts = [f"x{float(row[f'{name}_ratio']):.3f}" for name in _COUNTS]
+        cells.append([row["attention"], *counts, *(_time(row, name) for name in _TIMES)])
     return "\n".join([*markdown_table(heads, cells), "", CAPTION.format_map(rows[0]), ""])
 
 

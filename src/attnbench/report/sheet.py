@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attnbench.console import inert
-from attnbench.errors import StoreProblem
+from attnbench.errors import writing
 from attnbench.report.markup import markdown_table
 
 STYLE = (
@@ -64,12 +64,10 @@ class Sheet:
         texts = {"html": self.html(svg), "md": f"{self.markdown()}\n", "csv": self._csv(), "svg": svg}
         files = {folder / f"{name}.{ending}": text.encode() for ending, text in texts.items()}
         files[folder / f"{name}.pdf"] = pdf
-        try:
+        with writing(f"{folder}/"):
             folder.mkdir(parents=True, exist_ok=True)
             for file, content in files.items():
                 file.write_bytes(content)
-        except OSError as problem:
-            raise StoreProblem(f"{folder}/ cannot be written: {problem.strerror or problem}") from None
         return [*files]
 
     def _csv(self) -> str:

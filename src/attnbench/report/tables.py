@@ -150,12 +150,12 @@ def _why(cell: Cell) -> list[str]:
     if not steps:
         return []
     heads = ["attention", "part", "compared", "n", "points", "95 % interval"]
-    rows = [
-        [plain(step.arm), step.part, plain(step.what), found.n, signed(found.mean), spread(found, plus=True)]
-        for step in steps
-        for found in [step.estimate]
-    ]
+    rows = [(plain(step.arm), step.part, plain(step.what), step.estimate.n, *_effect(step.estimate)) for step in steps]
     return [WHY, "", *markdown_table(heads, rows, "lllrrl"), ""]
+
+
+def _effect(found: Estimate) -> tuple[str, str]:
+    return signed(found.mean), spread(found, plus=True)
 
 
 def _cell_rows(comparison: Comparison, qualities: Sequence[Sequence[Quality]]) -> Iterable[dict[str, object]]:

@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 from attnbench.analysis.tuning import Tuned, best_so_far, expected_best
-from attnbench.errors import StoreProblem
+from attnbench.errors import writing
 from attnbench.files import replacing
 from attnbench.report.sheet import Sheet
 from attnbench.spec.search import FIRST, Search
@@ -57,12 +57,10 @@ def write_study(search: Search, found: Sequence[Tuned], file: Path) -> None:
         f"# Written by attnbench tune: each arm with the best of {search.trials} trials in the same space, scored on\n"
         f"# validation images. Its seeds have not been searched with (those are {FIRST:,} and above).\n"
     )
-    try:
+    with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as out:
             out.write(head + yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120))
-    except OSError as problem:
-        raise StoreProblem(f"{file} cannot be written: {problem.strerror or problem}") from None
 
 
 def _row(name: str, each: Tuned, curve: np.ndarray, places: Sequence[int]) -> list[str]:

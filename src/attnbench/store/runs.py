@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from attnbench.console import printable, say
-from attnbench.errors import StoreProblem
+from attnbench.errors import StoreProblem, writing
 from attnbench.files import add_line, digest_of, replacing, whole_lines
 from attnbench.spec.run import Runtime
 from attnbench.store.record import RunRecord, shape_mistake
@@ -106,7 +106,7 @@ class Store:
         from filelock import FileLock, Timeout
 
         locks = self.path / ".locks"
-        try:
+        with writing(f"the store {self.path}/"):
             locks.mkdir(parents=True, exist_ok=True)
             lock = FileLock(locks / f"{run}.lock")
             try:
@@ -114,8 +114,6 @@ class Store:
             except Timeout:
                 say(f"run {run} is being trained by another process; waiting for it")
                 held = lock.acquire()
-        except OSError as problem:
-            raise StoreProblem(f"the store {self.path}/ cannot be written: {problem.strerror or problem}") from None
         with held:
             yield
 

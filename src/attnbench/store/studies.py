@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Lt
 
 from attnbench.console import listed, printable, say
-from attnbench.errors import StoreProblem
+from attnbench.errors import StoreProblem, writing
 from attnbench.files import add_line, whole_lines
 from attnbench.spec.study import Study
 from attnbench.spec.validation import violations
@@ -168,13 +168,11 @@ class StudyJournal:
         from filelock import FileLock
 
         locks = self.store.path / ".locks"
-        try:
+        with writing(self.file):
             for folder in (locks, self.file.parent):
                 folder.mkdir(parents=True, exist_ok=True)
             with FileLock(locks / f"study-{self.file.stem}.lock"):
                 yield
-        except OSError as problem:
-            raise StoreProblem(f"{self.file} cannot be written: {problem.strerror or problem}") from None
 
 
 def line_mistake(line: Any) -> str:

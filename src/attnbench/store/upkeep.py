@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnbench.errors import StoreProblem
+from attnbench.errors import StoreProblem, writing
 from attnbench.files import replacing, whole_lines
 from attnbench.store.record import RunRecord
 from attnbench.store.runs import Store
@@ -112,9 +112,7 @@ def _merge_studies(source: Store, goal: Store) -> None:
         own = goal.path / "studies" / file.name
         lines = {json.dumps(line, sort_keys=True): line for line in [*whole_lines(own), *whole_lines(file)]}
         ordered = sorted(lines.values(), key=lambda line: line.get("time", 0))
-        try:
+        with writing(own):
             own.parent.mkdir(parents=True, exist_ok=True)
             with replacing(own) as out:
                 out.write("".join(json.dumps(line) + "\n" for line in ordered))
-        except OSError as problem:
-            raise StoreProblem(f"{own} cannot be written: {problem.strerror or problem}") from None
