@@ -11,7 +11,7 @@ from attnbench.catalogue.registry import DATASETS
 from attnbench.report.markup import markdown_table
 from attnbench.report.text import kind, signed, spread
 from attnbench.spec.study import Study
-from studies import REFERENCE, RESULTS, ROOT, comparison, trained
+from studies import REFERENCE, RESULTS, ROOT, begun, comparison, trained
 
 PIPELINE = "../run_experiment.py"
 """The address, in claims.yaml, of what the pipeline that this project grew out of published."""
@@ -46,7 +46,7 @@ def regimes() -> str:
     for name in OLD_GAINS:
         title = f"[{name}](../studies/{name}.yaml)"
         if not (RESULTS / name).is_dir():
-            rows.append([title, "not run yet", *[""] * 6])
+            rows.append([title, begun(name), *[""] * 6])
             continue
         (found,) = comparison(name).cells
         for arm in sorted(found.arms, key=lambda arm: ("none", "se", "cbam").index(parse(arm.name).name)):
@@ -64,7 +64,7 @@ def _rows(name: str, title: str, published: Sequence[Claim]) -> Iterator[list[ob
     plain = published[0].plain
     if name not in trained():
         gains = ", ".join(f"{parse(claim.mechanism).name} {signed(claim.gain)}" for claim in published)
-        yield [title, "none", f"{plain:.2f}", f"not run yet ({gains} published)", *[""] * 4]
+        yield [title, "none", f"{plain:.2f}", f"{begun(name)} ({gains} published)", *[""] * 4]
         return
     (found,) = comparison(name).cells
     none, by_arm = found.arms[0], {cost.arm: cost for cost in costs(found)}

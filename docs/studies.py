@@ -16,11 +16,12 @@ from attnbench.spec.contest import Contest
 from attnbench.spec.run import Runtime
 from attnbench.spec.study import Study
 from attnbench.store.runs import Store
+from attnbench.store.studies import StudyJournal
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 REFERENCE = ("reference-cifar10", "reference-cifar100", "reference-flowers102", "reference-eurosat")
-"""The studies of the classic table; those are evidence whose records are there."""
+"""The studies of the classic table; those are evidence at whose verdicts somebody has looked."""
 ASKED = ("asked-eurosat", "asked-cifar100")
 """The studies of the ten mechanisms that are asked for most; evidence likewise."""
 CHOICES = ("choose-eurosat",)
@@ -39,8 +40,14 @@ def comparison(name: str) -> Comparison:
 
 
 def trained() -> list[str]:
-    """The studies that are evidence whose records are there."""
-    return [name for name in (*REFERENCE, *ASKED) if (RESULTS / name).is_dir()]
+    """The studies that are evidence and have come to their first look."""
+    return [name for name in (*REFERENCE, *ASKED) if StudyJournal(Store(RESULTS / name), name).looks()]
+
+
+def begun(name: str) -> str:
+    """How far a study has come that has no verdicts yet: what a table says in their place."""
+    count = len(Store(RESULTS / name).records())
+    return f"{count} runs, no look yet" if count else "not run yet"
 
 
 def earlier(name: str) -> str:
