@@ -99,6 +99,7 @@ def test_the_study_that_would_tell_is_one_that_choose_takes(capsys):
         (["--latency=0"], "--latency 0: a ratio to the plain network is above 0"),
         (["--train-images=0"], "--train-images 0: at least 1"),
         (["--like=cifr"], "did you mean 'CIFAR10'"),
+        (["--like=cifar100", "--out=/proc/mine.yaml"], "/proc/mine.yaml cannot be written"),
     ],
 )
 def test_questions_that_make_no_sense_are_refused_in_a_line(flags, said, capsys):

@@ -6,10 +6,12 @@ import itertools
 import math
 from pathlib import Path
 
+import made
 import numpy as np
 import pytest
 from conftest import ROOT
 
+from attnbench import Store, compare
 from attnbench.analysis.budget import Outline, outlined
 from attnbench.analysis.cells import cell_of
 from attnbench.analysis.choosing import answer, halved, promised
@@ -17,6 +19,8 @@ from attnbench.analysis.plan import Plan
 from attnbench.analysis.sample import Sample
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadStudy, BudgetTooSmall
+from attnbench.report import choosing as report
+from attnbench.report.advice import Choice, alike
 from attnbench.spec.contest import FRESH, Contest, Rung
 
 FILE = Path("choice.yaml")
@@ -84,6 +88,7 @@ def test_another_baseline_than_none():
         ("screening:\n  seeds: 1.5\n", "7: screening.seeds: 1.5 should be a valid integer"),
         ("seeds: 5\n", "6: seeds: choose draws its seeds by itself"),
         ("looks: any\n", "6: looks: "),
+        ("screening: {epochs: 30}\n", "6: screening.epochs: 30 are more than the study's 9 epochs"),
         ("limits: {latency: 1.1}\nwhere:\n  - set: {stages: [1]}\n", "6: limits: limits are measured at every place"),
         ("where:\n  - if: {attention: se}\n    set: {epochs: 3}\n", "8: where[0].set.epochs: arms may differ in"),
     ],
@@ -260,6 +265,20 @@ def test_where_nothing_is_better_the_advice_is_to_stay():
     found = confirmed(se=0.0, eca=0.1)
     assert found.winner is None
     assert "none" in {arm.name for arm in found.best}
+
+
+@pytest.mark.parametrize(("failures", "rows"), [("worst", ["none", "cbam", "se"]), ("drop", ["none", "cbam"])])
+def test_a_mechanism_all_of_whose_runs_failed_is_told_and_nothing_breaks(failures, rows):
+    contest = load(f"failures: {failures}\n", attention="[se, cbam]")
+    study, store = contest.confirmation(contest.arms, [5]), Store("runs")
+    for record in made.fill(store.path, study):
+        if record.spec["attention"] == "se":
+            made.fail(store.path, record)
+    found = Choice(contest, plan(contest), {}, {}, [], compare(study, store), (0, 0))
+    assert "trains fastest" in alike(found)
+    assert sorted(row[0] for row in report.confirmed(found)[2]) == sorted(rows)
+    assert report.markdown(found)
+    assert report.figures(found)
 
 
 # Planted worlds

@@ -120,6 +120,15 @@ def test_a_run_whose_loss_was_not_finite_is_not_tried_again(played):
     assert (len(started), len(failures)) == (4, 1)
 
 
+def test_whatever_ends_a_study_the_runs_in_the_queue_are_not_waited_for(played, monkeypatch):
+    interrupted = []
+    monkeypatch.setattr(Played, "interrupt", lambda self: interrupted.append(len(self.waiting)))
+    monkeypatch.setattr(Played, "ended", lambda *_: pytest.fail("planted"))
+    with pytest.raises(pytest.fail.Exception):
+        played({0: [0], 1: [0], 2: [0], 3: [0]})
+    assert interrupted == [4]
+
+
 def test_progress_is_said_with_every_run_that_ends(played, capsys):
     played({0: [0], 1: [1], 2: [0], 3: [0]})
     lines = capsys.readouterr().out.splitlines()

@@ -311,6 +311,18 @@ def test_an_arm_whose_every_run_failed_is_worse_and_not_left_out(tmp_path):
     write(found, tmp_path / "report")
 
 
+def test_a_control_whose_every_run_failed_is_no_candidate(tmp_path):
+    plan = study(grid={"attention": ["none", "se", "constant"]}, looks=[5], seeds=5)
+    records = made.fill(tmp_path, plan)
+    for record in records:
+        if record.spec["attention"] == "constant":
+            made.fail(tmp_path, record)
+    (cell,) = compare(plan, Store(tmp_path)).cells
+    assert [(arm.name, arm.control, arm.candidate) for arm in cell.arms] == [
+        ("none", True, True), ("se", False, True), ("constant", True, False)
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("arm", "failures"), [("none", "worst"), ("none", "drop"), ("cbam", "drop")])
 def test_an_arm_without_any_score_is_not_compared_and_that_is_said(arm, failures, tmp_path):
     found = compare(

@@ -11,8 +11,8 @@ import yaml
 
 from attnbench import Study
 from attnbench.analysis.plan import Design
-from attnbench.analysis.power import POWER, detectable, probability, smallest_p
-from attnbench.analysis.prospects import Prospect, Spread, prospects
+from attnbench.analysis.power import POWER, detectable, further_seeds, probability, smallest_p
+from attnbench.analysis.prospects import SURE, Prospect, Spread, prospects
 from attnbench.report.prospects import sheet
 
 STUDY = {"name": "planned", "base": {"dataset": "digits", "epochs": 3, "backbone": "resnet20"}, "seeds": 6}
@@ -82,6 +82,14 @@ def test_more_seeds_decide_a_smaller_spread_sooner():
     few, many = (Prospect(design, Spread(points)).seeds_to_decide for points in (0.5, 1.0))
     assert few < many
     assert Prospect(design).seeds_to_decide is None
+
+
+def test_the_seeds_that_decide_are_counted_at_the_level_of_the_only_look():
+    design = Design(5, 2, 1.0, "independent")
+    assert design.level == pytest.approx(0.04)
+    each = design.level / design.family
+    found = further_seeds(0.8, SURE, 0, 1.0, 2, "independent", lambda _: (each, each))
+    assert Prospect(design, Spread(0.8)).seeds_to_decide == found
 
 
 def test_a_sheet_without_a_spread_asks_for_it_and_counts_in_deviations():

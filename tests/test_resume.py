@@ -321,6 +321,7 @@ def test_whichever_file_finds_no_room_the_run_goes_on_later(data_dir, undisturbe
         patch.setattr("attnbench.store.predictions.replacing", full)
         with pytest.raises(StoreProblem, match="No space left"):
             run(data_dir)
+    assert Store("runs").records() == []  # a full disk is no result of a mechanism
     run(data_dir)
     checked(undisturbed)
 

@@ -245,6 +245,14 @@ def test_the_confidence_sequence_holds_the_shifts_that_no_bet_refutes():
     assert confidence_sequence(gaps[:3], 0.05) == (-math.inf, math.inf)
 
 
+def test_where_no_bet_spares_the_mean_the_confidence_sequence_reaches_over_every_difference():
+    drifting = np.array([1.0] * 8 + [-1.0] * 8)
+    assert capital(drifting).max() >= 20
+    low, high = confidence_sequence(drifting, 0.05)
+    assert low <= -1.0
+    assert high >= 1.0
+
+
 def test_the_confidence_sequence_moves_with_its_values():
     gaps = np.random.default_rng(9).normal(0.3, 1.0, 20)
     low, high = confidence_sequence(gaps, 0.05)

@@ -55,6 +55,12 @@ def test_seeds_vary_slowest():
     assert [(s.seed, s.attention, s.lr) for s in runs] == [(seed, *cell) for seed in (7, 3) for cell in cells]
 
 
+def test_a_rule_may_need_what_the_base_says():
+    rule = "where: [{if: {attention: se}, set: {vary: augment}}]\n"
+    head = HEAD.replace("dataset: digits", "dataset: digits, augment: flip")
+    assert [spec.vary for spec in load(f"{head}grid: {{attention: [none, se]}}\n{rule}").runs()] == ["all", "augment"]
+
+
 def test_cells_that_are_one_run_are_run_once():
     grid = "{attention: [none, se, SE, se(), se(reduction=16)], image_size: [8, null]}"
     runs = load(f"{HEAD}grid: {grid}\nseeds: 3\n").runs()
@@ -179,6 +185,8 @@ where: [{if: {lr: 0.1}, sett: {}}]
 where: [{if: {dataset: digitz}, set: {epochs: 1}}] # would match nothing, in silence
 where: [{if: {epochs: '3'}, set: {epochs: 1}}]
 where: [{set: {epochs: true}}]
+tuned: [5]
+tuned: [[lr]]
 jobs: 2
 1: 2
 base: {dataset: EuroSAT} # a second time

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,27 @@ def test_params_that_did_not_arrive_with_the_run_are_sent_later(begun, monkeypat
     mirror.deliver(run)
     assert shown()[run].data.params["backbone"] == TINY["backbone"]
     assert points()[run, "train_loss"]
+
+
+def test_a_run_that_cannot_be_sent_keeps_no_other_from_it(monkeypatch):
+    from attnbench.store import mlflow
+
+    class Refusing:
+        refusal, asked = "", list[str]()
+
+        def open(self) -> None: ...
+
+        def deliver(self, run: str) -> None:
+            self.asked.append(run)
+            if len(self.asked) == 5:
+                over.set()
+            assert run != "lost", "planted"
+
+    mirror, over, trouble = Refusing(), threading.Event(), list[str]()
+    monkeypatch.setattr(mlflow, "POLL_SECONDS", 0.01)
+    mlflow._follow(mirror, ["lost", "other"], over, trouble)
+    assert "other" in mirror.asked
+    assert {*trouble} == {"planted"}
 
 
 def test_a_deleted_experiment_is_told_with_the_command_that_restores_it(begun, attnbench):

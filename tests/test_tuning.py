@@ -162,8 +162,9 @@ def test_a_search_that_was_done_is_not_done_again_and_finds_the_same(executed, t
     assert {f: len(f.read_bytes()) for f in journal} == journal
 
 
-def test_a_trial_that_diverges_scores_chance_level_and_is_no_reason_to_stop(executed, tmp_path):
-    found = tuning.tune(search(trials=8), Runtime(store=str(tmp_path / "runs")))
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_trial_that_diverges_scores_chance_level_and_is_no_reason_to_stop(executed, tmp_path, sampler):
+    found = tuning.tune(search(trials=8, sampler=sampler), Runtime(store=str(tmp_path / "runs")))
     failed = [trial for trial in found[0].trials if trial.point["lr"] > 0.2]
     assert failed
     assert all(trial.failed and trial.score == 10.0 for trial in failed)

@@ -7,6 +7,7 @@ with the odds exp(c x_i) / cosh(c x_i), a fair bet given |d_1| .. |d_i| and the 
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -64,17 +65,19 @@ def confidence_sequence(differences: Values, level: float) -> tuple[float, float
     def refuted(shift: float) -> bool:
         return bool(capital(gaps - shift).max() >= 1 / level)
 
-    return _bound(refuted, middle, -reach), _bound(refuted, middle, reach)
+    low, high = (
+        (gaps.min(), gaps.max()) if refuted(middle) else (middle, middle)
+    )  # runs that drift refute their own mean
+    return _bound(refuted, float(low), -reach), _bound(refuted, float(high), reach)
 
 
-def _bound(refuted: object, middle: float, step: float) -> float:
-    """The end of the shifts from the middle on that are not refuted, to a millionth of the step."""
-    assert callable(refuted)
-    inner, outer = middle, middle + step
+def _bound(refuted: Callable[[float], bool], start: float, step: float) -> float:
+    """The end of the shifts from `start` on that are not refuted, to a millionth of the step."""
+    inner, outer = start, start + step
     for _ in range(12):
         if refuted(outer):
             break
-        inner, outer = outer, outer + 2 * (outer - middle)
+        inner, outer = outer, outer + 2 * (outer - start)
     else:
         return math.copysign(math.inf, step)
     while abs(outer - inner) > max(abs(step) * 1e-6, TIE):

@@ -1,6 +1,6 @@
 """A cell: runs that differ in arm and seed only, as arms with their scores and their verdicts against the baseline."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -39,6 +39,8 @@ class Arm:
     """Seeds of its runs that failed, whether they score something or are left out."""
     unused: int = 0
     """Results beyond the look that decided it."""
+    control: bool = False
+    """Whether it is `none` or a control rather than an attention mechanism."""
 
     @property
     def recorded(self) -> bool:
@@ -70,11 +72,6 @@ class Arm:
     def values(self) -> list[float]:
         """The scores, in the order of the seeds."""
         return [float(value) for value in self.sample.values]
-
-    @property
-    def control(self) -> bool:
-        """Whether it is `none` or a control rather than an attention mechanism."""
-        return any(record.cards["attention"].get("control") for record in self.records[:1])
 
     @property
     def candidate(self) -> bool:
@@ -159,6 +156,7 @@ def cell_of(
     about: str = "",
     records: Mapping[K, Sequence[RunRecord]] = MappingProxyType({}),
     history: History[K] = NOTHING,
+    controls: Collection[K] = (),
 ) -> Cell:
     """Compare each arm of a cell with the baseline, at the looks that there are.
 
@@ -167,6 +165,7 @@ def cell_of(
         samples: the scores of each arm, all of one measure.
         records: those of the same runs, where there are any.
         history: which seeds were planned, and which were seen before.
+        controls: the arms that are none or a control.
     """
     names = {key: sample.name for key, sample in samples.items()}
     baseline = baseline_of(names, plan.baseline)
@@ -180,6 +179,7 @@ def cell_of(
             _arm(key, stand.samples[key], plan, records.get(key, ())),
             contrast=stand.contrasts.get(key),
             unused=len(results.seeds) - len(stand.samples[key].seeds),
+            control=key in controls,
         )
         for key, results in every.items()
         if stand.samples[key].by(plan.failures).seeds

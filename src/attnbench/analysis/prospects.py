@@ -53,7 +53,11 @@ class Prospect:
         if self.spread is None:
             return None
         design = self.design
-        return further_seeds(self.spread.points, self.spread.freedom, 0, design.margin, design.family, design.pairing)
+        each = design.level / design.family
+        levels = None if design.looks else lambda _: (each, each)
+        return further_seeds(
+            self.spread.points, self.spread.freedom, 0, design.margin, design.family, design.pairing, levels
+        )
 
     @property
     def sizes(self) -> list[float]:

@@ -82,7 +82,7 @@ def _cell(name: str, records: Sequence[RunRecord], plan: Plan, planned: Planned,
     done = {key: [record for record in found if record.done] for key, found in members.items()}
     baseline = baseline_of(names, plan.baseline)
     samples = {
-        key: _sample(names[key], found, _chance(first))
+        key: _sample(names[key], found, chance(first))
         for key, found in members.items()
         if done[key] or key != baseline  # nothing is compared with a baseline of which every run failed
     }
@@ -95,13 +95,14 @@ def _cell(name: str, records: Sequence[RunRecord], plan: Plan, planned: Planned,
     recipe = ", ".join([f"recipe {first.recipe or 'as given'}", *(f"{name} tuned for each arm" for name in plan.tuned)])
     limited = [f"{name} {first.spec[name]}" for name in LIMITS if first.spec.get(name) not in (None, 1)]
     about = ", ".join([epochs, recipe, f"{first.test['images']:,} test images", *limited])
-    return cell_of(name, samples, plan, f"{recipe}, {epochs}", about, done, history)
+    controls = {key for key, found in members.items() if found[0].cards["attention"].get("control")}
+    return cell_of(name, samples, plan, f"{recipe}, {epochs}", about, done, history, controls)
 
 
-def _sample(name: str, runs: Sequence[RunRecord], chance: float) -> Sample:
+def _sample(name: str, runs: Sequence[RunRecord], failed_score: float) -> Sample:
     """What the statistics see of an arm; a failed run scores chance level."""
     seeds = tuple(record.spec["seed"] for record in runs)
-    accuracies = np.array([record.accuracy if record.done else chance for record in runs])
+    accuracies = np.array([record.accuracy if record.done else failed_score for record in runs])
     failed = frozenset(record.spec["seed"] for record in runs if not record.done)
     found = [record.predictions for record in runs if record.done]
     known = [predictions for predictions in found if predictions is not None]
@@ -114,7 +115,7 @@ def _sample(name: str, runs: Sequence[RunRecord], chance: float) -> Sample:
     return Sample(name, seeds, accuracies, predicted, labels_, images=images, failed=failed)
 
 
-def _chance(record: RunRecord) -> float:
+def chance(record: RunRecord) -> float:
     """The accuracy in percent of guessing among the classes of a run; 0 where nothing says how many those are."""
     classes = record.input.get("classes") or record.cards.get("dataset", {}).get("classes")
     return 100 / classes if isinstance(classes, int) and classes > 0 else 0.0

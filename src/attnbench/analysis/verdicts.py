@@ -220,7 +220,7 @@ def _paired(one: Sample, two: Sample) -> tuple[Sample, Sample]:
 
 
 def _course(one: Sample, two: Sample, plan: Plan, progress: Progress, place: int) -> Course:
-    """Of the looks that saw anything new of the two; the others leave their part of the error unspent."""
+    """Of the looks that saw anything new of the two; the next such look may spend what the others leave."""
     sizes = progress.sizes(one, two, place)
     new = [look for look, size in enumerate(sizes) if not look or size != sizes[look - 1]]
     spending = progress.spending and progress.spending.at(new)

@@ -142,7 +142,7 @@ def advise(
     """
     from attnbench.analysis.findings import advised, known
     from attnbench.catalogue.registry import DATASETS
-    from attnbench.errors import AttnbenchError
+    from attnbench.errors import AttnbenchError, writing
     from attnbench.report.counsel import sentence, strength, study_file
 
     given = {"parameters": parameters, "latency": latency}
@@ -161,6 +161,7 @@ def advise(
     if out is None:
         print(f"\nA study that would tell (attnbench choose FILE):\n\n{text}", end="")
     else:
-        vacant(out).write_text(text, encoding="utf-8")
+        with writing(out):
+            vacant(out).write_text(text, encoding="utf-8")
         print(f"written: {out}; attnbench choose {out} --dry-run says what it takes")
     return 0

@@ -50,12 +50,12 @@ def report(
         raise StoreProblem(f"--compare-with {compare_with}: no such folder or bundle")
     with evidence(source, store) as (comparison, journal):
         folder = out or Path("reports") / (source.resolve().name if source.is_dir() else journal.name)
-        own = source.suffix in (".yaml", ".yml")  # of others' folders and bundles no path is followed to images
+        own = source.is_file() and source.suffix != ".zip"  # in others' folders and bundles no path leads to images
         files = write(comparison, folder, (data_dir or Runtime().data_dir) if own else None)
         print(markdown(comparison))
         journal.keep_look(seen_now(comparison.cells))
         print(f"written: {files[0]} and {len(files) - 1} files beside it")
-        if tracker == "mlflow" and source.is_file() and source.suffix != ".zip":
+        if tracker == "mlflow" and own:
             _summarised(source, comparison, journal.store, files)
         if compare_with is not None:
             with opened(compare_with) as there:

@@ -1,6 +1,5 @@
 """Verbs on scores of runs that were trained elsewhere: verdict."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -68,4 +67,4 @@ def _table(source: Path | None, origin: Origin, lower_is_better: bool) -> "Table
         raise BadScores([f"{source} is a table, of which the columns arm, seed and score are taken; leave {flags} out"])
     from attnbench.store.scores import read
 
-    return replace(read(source), name=source.name)
+    return read(source)

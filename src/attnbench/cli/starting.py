@@ -6,7 +6,7 @@ from tyro.conf import Positional
 
 from attnbench.cli.browser import browse
 from attnbench.cli.flags import DataFlag, vacant
-from attnbench.errors import AttnbenchError
+from attnbench.errors import AttnbenchError, writing
 from attnbench.spec.run import Runtime
 
 NEXT = """
@@ -78,7 +78,8 @@ def init(folder: Positional[Path], out: Path = Path("mine.yaml"), hours: float =
         text = study_text(found, name, estimate(Sweep(study.runs(), runtime, study.recipe, name)), hours)
     for design in designs(study):
         print("\n  ".join(design_lines(design)))
-    out.write_text(text, encoding="utf-8")
+    with writing(out):
+        out.write_text(text, encoding="utf-8")
     if found.broken:
         print("not timed, so that --hours limits nothing: remove the files that cannot be read, then init anew")
     print(f"written: {out}; attnbench study {out} --until-decided --jobs 2")

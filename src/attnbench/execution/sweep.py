@@ -184,9 +184,10 @@ def _fan_out(sweep: Sweep, tasks: Sequence[Task], workers: Workers, retries: int
                     failures += [failure] if failure else []
                 workers.start(again)
                 shown.show(workers.running())
-        except KeyboardInterrupt as stopped:
+        except BaseException as stopped:  # whatever ends it here, nobody waits for the runs that are still queued
             workers.interrupt()
-            stopped.args = (shown.stopped(),)
+            if isinstance(stopped, KeyboardInterrupt):
+                stopped.args = (shown.stopped(),)
             raise
     return failures
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from attnbench.analysis.recorded import chance
 from attnbench.analysis.tuning import Trial, Tuned
 from attnbench.errors import AttnbenchError
 from attnbench.execution.executors import Execution
@@ -19,7 +20,7 @@ from attnbench.seeding import stream
 from attnbench.spec.arm import ArmKey
 from attnbench.spec.run import RunSpec, Runtime, canonical
 from attnbench.spec.search import Point, Search
-from attnbench.store.runs import RunRecord, Store
+from attnbench.store.runs import Store
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -94,16 +95,9 @@ def _trials(store: Store, asked: Sequence[tuple[Point, RunSpec]], first: int) ->
     if len(known) < len(records):
         missing = len(records) - len(known)
         raise AttnbenchError(f"{missing} of {len(records)} trials could not be made; the same command goes on")
-    chance = _chance(known)
     for place, ((point, spec), record) in enumerate(zip(asked, known, strict=True)):
-        score = record.score if record.done else chance
+        score = record.score if record.done else chance(record)
         yield Trial(first + place, point, score, spec.id, not record.done)
-
-
-def _chance(records: Sequence[RunRecord]) -> float:
-    """Accuracy in percent of guessing among the classes; 0 where no run tells how many those are."""
-    classes = next((record.input["classes"] for record in records if record.done), None)
-    return 100 / classes if classes else 0.0
 
 
 def _optuna() -> Any:

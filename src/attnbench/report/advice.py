@@ -9,8 +9,10 @@ from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.choosing import Answer, Round, answer, promised
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.costs import costs
+from attnbench.catalogue.registry import ATTENTION
 from attnbench.report.best import best_sentence
 from attnbench.report.text import p_text, signed, spread
+from attnbench.spec.arm import mechanism
 from attnbench.spec.contest import Contest, Rung
 
 
@@ -43,8 +45,13 @@ class Choice:
 
     @property
     def confirmed(self) -> Sequence[str]:
-        """The mechanisms that were confirmed, as the file spells them, the best of screening first."""
-        return self.rounds[-1].kept if self.rounds else [arm for arm in self.contest.arms if arm not in self.out]
+        """The mechanisms that were confirmed, as the file spells them, the best of screening first.
+
+        One all of whose runs failed is among them where a failed run scores something.
+        """
+        kept = self.rounds[-1].kept if self.rounds else [arm for arm in self.contest.arms if arm not in self.out]
+        there = {mechanism(arm.key) for arm in self.cell.arms}
+        return [arm for arm in kept if ATTENTION.canonical(arm) in there]
 
     @cached_property
     def promised(self) -> dict[str, float]:
@@ -72,13 +79,12 @@ def advice(choice: Choice) -> str:
 
 def alike(choice: Choice) -> str:
     """The arms that cannot be told from the best, and which of them costs least."""
-    best, by_arm = choice.answer.best, {cost.arm: cost for cost in costs(choice.cell)}
-    names, cheapest = (
-        ", ".join(arm.name for arm in best),
-        min(best, key=lambda arm: by_arm[arm.name].seconds_ratio.mean),
+    best = [arm.name for arm in choice.answer.best]
+    timed = {cost.arm: cost.seconds_ratio.mean for cost in costs(choice.cell) if cost.arm in best}
+    said = best_sentence(choice.cell) or f"May be the best of the confirmed arms: {', '.join(best)}."
+    fastest = (
+        f" Of those that may be the best, {min(timed, key=timed.__getitem__)} trains fastest." if len(timed) > 1 else ""
     )
-    said = best_sentence(choice.cell) or f"May be the best of the confirmed arms: {names}."
-    fastest = f" Of those that may be the best, {cheapest.name} trains fastest." if len(best) > 1 else ""
     return f"{said}{fastest} Mechanisms that screening left behind were not confirmed."
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from attnbench.analysis.choosing import Round
-from attnbench.analysis.costs import costs
+from attnbench.analysis.costs import Cost, costs
 from attnbench.analysis.stats import gap
 from attnbench.errors import StoreProblem
 from attnbench.report.advice import Choice, advice, alike, plan_lines, rung_words
@@ -109,16 +109,24 @@ def confirmed(choice: Choice) -> Table:
              "training time", *measured, "on the front"]  # fmt: skip
     best, rows = {arm.name for arm in choice.answer.best}, []
     ratios = {choice.cell.arm(arm).name: choice.ratios.get(arm, {}) for arm in choice.confirmed}
-    for arm, cost in zip(choice.cell.arms, costs(choice.cell), strict=True):
+    known = {cost.arm: cost for cost in costs(choice.cell)}
+    for arm in choice.cell.arms:
         gained, found = choice.promised.get(arm.name), arm.contrast
         row = [arm.name, "" if gained is None else signed(gained)]
         row += [signed(found.difference.mean), spread(found.difference, plus=True)] if found else ["", ""]
         row += [p_text(found.verdict.p_value), found.verdict.kind] if found else ["", "baseline"]
-        row += ["yes" if arm.name in best else "", f"x{cost.parameters_ratio:.3f}", f"x{cost.macs_ratio:.3f}"]
-        row += [f"x{cost.seconds_ratio.mean:.2f}", *(_ratio(ratios.get(arm.name, {}).get(name)) for name in measured)]
-        rows.append([*row, "yes" if cost.on_front else ""])
+        row += ["yes" if arm.name in best else "", *_costs(known.get(arm.name))]
+        row += [_ratio(ratios.get(arm.name, {}).get(name)) for name in measured]
+        rows.append([*row, "yes" if arm.name in known and known[arm.name].on_front else ""])
     promise = rung_words(choice.rounds[-1].rung) if choice.rounds else "nothing was screened"
     return CONFIRMED.format(baseline=baseline, promise=promise), heads, rows
+
+
+def _costs(cost: Cost | None) -> list[str]:
+    """Ratios to the baseline; of an arm all of whose runs failed nothing is known."""
+    if cost is None:
+        return ["-"] * 3
+    return [f"x{cost.parameters_ratio:.3f}", f"x{cost.macs_ratio:.3f}", f"x{cost.seconds_ratio.mean:.2f}"]
 
 
 def _screened(choice: Choice, each: Round) -> Table:

@@ -91,7 +91,8 @@ class Contest(Study):
     @classmethod
     def more_mistakes(cls, values: dict[str, Any]) -> list[Mistake]:
         """What a contest cannot be, where its values are of the right types."""
-        return [*_setting_mistakes(values), *_budget_mistakes(values), *_seed_mistakes(values)]
+        settings = [*_setting_mistakes(values), *_screening_mistakes(values)]
+        return [*settings, *_budget_mistakes(values), *_seed_mistakes(values)]
 
     @property
     def arms(self) -> list[str]:
@@ -211,6 +212,15 @@ def _setting_mistakes(values: dict[str, Any]) -> list[Mistake]:
     if "limits" in values and any(cell[name] != plain for cell in listed for name, plain in _WHOLE.items()):
         found.append(Mistake(("limits",), "limits are measured at every place of one site; leave out stages and every"))
     return found
+
+
+def _screening_mistakes(values: dict[str, Any]) -> list[Mistake]:
+    """Screening is shorter than what is confirmed."""
+    first = values.get("screening", {}).get("epochs", 1)
+    full = min((cell["epochs"] for cell, _ in combinations(values) if "epochs" in cell), default=first)
+    if first <= full:
+        return []
+    return [Mistake(("screening", "epochs"), f"{first} are more than the study's {full} epochs")]
 
 
 def _budget_mistakes(values: dict[str, Any]) -> list[Mistake]:

@@ -82,7 +82,7 @@ def _without(values: dict[str, Any], places: list[KeyPath]) -> dict[str, Any]:
         inside = sound.get(str(place[0]))
         if len(place) > 1 and isinstance(inside, dict):
             inside.pop(place[1], None)
-        elif len(place) > 1 and isinstance(inside, list):
+        elif len(place) > 1 and isinstance(inside, list) and place[0] == "where":
             inside[int(place[1])] = {}
         else:
             sound.pop(str(place[0]), None)

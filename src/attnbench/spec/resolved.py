@@ -135,7 +135,7 @@ def cuts_test(dataset: Choice[Source]) -> bool:
 def _vary_mistake(sound: Mapping[str, Any], dataset: Choice[Source] | None) -> str:
     """What a single source of chance lacks to have any effect."""
     vary = sound.get("vary", "all")
-    if vary == "augment" and sound.get("augment", "none") == "none":
+    if vary == "augment" and sound.get("augment") == "none":  # a rule of a study may leave it to the base
         return "augment: nothing is drawn with augment none"
     shares = ("val_fraction", "train_limit", "test_limit")
     cut = any(sound.get(name) for name in shares) or sound.get("train_fraction", 1.0) < 1

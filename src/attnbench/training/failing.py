@@ -28,7 +28,7 @@ def unfinished(spec: RunSpec, recipe: str) -> RunRecord:
 
 @contextlib.contextmanager
 def marked(store: Store, spec: RunSpec, recipe: str) -> Iterator[None]:
-    """Write a record of the failure, unless nothing can be written any more."""
+    """Write a record of the failure, unless it is the machine's: that is no result, and the run goes on later."""
     try:
         yield
     except (Exception, KeyboardInterrupt) as problem:
@@ -36,14 +36,14 @@ def marked(store: Store, spec: RunSpec, recipe: str) -> Iterator[None]:
             raise _too_large(store, spec, problem) from problem
         if isinstance(problem, AttnbenchError | KeyboardInterrupt | ImportError) and not isinstance(problem, Diverged):
             raise  # nothing that the run did: an installation that breaks under it neither
+        if isinstance(problem, OSError) and told(problem) is None:  # a full disk, a folder that is gone
+            raise StoreProblem(f"run {spec.id} in {store.path}/ stopped: {problem.strerror or problem}") from problem
         reason = str(problem) if isinstance(problem, Diverged) else f"{type(problem).__name__}: {problem}"
         problem.add_note(f"run {spec.id} ({spec.dataset} {spec.backbone} {spec.attention} seed {spec.seed})")
         record = dataclasses.replace(unfinished(spec, recipe), error=reason)
         with contextlib.suppress(OSError):
             store.log(spec.id, "failed", error=reason, traceback=traceback.format_exc())
             store.save(record)
-        if isinstance(problem, OSError) and told(problem) is None:
-            raise StoreProblem(f"run {spec.id} in {store.path}/ stopped: {problem.strerror or problem}") from problem
         raise
 
 
