@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import handmade
+import pytest
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from attnbench import devices
+from attnbench import RunSpec, Runtime, devices
+from attnbench.errors import BadSpec
+from attnbench.examine.reproduce import _device
+from attnbench.training.numerics import records
 from attnbench.training.step import take_in
 
 SOURCE = Path(__file__).parent.parent / "src" / "attnbench"
@@ -19,6 +24,52 @@ SOURCE = Path(__file__).parent.parent / "src" / "attnbench"
 def test_one_file_calls_cuda():
     speaking = [file.name for file in SOURCE.rglob("*.py") if "torch.cuda" in file.read_text()]
     assert speaking == ["devices.py"]
+
+
+def test_a_device_that_is_named_becomes_the_current_one(monkeypatch):
+    """Graphs are recorded, and random streams seeded, on the current one."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current := Mock())
+    assert devices.mine(torch.device("cuda:1")) == torch.device("cuda:1")
+    current.assert_called_once_with(1)
+    assert devices.mine(torch.device("cuda")) == torch.device("cuda")
+    with pytest.raises(BadSpec, match="'cuda:2': torch sees 2 CUDA devices here, numbered from 0"):
+        devices.mine(torch.device("cuda:2"))
+
+
+@pytest.mark.parametrize("device", ["auto:3", "cpu:x", "cuda:-1", "cuda:", "gpu"])
+def test_what_is_no_device_is_refused_before_anything_is_trained(device):
+    with pytest.raises(BadSpec, match=r"is not one of 'auto', 'cpu', 'cuda', 'cuda:N', 'mps'"):
+        Runtime(device=device)
+
+
+@pytest.mark.parametrize(
+    ("attention", "recorded"),
+    [
+        ("chain(se, eca)", True),
+        ('random(of="se")', True),
+        ("minegate:Gate", False),
+        ("chain(se, minegate:Gate)", False),
+        ('random(of="minegate:Gate")', False),
+    ],
+)
+def test_no_step_with_a_users_own_code_is_recorded_unless_asked_for(attention, recorded, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    code = ["from torch import nn", "class Gate(nn.Conv2d):", "    def __init__(self, channels):"]
+    Path("minegate.py").write_text("\n".join([*code, "        super().__init__(channels, channels, 1)"]))
+    spec = RunSpec(dataset="digits", attention=attention)
+    assert records(spec, Runtime()) is recorded
+    assert records(spec, Runtime(graphs="always"))
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "there", "again"),
+    [("cpu", True, "cpu"), ("NVIDIA H100", True, "cuda"), ("NVIDIA H100", False, "cpu"), ("mps", True, "cpu")],
+)
+def test_a_run_is_trained_again_on_a_device_of_its_kind_or_on_a_cpu(trained_on, there, again, monkeypatch):
+    monkeypatch.setattr(devices, "available", lambda: there)
+    monkeypatch.setattr(devices, "has_mps", lambda: False)
+    assert _device(handmade.record("se", 0, 80.0, numerics={"device": trained_on})) == again
 
 
 def test_an_average_that_does_not_wait_is_that_of_torch():

@@ -15,7 +15,7 @@ from conftest import HANG, ROOT, TINY
 
 import attnbench
 from attnbench import RunSpec, Runtime, Store
-from attnbench.errors import OutOfMemory, StoreProblem
+from attnbench.errors import BadSpec, OutOfMemory, StoreProblem
 from attnbench.store.runs import RunRecord
 from attnbench.training import loop, step
 
@@ -24,6 +24,7 @@ WORDS = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 byt
 LACKS = {
     "cpu": RuntimeError(WORDS),
     "cuda": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    "cublas": RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     "python": MemoryError(),
 }
 
@@ -66,6 +67,16 @@ def test_out_of_memory_in_training_says_the_batch_size_and_goes_on_later(do, und
     again = do()
     assert again.resumed == 1
     assert same(again, undisturbed)
+
+
+def test_what_a_device_cannot_do_deterministically_is_said_and_is_no_failure(do, monkeypatch):
+    def refused(*_: object) -> None:
+        raise RuntimeError("adaptive_avg_pool2d_backward_cuda does not have a deterministic implementation, but you")
+
+    monkeypatch.setattr(step, "_update", refused)
+    with pytest.raises(BadSpec, match=r"deterministic: adaptive_avg_pool2d_backward_cuda has no .* give false"):
+        do()
+    assert Store("runs").records() == []
 
 
 @pytest.mark.parametrize("lack", ["cpu", "cuda"])

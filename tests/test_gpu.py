@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 import attnbench
 from attnbench import RunSpec, Runtime, Store, network
+from attnbench.backbones.convnext import _Block
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.data.batches import Batches
 from attnbench.data.splits import constants, load_splits
@@ -125,6 +126,8 @@ def computed(module: nn.Module, x: Tensor, device: torch.device, half: bool = Fa
     for part in module.modules():
         if isinstance(part, nn.modules.dropout._DropoutNd):
             part.p = 0.0
+        if isinstance(part, _Block):
+            part.drop_path = 0.0
     awake = mock.patch("torch.nn.functional.dropout", lambda x, *_: x)
     with awake, seeded(0, "step"), torch.autocast(device.type, torch.bfloat16, enabled=half):
         out = module(x)

@@ -24,12 +24,21 @@ def part(monkeypatch, tmp_path):
 
 def test_without_a_device_it_ends_and_says_what_it_left_out(tmp_path):
     command = [sys.executable, ROOT / "benchmarks" / "gpu.py", "--out", tmp_path / "out"]
+    command += ["--data", tmp_path / "nowhere"]
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=HANG)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert found["skipped"] == ["torch sees no CUDA device here: no test of a GPU, and none of G1 to G7"]
-    assert found["skipped"][0] in (tmp_path / "out" / "report.md").read_text()
+    assert found["skipped"] == [
+        f"no folder {tmp_path / 'nowhere'}: G4 trains on noise, and G5 is left out",
+        "torch sees no CUDA device here: no test of a GPU, and none of G1 to G7",
+    ]
+    assert all(said in (tmp_path / "out" / "report.md").read_text() for said in found["skipped"])
+
+
+def test_results_of_tests_that_were_cut_off_are_passed_over(part, tmp_path):
+    (tmp_path / "tests.xml").write_text('<testsuites><testsuite name="pytest"><testcase na')
+    assert part("gpu").failed_tests({"out": str(tmp_path), "tests": "their time was over"}) == []
 
 
 def test_both_lists_of_parts_are_one(part):

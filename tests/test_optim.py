@@ -67,6 +67,28 @@ def test_a_warm_up_sets_the_length_of_the_one_cycles_rise():
     np.testing.assert_allclose(ours, theirs, rtol=1e-9)
 
 
+def test_a_first_step_that_overflows_in_half_precision_changes_nothing():
+    torch.use_deterministic_algorithms(True)  # what is undefined is nan then
+    try:
+        ends = []
+        for overflows in (True, False):
+            torch.manual_seed(0)
+            model = torch.nn.Linear(3, 1)
+            made, scaler = (
+                optimizer(spec(optimizer="sgd", precision="fp16", lr=0.1), model),
+                torch.amp.GradScaler("cpu", init_scale=8.0),
+            )
+            for bad in [True] * overflows + [False, False]:
+                made.zero_grad()
+                scaler.scale(model(torch.ones(2, 3)).sum() * (float("inf") if bad else 1.0)).backward()
+                scaler.step(made)
+                scaler.update()
+            ends.append(model.weight.detach())
+        assert torch.equal(*ends)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.9, True), (0.0, False)])
 def test_sgd_is_nesterovs(momentum, nesterov):
     made = optimizer(spec(optimizer="sgd", momentum=momentum), torch.nn.Linear(2, 2))

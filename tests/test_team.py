@@ -21,8 +21,9 @@ from attnbench.data.batches import Batches, share
 from attnbench.data.splits import constants, load_splits
 from attnbench.errors import BadSpec, StoreProblem
 from attnbench.examine.reproduce import reproduce
-from attnbench.networks.network import fresh_network
+from attnbench.networks.network import fresh_network, network
 from attnbench.training.loop import training
+from attnbench.training.resuming import _sees_whole_batches
 from attnbench.training.state import State
 from attnbench.training.step import How
 from attnbench.training.team import Team
@@ -173,6 +174,14 @@ def test_a_batch_too_small_for_its_processes_is_refused_and_a_run_of_many_is_not
     assert record.numerics["portable"] is False
     with pytest.raises(StoreProblem, match="trained by 2 processes"):
         reproduce(record.id, Runtime(store=str(tmp_path / "two"), data_dir=str(data_dir)))
+
+
+@pytest.mark.parametrize(
+    ("attention", "frozen", "whole"), [("none", False, True), ("none", True, False), ("bam", True, True)]
+)
+def test_a_frozen_batch_norm_sees_each_image_alone(attention, frozen, whole):
+    model = network("resnet20(widths=(4, 8, 8))", attention, 10, image_size=8)
+    assert _sees_whole_batches(RunSpec(**{**NORMED, "frozen_norm": frozen}), model) is whole
 
 
 @pytest.mark.parametrize(("most", "parts"), [(20, 1), (10, 2), (4, 8), (1, 32)])

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.backends import cudnn
 
+from attnbench.errors import BadSpec
+
 SHARE = 0.5
 """Of a device's free memory, what the images of one split may take."""
 
@@ -25,11 +27,18 @@ def has_mps() -> bool:
 
 
 def mine(device: torch.device) -> torch.device:
-    """Of several CUDA devices, this process's own where `torchrun` started a process for each of them."""
-    if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in os.environ:
+    """The CUDA device that is named, from now on this process's current one; without a number, that of `LOCAL_RANK`.
+
+    Raises:
+        BadSpec: there is none of that number.
+    """
+    if device.type != "cuda" or (device.index is None and "LOCAL_RANK" not in os.environ):
         return device
-    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    return torch.device("cuda", torch.cuda.current_device())
+    index = int(os.environ["LOCAL_RANK"]) if device.index is None else device.index
+    if index >= (count := torch.cuda.device_count()):
+        raise BadSpec({"device": f"'cuda:{index}': torch sees {count} CUDA devices here, numbered from 0"})
+    torch.cuda.set_device(index)  # graphs and random streams are those of the current one
+    return torch.device("cuda", index)
 
 
 def name(device: torch.device) -> str:

@@ -1,6 +1,7 @@
 """Verbs that examine mechanisms: check, same, profile."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -131,7 +132,9 @@ def _profiled(names: tuple[str, ...], bench: BenchSettings, rounds: int, folder:
     from attnbench.examine.profiling import begun, profile_row, write_csv
     from attnbench.examine.profiling import profile as profiles
     from attnbench.report.costs import line, write
+    from attnbench.training.numerics import choose_device
 
+    bench = replace(bench, device=str(choose_device(Runtime(device=bench.device))))
     partial = folder / "profile.unfinished.csv"  # an interrupted profile goes on from here
     rows = begun(partial, names, bench, rounds)
     for row in rows:

@@ -43,7 +43,7 @@ class Placed:
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, fill: np.ndarray, device: torch.device) -> None:
-        self.images = devices.send(images, device)
+        self.images = torch.from_numpy(images).to(device)  # not pinned: that would take as much memory of the host
         self.labels = devices.send(labels, device)
         self.device = device
         self._fill = devices.send(fill, device)

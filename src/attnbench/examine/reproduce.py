@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from attnbench import devices
 from attnbench.analysis.stats import prediction_half_width
 from attnbench.errors import AttnbenchError, StoreProblem
 from attnbench.execution.sweep import Sweep, execute
@@ -96,9 +97,10 @@ def reproduce(run: str, runtime: Runtime, code: Collection[str] = ()) -> Reprodu
     spec = spec_of(stored, code)
     with tempfile.TemporaryDirectory(prefix="attnbench-reproduce-") as aside:
         replay = Runtime(
-            device="cpu" if stored.numerics["device"] == "cpu" else "cuda",
+            device=_device(stored),
             threads=stored.numerics["threads"],
             compile="always" if stored.numerics["compile"] else "never",
+            micro_batch="auto" if stored.numerics.get("micro_batches") else "never",
             numerics="portable" if stored.numerics.get("portable") else "native",
             store=aside,
             data_dir=runtime.data_dir,
@@ -114,6 +116,14 @@ def reproduce(run: str, runtime: Runtime, code: Collection[str] = ()) -> Reprodu
     tolerance = Tolerance.of(stored, store.records())
     verdict = _verdict(stored, again, tolerance, agreement)
     return Reproduction(verdict, stored, again, tolerance, agreement, tuple(_changes(stored, again)))
+
+
+def _device(stored: RunRecord) -> str:
+    """Where to train a run again: on a device of the recorded kind, or on the CPU where there is none."""
+    kind = str(stored.numerics["device"])
+    if kind == "cpu" or (kind == "mps" and devices.has_mps()):
+        return kind
+    return "cuda" if kind != "mps" and devices.available() else "cpu"
 
 
 def _verdict(stored: RunRecord, again: RunRecord, tolerance: Tolerance | None, agreement: float | None) -> Verdict:
@@ -144,9 +154,9 @@ def _cell(record: RunRecord) -> dict[str, Any]:
 def _changes(stored: RunRecord, again: RunRecord) -> list[str]:
     now = environment()
     changes = [
-        f"numerics: {name} was {stored.numerics.get(name)}, is {value}"
-        for name, value in again.numerics.items()
-        if stored.numerics.get(name) != value
+        f"numerics: {name} was {stored.numerics.get(name)}, is {again.numerics.get(name)}"
+        for name in stored.numerics | again.numerics
+        if stored.numerics.get(name) != again.numerics.get(name)
     ]
     if stored.id != again.id:
         changes.append(

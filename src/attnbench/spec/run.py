@@ -8,6 +8,7 @@ import inspect
 import itertools
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -175,7 +176,7 @@ class Runtime:
         found = {str(path[0]): what for path, what in violations(Runtime, vars(self))}
         if self.threads < 0:
             found["threads"] = f"{self.threads} must be at least 0"
-        if self.device.split(":")[0] not in ("auto", "cpu", "cuda", "mps"):
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             found["device"] = f"{self.device!r} is not one of 'auto', 'cpu', 'cuda', 'cuda:N', 'mps'"
         if self.numerics == "portable" and self.device.startswith(("cuda", "mps")):
             found["device"] = f"{self.device!r} has no portable numerics, which are a CPU's; give numerics 'native'"

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _ROOMS = ("mechanisms", "backbones", "networks", "data", "training")
-NUMERICAL = ("maps.py", "seeding.py", "catalogue/formula.py", *(f"{room}/*.py" for room in _ROOMS))
+NUMERICAL = ("devices.py", "maps.py", "seeding.py", "catalogue/formula.py", *(f"{room}/*.py" for room in _ROOMS))
 """Files of this package that decide the numbers of a run."""
 PACKAGES = ("attnbench", "torch", "torchvision", "numpy", "scipy", "mlflow", "pillow", "scikit-learn")
 DECIDING = ("torch", "torchvision", "numpy", "pillow", "scikit-learn")

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterator
 
 from attnbench.catalogue.foreign import told
-from attnbench.errors import AttnbenchError, Diverged, OutOfMemory, StoreProblem
+from attnbench.errors import AttnbenchError, BadSpec, Diverged, OutOfMemory, StoreProblem
 from attnbench.spec.run import RunSpec, canonical
 from attnbench.store.environment import environment
 from attnbench.store.runs import RunRecord, Store
@@ -36,6 +36,9 @@ def marked(store: Store, spec: RunSpec, recipe: str) -> Iterator[None]:
             raise _too_large(store, spec, problem) from problem
         if isinstance(problem, AttnbenchError | KeyboardInterrupt | ImportError) and not isinstance(problem, Diverged):
             raise  # nothing that the run did: an installation that breaks under it neither
+        if isinstance(problem, RuntimeError) and "does not have a deterministic implementation" in str(problem):
+            what = f"{str(problem).split(' ')[0]} has no deterministic implementation on this device; give false"
+            raise BadSpec({"deterministic": what}) from problem
         if isinstance(problem, OSError) and told(problem) is None:  # a full disk, a folder that is gone
             raise StoreProblem(f"run {spec.id} in {store.path}/ stopped: {problem.strerror or problem}") from problem
         reason = str(problem) if isinstance(problem, Diverged) else f"{type(problem).__name__}: {problem}"

@@ -10,6 +10,7 @@ import torch
 
 from attnbench import devices
 from attnbench.errors import BadSpec
+from attnbench.networks.trial import is_foreign
 from attnbench.spec.portable import WORDS
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.training.instructions import PORTABLE, hold_to_portable, instructions
@@ -46,9 +47,8 @@ def compiles(spec: RunSpec, runtime: Runtime, device: torch.device, images: int)
 
 
 def records(spec: RunSpec, runtime: Runtime) -> bool:
-    """Whether steps are recorded as graphs: code of others may draw or decide on the CPU, which a recording repeats."""
-    found = spec.resolved
-    ours = found.backbone.entry.builtin and found.attention.entry.builtin
+    """Whether steps are recorded as graphs: a user's code may draw or decide on the CPU, which a recording repeats."""
+    ours = not is_foreign(spec.resolved.backbone) and not is_foreign(spec.resolved.attention)
     return runtime.graphs == "always" or (runtime.graphs == "auto" and ours)
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
@@ -19,8 +20,20 @@ def optimizer(spec: RunSpec, model: nn.Module) -> Optimizer:
     """
     groups = parameter_groups(spec, model, set(_exempt(spec, model)))
     if spec.optimizer == "adamw":
-        return AdamW(groups, lr=spec.lr, fused=True, capturable=groups[0]["params"][0].device.type == "cuda")
-    return SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.momentum > 0, fused=True)
+        adamw = AdamW(groups, lr=spec.lr, fused=True, capturable=groups[0]["params"][0].device.type == "cuda")
+        adamw._warned_capturable_if_run_uncaptured = True  # some steps are not recorded
+        return adamw
+    made = SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.momentum > 0, fused=True)
+    if spec.momentum > 0 and spec.precision == "fp16":
+        _start_at_zero(made)
+    return made
+
+
+def _start_at_zero(made: SGD) -> None:
+    """Give momentum a value before the first step, which torch leaves undefined where that step overflows in fp16."""
+    for group in made.param_groups:
+        for parameter in group["params"]:
+            made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def learning_rate(spec: RunSpec, epoch: int, step: int, steps: int) -> float:

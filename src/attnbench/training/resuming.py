@@ -3,9 +3,11 @@
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from attnbench.console import say
 from attnbench.errors import BadSpec, StoreProblem
+from attnbench.networks.parts import norms
 from attnbench.spec.run import RunSpec
 from attnbench.store.runs import Store
 from attnbench.training.numerics import differences
@@ -26,7 +28,7 @@ def resume(store: Store, spec: RunSpec, state: State, mark: dict[str, Any]) -> i
         store.log(spec.id, "start", spec=spec.fields, numerics=numerics)
         return 0
     folder = store.folder(spec.id)
-    if not _goes_on(saved["numerics"], numerics, state.model):
+    if not _goes_on(saved["numerics"], numerics, spec, state.model):
         was = differences(saved["numerics"], numerics)
         raise StoreProblem(
             f"run {spec.id} was begun with {was}; go on with the same, or delete {folder}/ to start anew"
@@ -61,16 +63,18 @@ def check_parts(spec: RunSpec, model: nn.Module, team: Team) -> None:
     """
     if team.size > 1:
         raise BadSpec({"micro_batch": f"'auto' is for one process, not {team.size}, which share each batch already"})
-    if _sees_whole_batches(model):
+    if _sees_whole_batches(spec, model):
         raise BadSpec({"micro_batch": f"'auto' would change what batch norm computes in {spec.backbone}; give 'never'"})
 
 
-def _goes_on(before: dict[str, Any], now: dict[str, Any], model: nn.Module) -> bool:
+def _goes_on(before: dict[str, Any], now: dict[str, Any], spec: RunSpec, model: nn.Module) -> bool:
     """Whether training may go on: under equal numerics, or with other processes where no layer looks across images."""
-    if _sees_whole_batches(model):
+    if _sees_whole_batches(spec, model):
         return before == now
     return {**before, "processes": 0, "portable": 0} == {**now, "processes": 0, "portable": 0}
 
 
-def _sees_whole_batches(model: nn.Module) -> bool:
-    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+def _sees_whole_batches(spec: RunSpec, model: nn.Module) -> bool:
+    """Whether a batch norm learns; one that is frozen sees each image alone."""
+    frozen = {*norms(model).values()} if spec.frozen_norm else set()
+    return any(isinstance(module, _BatchNorm) and module not in frozen for module in model.modules())

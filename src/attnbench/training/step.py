@@ -132,6 +132,10 @@ def autocast(spec: RunSpec, device: torch.device) -> torch.amp.autocast_mode.aut
     return torch.autocast(device.type, dtype=half, enabled=device.type == "cuda" and spec.precision != "fp32")
 
 
+NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+"""Said by the CPU's allocator; by CUDA's driver; by cuBLAS and cuDNN."""
+
+
 def out_of_memory(problem: RuntimeError) -> bool:
-    """Whether torch could not have the memory that it asked for; on a CPU it says so only in words."""
-    return isinstance(problem, torch.OutOfMemoryError) or "can't allocate memory" in str(problem)
+    """Whether torch could not have the memory that it asked for; a CPU and CUDA's libraries say so only in words."""
+    return isinstance(problem, torch.OutOfMemoryError) or any(words in str(problem) for words in NO_MEMORY)
