@@ -1,6 +1,5 @@
 """Every reader of files that somebody else may have made: valid files, and what reads them."""
 
-import contextlib
 import dataclasses
 import gzip
 import io
@@ -19,7 +18,7 @@ from attnbench import RunSpec
 from attnbench.catalogue.foreign import barred
 from attnbench.catalogue.refs import parse
 from attnbench.catalogue.registry import ATTENTION, BACKBONES, DATASETS
-from attnbench.errors import AttnbenchError
+from attnbench.errors import AttnbenchError, StoreProblem
 from attnbench.spec.contest import Contest
 from attnbench.spec.run import canonical
 from attnbench.spec.study import Study
@@ -230,13 +229,12 @@ def _predictions() -> list[bytes]:
 
 
 def _read_predictions(file: Path) -> object:
+    trusting = predictions.Predictions(file)
     try:
-        return predictions.read(file)
-    except ValueError:  # what its callers expect
-        return None
-    finally:
-        with contextlib.suppress(AttnbenchError):
-            predictions.Predictions(file).scores()
+        return predictions.read(file), trusting.scores()
+    except ValueError as problem:  # what its callers expect
+        trusting.scores()
+        raise StoreProblem(str(problem)) from None
 
 
 def _caches() -> list[bytes]:

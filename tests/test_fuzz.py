@@ -37,6 +37,10 @@ def test_nearly_right_files_are_read_or_refused(fuzz, name):
     assert fuzz.fuzzed(name, 60)["inputs"] >= 60
 
 
+def test_predictions_that_are_refused_count_as_refused(fuzz):
+    assert fuzz.fuzzed("predictions", 60)["message"] > 0
+
+
 @pytest.mark.slow
 @EACH
 def test_many_nearly_right_files_are_read_or_refused(fuzz, name):

@@ -139,6 +139,26 @@ def test_two_processes_that_look_at_once_lose_nothing():
     )
 
 
+@pytest.mark.parametrize("name", ["n" * 300, "plan"])
+def test_a_journal_that_cannot_be_read_is_one_line(name):
+    FILE.mkdir(parents=True)
+    with pytest.raises(StoreProblem, match=r"\.jsonl cannot be read: [^\n]+$"):
+        StudyJournal(Store("runs"), name).looks()
+
+
+def _taken(number: int) -> None:
+    for look in range(10):
+        line = {"event": "look", "time": float(look), "seen": {f"taken {number}": {"none": [look]}}}
+        journal().take([line])
+
+
+def test_a_look_while_another_journal_is_merged_is_not_lost():
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        for each in [pool.map_async(_taken, [0]), pool.map_async(_many, [1])]:
+            each.get()
+    assert len(journal().looks()) == 20
+
+
 def test_where_nothing_can_be_written_a_plan_is_refused_and_a_look_is_said_to_be_lost(capsys):
     Path("runs").write_text("a file")
     with pytest.raises(StoreProblem, match=r"studies/plan\.jsonl cannot be written"):

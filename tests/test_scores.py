@@ -115,7 +115,7 @@ def test_a_file_a_frame_columns_and_rows_are_the_same_scores():
 
     columns = {name: [row[name] for row in rows()] for name in ("arm", "seed", "score")}
     semicolons = Path("semicolons.csv")
-    semicolons.write_bytes("\ufeffArm; seed ;SCORE\r\n\r\n".encode())
+    semicolons.write_bytes("\ufeff\r\nArm; seed ;SCORE\r\n\r\n".encode())
     semicolons.write_bytes(
         semicolons.read_bytes() + "".join(f"{r['arm']};{r['seed']}; {r['score']} \r\n" for r in rows()).encode()
     )
@@ -242,6 +242,16 @@ def test_a_run_that_failed_scores_the_worst_of_its_cell_and_that_is_said(written
     )
     assert said in found.warnings
     assert said in markdown(found)
+
+
+def test_a_gap_in_a_column_of_pandas_own_types_is_a_run_that_failed_or_no_seed():
+    import pandas
+
+    frame = pandas.DataFrame(rows()).convert_dtypes()
+    frame.loc[0, "score"] = pandas.NA
+    assert any("failed (no finite score)" in warning for warning in attnbench.verdict(frame).warnings)
+    frame.loc[1, "seed"] = pandas.NA
+    assert refused(frame) == "scores, row 1: no seed"
 
 
 def test_where_lower_is_better_the_worst_is_the_highest():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import made
+import numpy as np
 import pytest
 from bundles import SMALL
 from conftest import ROOT
@@ -20,6 +21,7 @@ from conftest import ROOT
 from attnbench import Store
 from attnbench.cli import main
 from attnbench.cli.reading import predict
+from attnbench.errors import StoreProblem
 from attnbench.spec.run import name_of
 from attnbench.store.studies import StudyJournal
 from attnbench.store.view import View
@@ -280,7 +282,6 @@ def test_sync_sends_no_file_that_a_strangers_view_names():
 
 
 def test_a_link_out_of_a_store_is_not_merged():
-    from attnbench.errors import StoreProblem
     from attnbench.store.upkeep import merge
 
     made.fill(Path("theirs"), made.study(**SMALL), images=20)
@@ -301,17 +302,76 @@ def test_a_link_out_of_a_store_is_not_merged():
         ("image_size", 10**9),
         ("channels", 0),
         ("normalise", 5),
+        ("normalise", [[0.5, 0.5, 0.5]]),
+        ("normalise", [[0.5], [0.5]]),
+        ("names", ["a"]),
     ],
 )
 def test_a_network_that_nobody_can_build_is_refused_before_it_is(part, value):
     from attnbench import load
-    from attnbench.errors import StoreProblem
 
     made.fill(Path("runs"), made.study(**SMALL), images=20)
     record = Store("runs").records()[0]
     (Path("runs") / record.id / "weights.safetensors").write_bytes(b"")
     with pytest.raises(StoreProblem, match=f"input.{part}"):
         load(dataclasses.replace(record, input={**record.input, part: value}))
+
+
+@pytest.mark.parametrize("part", ["device", "threads", "compile"])
+def test_a_run_that_does_not_say_its_numerics_is_neither_loaded_nor_trained_again(part):
+    from attnbench import Runtime, load
+    from attnbench.examine.reproduce import reproduce
+
+    record = made.run(Path("runs"), made.study(**SMALL).runs()[0], 80.0, images=20)
+    numerics = {"device": "cpu", "threads": 1, "compile": False}
+    del numerics[part]
+    Store("runs").save(dataclasses.replace(record, numerics=numerics))
+    said = f"run {record.id} has a record that is none: numerics.{part}: required"
+    with pytest.raises(StoreProblem, match=said):
+        load(record.id, "runs")
+    with pytest.raises(StoreProblem, match=said):
+        reproduce(record.id, Runtime(store="runs"))
+
+
+# Numbers that do not fit together
+
+
+@pytest.mark.parametrize("part", ["parameters", "macs"])
+def test_a_run_that_cost_nothing_is_no_record(part):
+    record = made.run(Path("runs"), made.study(**SMALL).runs()[0], 80.0, images=20)
+    Store("runs").save(dataclasses.replace(record, cost={**record.cost, part: 0}))
+    with pytest.raises(StoreProblem, match=f"record.json cannot be read .cost.{part}: 0 "):
+        Store("runs").records()
+
+
+@pytest.mark.parametrize("written", [{"gate": "mean"}, {"gate": "mean", "accuracy": "high"}, {"accuracy": 1.0}, []])
+def test_what_other_gates_gave_is_read_or_refused(written):
+    record = made.run(Path("runs"), made.study(**SMALL).runs()[0], 80.0, images=20)
+    (Path("runs") / record.id / "gate-mean.json").write_text(json.dumps(written))
+    (found,) = Store("runs").records()
+    with pytest.raises(StoreProblem, match=r"gate-mean\.json cannot be read .* delete it to evaluate again"):
+        _ = found.gates
+
+
+Arrays = dict[str, np.ndarray]
+MISFITS: dict[str, tuple[Callable[[Arrays], Arrays], str]] = {
+    "fewer images": (lambda of: {name: values[1:] for name, values in of.items()}, "is of other images than runs/"),
+    "other labels": (lambda of: {**of, "labels": of["labels"][::-1]}, "is of other images than runs/"),
+    "fewer labels": (lambda of: {**of, "labels": of["labels"][1:]}, "20 predictions of 19 images"),
+    "no such class": (lambda of: {**of, "predicted": of["predicted"] + 10}, "not all among the 10 of the logits"),
+    "one class more": (lambda of: {**of, "logits": np.c_[of["logits"], of["logits"][:, :1]]}, "has 11 classes"),
+    "no number": (lambda of: {**of, "logits": of["logits"] * np.float16("nan")}, "logits are not finite"),
+}
+
+
+@pytest.mark.parametrize("misfit", MISFITS)
+def test_predictions_that_do_not_fit_together_are_refused_with_their_file(misfit):
+    plan, (change, said) = made.study(**SMALL), MISFITS[misfit]
+    file = Path("runs") / made.fill(Path("runs"), plan, images=20)[3].id / "predictions.npz"
+    np.savez(file, **change(dict(np.load(file))))
+    with pytest.raises(StoreProblem, match=said) as told:
+        made.rendered(plan, Path("runs"))
+    assert str(file) in str(told.value)
 
 
 # Files that are code for others

@@ -3,11 +3,14 @@
 import contextlib
 import dataclasses
 import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import made
 import pytest
+from conftest import wait_for
 
 from attnbench import Runtime, Store, Study
 from attnbench.cli import main
@@ -95,6 +98,53 @@ def test_an_unfinished_run_travels_to_where_nothing_of_it_is_and_nowhere_else(st
     assert Store("goal").journal(run)[0]["whose"] == "mine"
 
 
+def test_a_failure_elsewhere_takes_no_checkpoints_from_a_run_that_has_not_ended(stores):
+    one, _ = stores
+    record, goal = one.records()[0], Store("goal")
+    made.fail(one.path, record)
+    goal.begin(record.id)
+    (goal.folder(record.id) / "checkpoint-00090-0000000.pt").write_bytes(b"days of work")
+    assert record.id in merge(goal, [one]).same
+    assert len(goal.checkpoints(record.id)) == 1
+
+
+def test_a_run_that_is_being_trained_here_is_waited_for(stores, capsys):
+    (one, _), goal = stores, Store("goal")
+    run = one.records()[0].id
+    goal.begin(run)
+    with ThreadPoolExecutor() as pool:
+        with goal.lock(run):
+            merging = pool.submit(merge, goal, [one])
+            wait_for(lambda: "waiting for it" in capsys.readouterr().err)
+            made.fill(goal.path, plan(seeds=[0]))
+        assert run in merging.result().same
+
+
+@pytest.mark.parametrize("line", ["[]", '{"event": "look", "time": "a", "seen": {}}', '{"time": 1}'])
+def test_a_broken_journal_of_a_study_is_refused_before_anything_is_copied(stores, line):
+    one, two = stores
+    (two.path / "studies" / "two.jsonl").write_text(line + "\n")
+    with pytest.raises(StoreProblem, match=r"two/studies/two\.jsonl:1: "):
+        merge(Store("goal"), [one, two])
+    assert not Path("goal").exists()
+
+
+def test_a_copied_folder_and_what_a_killed_merge_left_are_no_second_run(stores, capsys):
+    one, _ = stores
+    run = one.records()[0].id
+    before = [str(remark) for remark in check(one)]
+    for name in (f".{run}.partial", f"{run}.bak"):
+        shutil.copytree(one.folder(run), one.folder(name))
+    assert [record.id for record in one.records()].count(run) == 1
+    assert f"one/{run}.bak/ is left out: its record is that of run {run}" in capsys.readouterr().err
+    assert one.find(run).id == run
+    assert needless(one) == [one.folder(f".{run}.partial")]
+    shutil.rmtree(one.folder(f"{run}.bak"))
+    assert [str(remark) for remark in check(one)] == before
+    assert run in merge(Store("goal"), [one]).copied
+    assert not Store("goal").folder(f".{run}.partial").exists()
+
+
 def test_runs_are_listed_by_what_they_are(stores):
     merge(Store("goal"), stores)
     assert len(list(listed(Store("goal"), {"attention": "se"}))) == 2
@@ -107,7 +157,12 @@ def test_only_what_nothing_needs_is_removed(stores, capsys):
     one, _ = stores
     done, unfinished = one.records()[0].id, "0123456789ab"
     one.begin(unfinished)
-    for file in (f"{done}/checkpoint-00001-0000000.pt", f"{unfinished}/checkpoint-00001-0000000.pt", "x.partial"):
+    for file in (
+        f"{done}/checkpoint-00001-0000000.pt",
+        f"{unfinished}/checkpoint-00001-0000000.pt",
+        "x.partial",
+        f"{unfinished}/checkpoint-00002-0000000.pt.partial",
+    ):
         (one.path / file).write_text("state")
     gone = {one.path / done / "checkpoint-00001-0000000.pt", one.path / "x.partial"}
     assert set(needless(one)) == gone

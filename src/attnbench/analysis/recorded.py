@@ -78,6 +78,7 @@ def _cell(name: str, records: Sequence[RunRecord], plan: Plan, planned: Planned,
     for record in sorted(records, key=lambda record: record.spec["seed"]):
         members[ArmKey.of(record.canonical)].append(record)
     names = labels({key: _own_site(found[0]) for key, found in members.items()})
+    _check_images(records)
     first = next(record for record in records if record.done)
     done = {key: [record for record in found if record.done] for key, found in members.items()}
     baseline = baseline_of(names, plan.baseline)
@@ -113,6 +114,17 @@ def _sample(name: str, runs: Sequence[RunRecord], failed_score: float) -> Sample
     nothing = np.full(len(labels_), -1)
     predicted = np.stack([next(said).predicted if record.done else nothing for record in runs])
     return Sample(name, seeds, accuracies, predicted, labels_, images=images, failed=failed)
+
+
+def _check_images(records: Sequence[RunRecord]) -> None:
+    """Refuse a cell whose runs, which strangers may have made, predict different images.
+
+    Raises:
+        StoreProblem: predictions that cannot be read, or are of other images than the first ones.
+    """
+    known = [predictions for record in records if record.done and (predictions := record.predictions) is not None]
+    for each in known[1:]:
+        each.check_images(known[0])
 
 
 def chance(record: RunRecord) -> float:

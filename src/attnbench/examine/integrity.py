@@ -19,9 +19,10 @@ def check(store: Store) -> list[Remark]:
 
     A run from before journals kept hashes is examined by its name, its weights and what its predictions give again.
     """
-    wrong, absent, records, unhashed = list[str](), 0, sorted(store.path.glob("*/record.json")), 0
-    for file in records:
-        folder = file.parent
+    wrong, absent, unhashed = list[str](), 0, 0
+    folders = [store.folder(run) for run in store.names()]
+    records = [folder for folder in folders if (folder / "record.json").is_file()]
+    for folder in records:
         try:
             record = store.record(folder.name)
         except StoreProblem as problem:
@@ -33,7 +34,7 @@ def check(store: Store) -> list[Remark]:
         unhashed += not stated
         absent += sum(not (folder / name).is_file() for name in stated)
         wrong += [f"{folder}/{what}" for what in _differing(folder, record, stated)]
-    states = sorted(store.path.glob("*/checkpoint-*.pt"))
+    states = [state for folder in folders for state in store.checkpoints(folder.name)]
     wrong += [why for state in states if (why := _unreadable(state))]
     notes = {
         f"{counted(unhashed, 'run')} whose journal keeps no hashes: only name, weights and predictions tell": unhashed,

@@ -14,6 +14,7 @@ from attnbench.execution.sweep import Sweep, execute
 from attnbench.spec.run import Runtime
 from attnbench.store.asked import spec_of
 from attnbench.store.environment import environment
+from attnbench.store.record import numerics_mistake
 from attnbench.store.runs import RunRecord, Store
 
 Verdict = Literal["identical", "within tolerance", "different"]
@@ -84,7 +85,7 @@ def reproduce(run: str, runtime: Runtime, code: Collection[str] = ()) -> Reprodu
         code: `package.module:Object` that may be imported because the record names it.
 
     Raises:
-        StoreProblem: no such run.
+        StoreProblem: no such run, or one that does not say under which numerics it was trained.
         AttnbenchError: the run could not be trained again.
     """
     store = Store(runtime.store).holding(run)
@@ -95,6 +96,8 @@ def reproduce(run: str, runtime: Runtime, code: Collection[str] = ()) -> Reprodu
             f"with torchrun --nproc-per-node {processes} in another --store and compare weights_sha256"
         )
     spec = spec_of(stored, code)
+    if wrong := numerics_mistake(stored):
+        raise StoreProblem(f"run {stored.id} has a record that is none: {wrong}")
     with tempfile.TemporaryDirectory(prefix="attnbench-reproduce-") as aside:
         replay = Runtime(
             device=_device(stored),

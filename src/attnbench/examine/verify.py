@@ -19,7 +19,7 @@ from attnbench.report.text import counted, verdict_rows
 from attnbench.spec.run import LATER, RunSpec, canonical, name_of
 from attnbench.store.bundle import Bundle, known_of, unpacked
 from attnbench.store.predictions import read
-from attnbench.store.record import shape_mistake
+from attnbench.store.record import numerics_mistake, shape_mistake
 from attnbench.store.runs import RunRecord
 
 NAMED = ("dataset", "attention", "backbone")
@@ -80,7 +80,7 @@ def verify(file: Path, folder: Path) -> Verification:
 
 def retrainable(records: Sequence[RunRecord], asked: str) -> list[str]:
     """The done runs whose id begins so; for `any` those that ask for nothing but what attnbench has."""
-    done = [record for record in records if record.done and {"device", "threads", "compile"} <= record.numerics.keys()]
+    done = [record for record in records if record.done and not numerics_mistake(record)]
     if asked != "any":
         return [record.id for record in done if record.id.startswith(asked)]
     with barred():

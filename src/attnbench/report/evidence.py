@@ -16,7 +16,7 @@ from attnbench.catalogue.foreign import barred
 from attnbench.catalogue.refs import Ref
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.console import joined
-from attnbench.errors import BadReference
+from attnbench.errors import BadReference, StoreProblem
 from attnbench.spec.arm import mechanism
 from attnbench.store.predictions import BINS, Predictions, Scores
 
@@ -59,11 +59,20 @@ class Step:
 
 
 def quality(cell: Cell) -> list[Quality]:
-    """Calibration and per-class scores of the arms whose runs all have predictions."""
-    found = []
+    """Calibration and per-class scores of the arms whose runs all have predictions.
+
+    Raises:
+        StoreProblem: predictions that cannot be read, or are of other numbers of classes.
+    """
+    found, sizes = [], dict[int, Predictions]()
     for arm in cell.arms:
         if runs := predictions_of(arm):
-            found.append(_quality(arm.name, [run.scores() for run in runs]))
+            scored = [run.scores() for run in runs]
+            sizes |= {len(one.recalls): run for run, one in zip(runs, scored, strict=True)}
+            if len(sizes) > 1:
+                told = joined([f"{run.file} has {classes} classes" for classes, run in sizes.items()])
+                raise StoreProblem(f"{told}, in one cell; delete the folder of the wrong run to train it again")
+            found.append(_quality(arm.name, scored))
     return found
 
 

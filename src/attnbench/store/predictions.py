@@ -103,18 +103,37 @@ class Predictions:
         right: np.ndarray = self.predicted == self.labels
         return right
 
+    def check_images(self, other: "Predictions") -> None:
+        """Refuse predictions of other images than those of another run of the same cell.
+
+        Raises:
+            StoreProblem: their true classes are others.
+        """
+        if not np.array_equal(self.labels, other.labels):
+            raise StoreProblem(f"{self.file} is of other images than {other.file}, of the same cell; {_AGAIN}")
+
     def scores(self) -> "Scores":
-        """Everything that the logits say; they are not kept."""
+        """Everything that the logits say; they are not kept.
+
+        Raises:
+            StoreProblem: the arrays cannot be read, or do not fit together.
+        """
         (logits,) = self._arrays("logits")
-        if logits.shape[:1] != self.labels.shape or self.labels.shape != self.predicted.shape or not logits.size:
+        if logits.shape[:1] != self.labels.shape or not logits.size:
             raise StoreProblem(f"{self.file}: {len(logits)} logits, {len(self.labels)} labels; {_AGAIN}")
-        if min(self.labels.min(), self.predicted.min()) < 0 or self.labels.max() >= logits.shape[1]:
-            raise StoreProblem(f"{self.file}: labels are not all among the {logits.shape[1]} classes; {_AGAIN}")
+        if not np.isfinite(logits).all():
+            raise StoreProblem(f"{self.file}: logits are not finite; {_AGAIN}")
+        both = np.stack([self.labels, self.predicted])
+        if both.min() < 0 or both.max() >= logits.shape[1]:
+            raise StoreProblem(f"{self.file}: classes are not all among the {logits.shape[1]} of the logits; {_AGAIN}")
         return scores(logits, self.labels, self.predicted)
 
     @cached_property
     def _classes(self) -> list[np.ndarray]:
-        return self._arrays("labels", "predicted")
+        labels, predicted = found = self._arrays("labels", "predicted")
+        if labels.shape != predicted.shape:
+            raise StoreProblem(f"{self.file}: {len(predicted)} predictions of {len(labels)} images; {_AGAIN}")
+        return found
 
     def _arrays(self, *names: str) -> list[np.ndarray]:
         try:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 
 from attnbench.errors import StoreProblem
 from attnbench.spec.validation import violations
@@ -126,9 +126,11 @@ class RunRecord:
         for file in sorted(Path(self.folder).glob("gate-*.json")):
             try:
                 each = json.loads(file.read_text())
-                found[each["gate"]] = each
-            except (OSError, ValueError, TypeError, KeyError) as problem:
+                if wrong := _mistake("", Gate, each):
+                    raise ValueError(wrong)
+            except (OSError, ValueError, RecursionError) as problem:
                 raise StoreProblem(f"{file} cannot be read ({problem}); delete it to evaluate again") from None
+            found[each["gate"]] = each
         return found
 
     def to_json(self) -> str:
@@ -211,8 +213,16 @@ class Scored:
 class Cost:
     """What a run that is done cost."""
 
-    parameters: Annotated[int, Ge(0)]
-    macs: Annotated[float, Ge(0)]
+    parameters: Annotated[int, Ge(1)]
+    macs: Annotated[float, Gt(0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """What is used of a run that was tested with other gates."""
+
+    gate: str
+    accuracy: Annotated[float, Ge(0), Le(100)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +233,7 @@ class Told:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Input:
+class Input(Told):
     """What is used of what the network of a run takes, by which it is built again."""
 
     classes: Annotated[int, Ge(1), Le(1_000_000)]
@@ -232,9 +242,30 @@ class Input:
     normalise: list[list[float]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Numerics:
+    """What is used of the numerics of a run, under which it predicts and is trained again."""
+
+    device: str
+    threads: Annotated[int, Ge(1)]
+    compile: bool
+
+
 def input_mistake(record: RunRecord) -> str:
-    """Why no network can be built from a record; empty if one can."""
-    return _mistake("input", Input, record.input)
+    """Why no network can be built from a record, and used as it was tested; empty if one can."""
+    if wrong := _mistake("input", Input, record.input):
+        return wrong
+    given, names = record.input, record.input.get("names")
+    if [len(row) for row in given["normalise"]] != [given["channels"]] * 2:
+        return f"input.normalise: not a mean and a deviation for each of {given['channels']} channels"
+    if names and len(names) != given["classes"]:
+        return f"input.names: {len(names)} names for {given['classes']} classes"
+    return numerics_mistake(record)
+
+
+def numerics_mistake(record: RunRecord) -> str:
+    """Why a run cannot be trained again as it was, by its record; empty if it can."""
+    return _mistake("numerics", Numerics, record.numerics)
 
 
 def shape_mistake(record: RunRecord) -> str:

@@ -14,7 +14,7 @@ from attnbench.console import printable, say
 from attnbench.errors import StoreProblem, writing
 from attnbench.files import add_line, digest_of, replacing, whole_lines
 from attnbench.spec.run import Runtime
-from attnbench.store.record import RunRecord, shape_mistake
+from attnbench.store.record import NAME, RunRecord, shape_mistake
 
 __all__ = ["RunRecord", "Store"]
 
@@ -70,12 +70,23 @@ class Store:
         return list(self.each())
 
     def each(self) -> Iterator[RunRecord]:
-        """The same one after the other: of ten thousand, none is kept that nobody keeps."""
+        """The same one after the other: of ten thousand, none is kept that nobody keeps.
+
+        A folder that was copied under another name holds no run of its own, which is said.
+        """
+        for name in self.names():
+            record = self.record(name)
+            if record is not None and record.id != name:
+                say(f"{self.folder(name)}/ is left out: its record is that of run {record.id}")
+            elif record is not None:
+                yield record
+
+    def names(self) -> list[str]:
+        """What in the store is called as a run may be, in order; not what is half copied."""
         try:
-            names = sorted(entry.name for entry in os.scandir(self.path))
+            return sorted(entry.name for entry in os.scandir(self.path) if NAME.fullmatch(entry.name))
         except (FileNotFoundError, NotADirectoryError):
-            return
-        yield from (record for name in names if (record := self.record(name)) is not None)
+            return []
 
     def holding(self, run: str | Path) -> "Store":
         """The store that a run's folder lies in; this one for an id."""
@@ -89,8 +100,9 @@ class Store:
         """
         path = Path(run)
         name = (path.resolve() if (path / "record.json").is_file() else path).name
-        matches = [file.parent.name for file in sorted(self.path.glob("*/record.json"))]
-        matches = [match for match in matches if name and match.startswith(name)]
+        matches = [match for match in self.names() if name and match.startswith(name)]
+        matches = [match for match in matches if (self.folder(match) / "record.json").is_file()]
+        matches = [match for match in matches if match == name] or matches
         if len(matches) != 1:
             what = f"runs {', '.join(matches[:4])} begin" if matches else "no run begins"
             raise StoreProblem(f"{what} with {name!r} in {self.path}/; give an id or a run's folder")

@@ -144,7 +144,7 @@ def _csv(file: Path) -> Table:
     """A file with a line of names, and commas, semicolons or tabs between its columns; blank lines are passed over."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
-            separator = max(",;\t", key=lines.readline().count)
+            separator = max(",;\t", key=next(filter(str.strip, lines), "").count)
             lines.seek(0)
             numbered = enumerate(csv.reader(lines, delimiter=separator), start=1)  # as a spreadsheet counts rows
             (_, names), *rows = [(n, row) for n, row in numbered if any(map(str.strip, row))] or [(1, [])]
@@ -171,7 +171,9 @@ def _key(column: object) -> str:
 
 
 def _text(value: object) -> str:
-    return "" if value is None or value != value else str(value).strip()
+    if value is None or str(value) == "<NA>":  # of which pandas does not say whether it is itself
+        return ""
+    return "" if value != value else str(value).strip()
 
 
 def _first(lines: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Lt
 
 from attnbench.console import listed, printable, say
 from attnbench.errors import StoreProblem, writing
-from attnbench.files import add_line, whole_lines
+from attnbench.files import add_line, replacing, whole_lines
 from attnbench.spec.study import Study
 from attnbench.spec.validation import violations
 from attnbench.store.runs import Store
@@ -148,13 +148,28 @@ class StudyJournal:
         """Its plans and looks, in order.
 
         Raises:
-            StoreProblem: a line is neither.
+            StoreProblem: it cannot be read, or a line is neither.
         """
-        found = whole_lines(self.file)
+        try:
+            found = whole_lines(self.file)
+        except OSError as problem:
+            raise StoreProblem(f"{self.file} cannot be read: {problem.strerror or problem}") from None
         for number, line in enumerate(found, start=1):
             if wrong := line_mistake(line):
                 raise StoreProblem(f"{self.file}:{number}: {printable(wrong)}")
         return found
+
+    def take(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Put the lines of another journal among its own, in the order of their times.
+
+        Raises:
+            StoreProblem: it cannot be read or written.
+        """
+        with self._held():
+            known = {json.dumps(line, sort_keys=True): line for line in [*self.lines(), *lines]}
+            with replacing(self.file) as out:
+                for line in sorted(known.values(), key=lambda line: line["time"]):
+                    out.write(json.dumps(line) + "\n")
 
     def _events(self, kind: str) -> list[dict[str, Any]]:
         return [line for line in self.lines() if line["event"] == kind]

@@ -1,15 +1,14 @@
 """Stores that grow and travel: what lies in one, several made into one, and what is not needed any more."""
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnbench.errors import StoreProblem, writing
-from attnbench.files import replacing, whole_lines
+from attnbench.errors import StoreProblem
 from attnbench.store.record import RunRecord
 from attnbench.store.runs import Store
+from attnbench.store.studies import StudyJournal
 
 RESULT = ("canonical", "test", "val", "weights_sha256", "data_fingerprint", "split_fingerprint")
 """Fields in which two records of a run must agree to be the same result."""
@@ -44,41 +43,77 @@ def merge(goal: Store, sources: Sequence[Store]) -> Merged:
     """Copy into `goal` every run that it has not: whole folders, each in one step, and what is known of studies.
 
     A run that is done takes the place of one that failed or has not ended; of two results of one run neither is chosen.
+    What was planned and looked at anywhere was planned and looked at: journals are merged before any run is copied.
 
     Raises:
         StoreProblem: a source that is no folder, or a file that cannot be read or written.
     """
     copied, same, conflicts = list[str](), list[str](), dict[str, str]()
+    for journal in [journal for source in sources for journal in _journals(source)]:
+        StudyJournal(goal, journal.name).take(journal.lines())
     for source in sources:
-        if not source.path.is_dir():
-            raise StoreProblem(f"{source.path}/: no such folder")
-        for folder in sorted(
-            path for path in source.path.iterdir() if (path / "journal.jsonl").is_file() or _has(path)
-        ):
-            run, theirs, ours = folder.name, source.record(folder.name), goal.record(folder.name)
-            if ours is not None and ours.done and theirs is not None and theirs.done:
-                different = [name for name in RESULT if vars(ours)[name] != vars(theirs)[name]]
-                if different:
-                    conflicts[run] = f"{folder} differs in {', '.join(different)}"
-                else:
-                    same.append(run)
-            elif (ours is not None and ours.done) or (theirs is None and goal.folder(run).exists()):
-                same.append(run)
-            else:
-                _take(folder, goal.folder(run))
+        for run in source.names():
+            folder, theirs = source.folder(run), source.record(run)
+            if theirs is None and not (folder / "journal.jsonl").is_file():
+                continue
+            if _copied(folder, goal, theirs):
                 copied.append(run)
-        _merge_studies(source, goal)
+            elif different := _differing(goal.record(run), theirs):
+                conflicts[run] = f"{folder} differs in {', '.join(different)}"
+            else:
+                same.append(run)
     return Merged(tuple(copied), tuple(same), conflicts)
 
 
 def needless(store: Store) -> list[Path]:
-    """Files that nothing needs: checkpoints of runs that are done, what a crash left half written."""
-    states = [file for file in sorted(store.path.glob("*/checkpoint-*.pt")) if store.done(file.parent.name)]
-    return [*(file for file in store.path.rglob("*.partial") if file.is_file()), *states]
+    """Files that nothing needs: checkpoints of runs that are done, what a crash left half written or half copied.
+
+    What is half written of a run without a record may be written at this moment; if not, it goes when the run goes on.
+    """
+    found = [*store.path.glob("*.partial"), *(store.path / "studies").glob("*.partial")]
+    for run in store.names():
+        if (store.folder(run) / "record.json").is_file():
+            found += store.folder(run).glob("*.partial")
+        if (states := store.checkpoints(run)) and store.done(run):
+            found += states
+    return found
 
 
-def _has(folder: Path) -> bool:
-    return (folder / "record.json").is_file()
+def _journals(source: Store) -> list[StudyJournal]:
+    """The journals of the studies in a store, each of which can be read.
+
+    Raises:
+        StoreProblem: there is no such store, or one of them cannot be read.
+    """
+    if not source.path.is_dir():
+        raise StoreProblem(f"{source.path}/: no such folder")
+    found = [StudyJournal(source, file.stem) for file in sorted((source.path / "studies").glob("*.jsonl"))]
+    for journal in found:
+        journal.lines()
+    return found
+
+
+def _copied(folder: Path, goal: Store, theirs: RunRecord | None) -> bool:
+    """Copy a run if it is wanted; it is held, and another process that trains it is waited for."""
+    run = folder.name
+    if not _wanted(goal, run, theirs):
+        return False
+    with goal.lock(run):
+        if wanted := _wanted(goal, run, theirs):  # still, after waiting
+            _take(folder, goal.folder(run))
+    return wanted
+
+
+def _wanted(goal: Store, run: str, theirs: RunRecord | None) -> bool:
+    """Whether a run is to be copied: it is done and here it is not, or there is nothing of it here."""
+    return not goal.done(run) if theirs is not None and theirs.done else not goal.folder(run).exists()
+
+
+def _differing(ours: RunRecord | None, theirs: RunRecord | None) -> list[str]:
+    """The fields in which two results of a run differ; none where one of them is no result."""
+    if ours is None or theirs is None or not (ours.done and theirs.done):
+        return []
+    return [name for name in RESULT if vars(ours)[name] != vars(theirs)[name]]
 
 
 def _take(source: Path, goal: Path) -> None:
@@ -104,15 +139,3 @@ def _refuse_links(run: Path) -> None:
     for file in [run, *run.rglob("*")]:
         if file.is_symlink() and store not in file.resolve().parents:
             raise StoreProblem(f"{file} is a link that leads out of {run.parent}/, and is not copied")
-
-
-def _merge_studies(source: Store, goal: Store) -> None:
-    """What was planned and looked at anywhere was planned and looked at: all lines, in the order of their times."""
-    for file in sorted((source.path / "studies").glob("*.jsonl")):
-        own = goal.path / "studies" / file.name
-        lines = {json.dumps(line, sort_keys=True): line for line in [*whole_lines(own), *whole_lines(file)]}
-        ordered = sorted(lines.values(), key=lambda line: line.get("time", 0))
-        with writing(own):
-            own.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(own) as out:
-                out.write("".join(json.dumps(line) + "\n" for line in ordered))
