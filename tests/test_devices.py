@@ -14,8 +14,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from attnbench import RunSpec, Runtime, devices
 from attnbench.errors import BadSpec
-from attnbench.examine.reproduce import _device
-from attnbench.training.numerics import records
+from attnbench.examine.reproduce import _as_then
+from attnbench.training.numerics import choose_device, records
 from attnbench.training.step import take_in
 
 SOURCE = Path(__file__).parent.parent / "src" / "attnbench"
@@ -33,8 +33,9 @@ def test_a_device_that_is_named_becomes_the_current_one(monkeypatch):
     assert devices.mine(torch.device("cuda:1")) == torch.device("cuda:1")
     current.assert_called_once_with(1)
     assert devices.mine(torch.device("cuda")) == torch.device("cuda")
+    monkeypatch.setattr(devices, "available", lambda: True)
     with pytest.raises(BadSpec, match="'cuda:2': torch sees 2 CUDA devices here, numbered from 0"):
-        devices.mine(torch.device("cuda:2"))
+        choose_device(Runtime(device="cuda:2"))
 
 
 @pytest.mark.parametrize("device", ["auto:3", "cpu:x", "cuda:-1", "cuda:", "gpu"])
@@ -69,7 +70,9 @@ def test_no_step_with_a_users_own_code_is_recorded_unless_asked_for(attention, r
 def test_a_run_is_trained_again_on_a_device_of_its_kind_or_on_a_cpu(trained_on, there, again, monkeypatch):
     monkeypatch.setattr(devices, "available", lambda: there)
     monkeypatch.setattr(devices, "has_mps", lambda: False)
-    assert _device(handmade.record("se", 0, 80.0, numerics={"device": trained_on})) == again
+    bits = {"device": trained_on, "threads": 3, "compile": False, "micro_batches": 4}
+    found = _as_then(handmade.record("se", 0, 80.0, numerics=bits), "runs", "data")
+    assert (found.device, found.threads, found.compile, found.micro_batch) == (again, 3, "never", "auto")
 
 
 def test_an_average_that_does_not_wait_is_that_of_torch():

@@ -9,7 +9,7 @@ from conftest import TINY
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
 from attnbench import RunSpec
-from attnbench.training.optim import learning_rate, optimizer
+from attnbench.training.optim import begin_momentum, learning_rate, optimizer
 
 
 def spec(**fields: object) -> RunSpec:
@@ -75,9 +75,10 @@ def test_a_first_step_that_overflows_in_half_precision_changes_nothing():
             torch.manual_seed(0)
             model = torch.nn.Linear(3, 1)
             made, scaler = (
-                optimizer(spec(optimizer="sgd", precision="fp16", lr=0.1), model),
+                optimizer(spec(optimizer="sgd", lr=0.1), model),
                 torch.amp.GradScaler("cpu", init_scale=8.0),
             )
+            begin_momentum(made)
             for bad in [True] * overflows + [False, False]:
                 made.zero_grad()
                 scaler.scale(model(torch.ones(2, 3)).sum() * (float("inf") if bad else 1.0)).backward()

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torch.backends import cudnn
 
-from attnbench.errors import BadSpec
-
 SHARE = 0.5
 """Of a device's free memory, what the images of one split may take."""
 
@@ -27,16 +25,10 @@ def has_mps() -> bool:
 
 
 def mine(device: torch.device) -> torch.device:
-    """The CUDA device that is named, from now on this process's current one; without a number, that of `LOCAL_RANK`.
-
-    Raises:
-        BadSpec: there is none of that number.
-    """
+    """The CUDA device that is named, from now on this process's current one; without a number, that of `LOCAL_RANK`."""
     if device.type != "cuda" or (device.index is None and "LOCAL_RANK" not in os.environ):
         return device
     index = int(os.environ["LOCAL_RANK"]) if device.index is None else device.index
-    if index >= (count := torch.cuda.device_count()):
-        raise BadSpec({"device": f"'cuda:{index}': torch sees {count} CUDA devices here, numbered from 0"})
     torch.cuda.set_device(index)  # graphs and random streams are those of the current one
     return torch.device("cuda", index)
 

@@ -153,8 +153,7 @@ def advise(
         raise AttnbenchError(f"--train-images {train_images}: at least 1")
     name = DATASETS.resolve(like).entry.name if like else None
     found = advised(known(), name, limits, train_images)
-    print(sentence(found, name, limits, train_images))
-    print(strength(found))
+    print(f"{sentence(found, name, limits, train_images)}\n{strength(found)}")
     if found.better:
         return 0
     text = study_file(name, limits)

@@ -99,19 +99,9 @@ def reproduce(run: str, runtime: Runtime, code: Collection[str] = ()) -> Reprodu
     if wrong := numerics_mistake(stored):
         raise StoreProblem(f"run {stored.id} has a record that is none: {wrong}")
     with tempfile.TemporaryDirectory(prefix="attnbench-reproduce-") as aside:
-        replay = Runtime(
-            device=_device(stored),
-            threads=stored.numerics["threads"],
-            compile="always" if stored.numerics["compile"] else "never",
-            micro_batch="auto" if stored.numerics.get("micro_batches") else "never",
-            numerics="portable" if stored.numerics.get("portable") else "native",
-            store=aside,
-            data_dir=runtime.data_dir,
-            tracker="none",
-        )
         if source := spec.resolved.weights.run:
             (Path(aside) / source).symlink_to(store.folder(source).resolve())
-        failures = execute(Sweep([spec], replay, stored.recipe))
+        failures = execute(Sweep([spec], _as_then(stored, aside, runtime.data_dir), stored.recipe))
         if failures:
             raise AttnbenchError(f"run {stored.id} could not be trained again: {failures[0].reason}")
         again = Store(aside).find(spec.id)
@@ -121,12 +111,21 @@ def reproduce(run: str, runtime: Runtime, code: Collection[str] = ()) -> Reprodu
     return Reproduction(verdict, stored, again, tolerance, agreement, tuple(_changes(stored, again)))
 
 
-def _device(stored: RunRecord) -> str:
-    """Where to train a run again: on a device of the recorded kind, or on the CPU where there is none."""
-    kind = str(stored.numerics["device"])
-    if kind == "cpu" or (kind == "mps" and devices.has_mps()):
-        return kind
-    return "cuda" if kind != "mps" and devices.available() else "cpu"
+def _as_then(stored: RunRecord, store: str, data_dir: str) -> Runtime:
+    """How a run was trained, on a device of the recorded kind, or on the CPU where there is none."""
+    bits, device = stored.numerics, str(stored.numerics["device"])
+    if device != "cpu" and not (device == "mps" and devices.has_mps()):  # else the name of a card
+        device = "cuda" if device != "mps" and devices.available() else "cpu"
+    return Runtime(
+        device=device,
+        threads=bits["threads"],
+        compile="always" if bits["compile"] else "never",
+        micro_batch="auto" if bits.get("micro_batches") else "never",
+        numerics="portable" if bits.get("portable") else "native",
+        store=store,
+        data_dir=data_dir,
+        tracker="none",
+    )
 
 
 def _verdict(stored: RunRecord, again: RunRecord, tolerance: Tolerance | None, agreement: float | None) -> Verdict:

@@ -25,7 +25,7 @@ ARRAYS: "dict[str, np.dtype[Any]]" = {
 MOST_BYTES = 1 << 30
 """Of the arrays of a file that a stranger made."""
 _DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, SyntaxError, TokenError)
-_AGAIN = "delete the run's folder to train it again"
+AGAIN = "delete the run's folder to train it again"
 LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -103,15 +103,6 @@ class Predictions:
         right: np.ndarray = self.predicted == self.labels
         return right
 
-    def check_images(self, other: "Predictions") -> None:
-        """Refuse predictions of other images than those of another run of the same cell.
-
-        Raises:
-            StoreProblem: their true classes are others.
-        """
-        if not np.array_equal(self.labels, other.labels):
-            raise StoreProblem(f"{self.file} is of other images than {other.file}, of the same cell; {_AGAIN}")
-
     def scores(self) -> "Scores":
         """Everything that the logits say; they are not kept.
 
@@ -120,19 +111,19 @@ class Predictions:
         """
         (logits,) = self._arrays("logits")
         if logits.shape[:1] != self.labels.shape or not logits.size:
-            raise StoreProblem(f"{self.file}: {len(logits)} logits, {len(self.labels)} labels; {_AGAIN}")
+            raise StoreProblem(f"{self.file}: {len(logits)} logits, {len(self.labels)} labels; {AGAIN}")
         if not np.isfinite(logits).all():
-            raise StoreProblem(f"{self.file}: logits are not finite; {_AGAIN}")
+            raise StoreProblem(f"{self.file}: logits are not finite; {AGAIN}")
         both = np.stack([self.labels, self.predicted])
         if both.min() < 0 or both.max() >= logits.shape[1]:
-            raise StoreProblem(f"{self.file}: classes are not all among the {logits.shape[1]} of the logits; {_AGAIN}")
+            raise StoreProblem(f"{self.file}: classes are not all among the {logits.shape[1]} of the logits; {AGAIN}")
         return scores(logits, self.labels, self.predicted)
 
     @cached_property
     def _classes(self) -> list[np.ndarray]:
         labels, predicted = found = self._arrays("labels", "predicted")
         if labels.shape != predicted.shape:
-            raise StoreProblem(f"{self.file}: {len(predicted)} predictions of {len(labels)} images; {_AGAIN}")
+            raise StoreProblem(f"{self.file}: {len(predicted)} predictions of {len(labels)} images; {AGAIN}")
         return found
 
     def _arrays(self, *names: str) -> list[np.ndarray]:
@@ -146,7 +137,7 @@ class Predictions:
                 if values.dtype != ARRAYS[name] or values.ndim != 1 + (name == "logits"):
                     raise ValueError(f"{name} holds {values.dtype} in {values.ndim} dimensions")
         except (*_DAMAGED, MemoryError, RecursionError, RuntimeError, ValueError, LookupError, TypeError) as problem:
-            raise StoreProblem(f"{self.file} cannot be read ({problem}); {_AGAIN}") from None
+            raise StoreProblem(f"{self.file} cannot be read ({problem}); {AGAIN}") from None
         return found
 
 

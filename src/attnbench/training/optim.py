@@ -23,16 +23,13 @@ def optimizer(spec: RunSpec, model: nn.Module) -> Optimizer:
         adamw = AdamW(groups, lr=spec.lr, fused=True, capturable=groups[0]["params"][0].device.type == "cuda")
         adamw._warned_capturable_if_run_uncaptured = True  # some steps are not recorded
         return adamw
-    made = SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.momentum > 0, fused=True)
-    if spec.momentum > 0 and spec.precision == "fp16":
-        _start_at_zero(made)
-    return made
+    return SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.momentum > 0, fused=True)
 
 
-def _start_at_zero(made: SGD) -> None:
-    """Give momentum a value before the first step, which torch leaves undefined where that step overflows in fp16."""
+def begin_momentum(made: Optimizer) -> None:
+    """Let SGD's momentum begin at zero: torch leaves it undefined where the first step overflows in fp16."""
     for group in made.param_groups:
-        for parameter in group["params"]:
+        for parameter in group["params"] if group.get("momentum") else ():
             made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from attnbench.spec.run import RunSpec
-from attnbench.training.optim import optimizer
+from attnbench.training.optim import begin_momentum, optimizer
 
 PLAIN = ("epoch", "step", "curves", "best", "seconds", "cpu_seconds", "parts")
 """Fields of the state that are saved as they are."""
@@ -50,11 +50,14 @@ class State:
         """The state before the first step; moves the model to the device, channels last."""
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         made = optimizer(spec, model)
+        scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and spec.precision == "fp16")
+        if scaler.is_enabled():
+            begin_momentum(made)
         scales = {group["lr_scale"] for group in made.param_groups if device.type == "cuda"}
         return cls(
             model=model,
             optimizer=made,
-            scaler=torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and spec.precision == "fp16"),
+            scaler=scaler,
             losses=torch.zeros(steps, device=device),
             correct=torch.zeros((), dtype=torch.int64, device=device),
             average=AveragedModel(model, use_buffers=True) if spec.averaging else None,
