@@ -72,9 +72,10 @@ def main() -> None:
         (out / name).unlink(missing_ok=True)
     found: dict[str, Any] = {"date": str(date.today()), **about(out), "out": str(out), "tests": "", "skipped": []}
     with tempfile.TemporaryDirectory(prefix="attnbench-gpu-") as scratch:
-        env = environment(Path(scratch), asked.data)
         if asked.data and not asked.data.is_dir():
             found["skipped"].append(f"no folder {asked.data}: G4 trains on noise, and G5 is left out")
+            asked.data = None
+        env = environment(Path(scratch), asked.data)
         if not found["device"].get("available"):
             found["skipped"] += ["torch sees no CUDA device here: no test of a GPU, and none of G1 to G7"]
         else:
@@ -127,7 +128,7 @@ def about(out: Path) -> dict[str, Any]:
 def environment(scratch: Path, data: Path | None) -> dict[str, str]:
     """The environment of every part: our sources, and a folder for data, runs and compiled code that goes away."""
     (scratch / "data").mkdir()
-    for entry in data.resolve().iterdir() if data and data.is_dir() else []:
+    for entry in data.resolve().iterdir() if data else []:
         if entry.name != ".cache":
             (scratch / "data" / entry.name).symlink_to(entry)
     path = [str(ROOT / "src"), str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")]

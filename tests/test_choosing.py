@@ -97,6 +97,14 @@ def test_a_mistake_of_a_contest_is_named_with_its_line(more, said):
     assert any(line.startswith(said) for line in mistakes(more)), mistakes(more)
 
 
+@pytest.mark.parametrize("epochs", ["x", "true", "[3]"])
+def test_screening_is_not_compared_with_epochs_that_are_none(epochs):
+    FILE.write_text((HEAD % "[se]").replace("epochs: 9", f"epochs: {epochs}") + "screening: {epochs: 2}\n")
+    with pytest.raises(BadStudy) as told:
+        Contest.load(FILE)
+    assert all(line.startswith(f"{FILE}:3: base.epochs: ") for line in str(told.value).splitlines())
+
+
 def test_the_grid_is_of_mechanisms_alone():
     FILE.write_text((HEAD % "[se]").replace("attention: [se]", "attention: [se], epochs: [1, 2]"))
     with pytest.raises(BadStudy, match=r":4: grid.epochs: choose compares mechanisms in one setting"):

@@ -65,10 +65,10 @@ def confidence_sequence(differences: Values, level: float) -> tuple[float, float
     def refuted(shift: float) -> bool:
         return bool(capital(gaps - shift).max() >= 1 / level)
 
-    low, high = (
-        (gaps.min(), gaps.max()) if refuted(middle) else (middle, middle)
-    )  # runs that drift refute their own mean
-    return _bound(refuted, float(low), -reach), _bound(refuted, float(high), reach)
+    low = high = middle
+    if refuted(middle):  # as by runs that drift
+        low, high = float(gaps.min()), float(gaps.max())
+    return _bound(refuted, low, -reach), _bound(refuted, high, reach)
 
 
 def _bound(refuted: Callable[[float], bool], start: float, step: float) -> float:

@@ -113,11 +113,11 @@ def reproduce(run: str, runtime: Runtime, code: Collection[str] = ()) -> Reprodu
 
 def _as_then(stored: RunRecord, store: str, data_dir: str) -> Runtime:
     """How a run was trained, on a device of the recorded kind, or on the CPU where there is none."""
-    bits, device = stored.numerics, str(stored.numerics["device"])
-    if device != "cpu" and not (device == "mps" and devices.has_mps()):  # else the name of a card
-        device = "cuda" if device != "mps" and devices.available() else "cpu"
+    bits = stored.numerics
+    kind = bits["device"] if bits["device"] in ("cpu", "mps") else "cuda"  # then it is a card's name
+    here = {"cpu": True, "mps": devices.has_mps(), "cuda": devices.available()}
     return Runtime(
-        device=device,
+        device=kind if here[kind] else "cpu",
         threads=bits["threads"],
         compile="always" if bits["compile"] else "never",
         micro_batch="auto" if bits.get("micro_batches") else "never",

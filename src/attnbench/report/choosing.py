@@ -111,13 +111,13 @@ def confirmed(choice: Choice) -> Table:
     ratios = {choice.cell.arm(arm).name: choice.ratios.get(arm, {}) for arm in choice.confirmed}
     known = {cost.arm: cost for cost in costs(choice.cell)}
     for arm in choice.cell.arms:
-        gained, found = choice.promised.get(arm.name), arm.contrast
+        gained, found, cost = choice.promised.get(arm.name), arm.contrast, known.get(arm.name)
         row = [arm.name, "" if gained is None else signed(gained)]
         row += [signed(found.difference.mean), spread(found.difference, plus=True)] if found else ["", ""]
         row += [p_text(found.verdict.p_value), found.verdict.kind] if found else ["", "baseline"]
-        row += ["yes" if arm.name in best else "", *_costs(known.get(arm.name))]
+        row += ["yes" if arm.name in best else "", *_costs(cost)]
         row += [_ratio(ratios.get(arm.name, {}).get(name)) for name in measured]
-        rows.append([*row, "yes" if arm.name in known and known[arm.name].on_front else ""])
+        rows.append([*row, "yes" if cost and cost.on_front else ""])
     promise = rung_words(choice.rounds[-1].rung) if choice.rounds else "nothing was screened"
     return CONFIRMED.format(baseline=baseline, promise=promise), heads, rows
 

@@ -18,7 +18,7 @@ from attnbench.catalogue.registry import ATTENTION
 from attnbench.console import joined
 from attnbench.errors import BadReference, StoreProblem
 from attnbench.spec.arm import mechanism
-from attnbench.store.predictions import BINS, Predictions, Scores
+from attnbench.store.predictions import AGAIN, BINS, Predictions, Scores
 
 QUALITY = {
     "nll": "NLL (nats)",
@@ -71,7 +71,7 @@ def quality(cell: Cell) -> list[Quality]:
             sizes |= {len(one.recalls): run for run, one in zip(runs, scored, strict=True)}
             if len(sizes) > 1:
                 told = joined([f"{run.file} has {classes} classes" for classes, run in sizes.items()])
-                raise StoreProblem(f"{told}, in one cell; delete the folder of the wrong run to train it again")
+                raise StoreProblem(f"{told}, in one cell; {AGAIN}")
             found.append(_quality(arm.name, scored))
     return found
 

@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from typing_extensions import TypedDict
 
 from attnbench.catalogue.registry import ATTENTION
-from attnbench.errors import BadReference
+from attnbench.errors import AttnbenchError, BadReference
 from attnbench.spec.arm import FIELDS
 from attnbench.spec.combinations import combinations
 from attnbench.spec.mistakes import Mistake
@@ -91,8 +91,7 @@ class Contest(Study):
     @classmethod
     def more_mistakes(cls, values: dict[str, Any]) -> list[Mistake]:
         """What a contest cannot be, where its values are of the right types."""
-        settings = [*_setting_mistakes(values), *_screening_mistakes(values)]
-        return [*settings, *_budget_mistakes(values), *_seed_mistakes(values)]
+        return [*_setting_mistakes(values), *_budget_mistakes(values), *_seed_mistakes(values)]
 
     @property
     def arms(self) -> list[str]:
@@ -211,13 +210,15 @@ def _setting_mistakes(values: dict[str, Any]) -> list[Mistake]:
         found.append(Mistake(("grid", "attention"), "nothing to choose from: no mechanism besides the baseline"))
     if "limits" in values and any(cell[name] != plain for cell in listed for name, plain in _WHOLE.items()):
         found.append(Mistake(("limits",), "limits are measured at every place of one site; leave out stages and every"))
-    return found
+    return [*found, *_screening_mistakes(values, listed[0])]
 
 
-def _screening_mistakes(values: dict[str, Any]) -> list[Mistake]:
-    """Screening is shorter than what is confirmed."""
-    first = values.get("screening", {}).get("epochs", 1)
-    full = min((cell["epochs"] for cell, _ in combinations(values) if "epochs" in cell), default=first)
+def _screening_mistakes(values: dict[str, Any], cell: dict[str, Any]) -> list[Mistake]:
+    """Screening is no longer than what is confirmed, of which `cell` is a run."""
+    try:
+        first, full = values.get("screening", {}).get("epochs", 1), RunSpec(**cell).epochs
+    except (AttnbenchError, TypeError):
+        return []  # those have their own line
     if first <= full:
         return []
     return [Mistake(("screening", "epochs"), f"{first} are more than the study's {full} epochs")]

@@ -278,13 +278,12 @@ def _follow(mirror: Mirror, runs: list[str], over: threading.Event, trouble: lis
     last = False
     while not last:
         last = over.wait(POLL_SECONDS)
-        for run in list(runs):
+        for run in runs:
             try:
                 mirror.deliver(run)
             except Exception as problem:  # the next round tries again, the other runs first
                 trouble.append(first_line(problem))
-                runs.remove(run)
-                runs.append(run)
+                runs = [*(other for other in runs if other != run), run]
                 if not over.is_set():
                     over.wait(5 * POLL_SECONDS)
                 break

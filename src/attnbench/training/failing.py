@@ -32,15 +32,10 @@ def marked(store: Store, spec: RunSpec, recipe: str) -> Iterator[None]:
     try:
         yield
     except (Exception, KeyboardInterrupt) as problem:
-        if _lacking(problem):
-            raise _too_large(store, spec, problem) from problem
+        if machines := _machines(store, spec, problem):
+            raise machines from problem
         if isinstance(problem, AttnbenchError | KeyboardInterrupt | ImportError) and not isinstance(problem, Diverged):
             raise  # nothing that the run did: an installation that breaks under it neither
-        if isinstance(problem, RuntimeError) and "does not have a deterministic implementation" in str(problem):
-            what = f"{str(problem).split(' ')[0]} has no deterministic implementation on this device; give false"
-            raise BadSpec({"deterministic": what}) from problem
-        if isinstance(problem, OSError) and told(problem) is None:  # a full disk, a folder that is gone
-            raise StoreProblem(f"run {spec.id} in {store.path}/ stopped: {problem.strerror or problem}") from problem
         reason = str(problem) if isinstance(problem, Diverged) else f"{type(problem).__name__}: {problem}"
         problem.add_note(f"run {spec.id} ({spec.dataset} {spec.backbone} {spec.attention} seed {spec.seed})")
         record = dataclasses.replace(unfinished(spec, recipe), error=reason)
@@ -48,6 +43,18 @@ def marked(store: Store, spec: RunSpec, recipe: str) -> Iterator[None]:
             store.log(spec.id, "failed", error=reason, traceback=traceback.format_exc())
             store.save(record)
         raise
+
+
+def _machines(store: Store, spec: RunSpec, problem: BaseException) -> AttnbenchError | None:
+    """What is said of a fault that is the machine's and not the run's; None for any other."""
+    if _lacking(problem):
+        return _too_large(store, spec, problem)
+    if isinstance(problem, RuntimeError) and "does not have a deterministic implementation" in str(problem):
+        what = f"{str(problem).split(' ')[0]} has no deterministic implementation on this device; give false"
+        return BadSpec({"deterministic": what})
+    if isinstance(problem, OSError) and told(problem) is None:  # a full disk, a folder that is gone
+        return StoreProblem(f"run {spec.id} in {store.path}/ stopped: {problem.strerror or problem}")
+    return None
 
 
 def _lacking(problem: BaseException) -> bool:

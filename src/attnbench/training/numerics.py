@@ -32,8 +32,8 @@ def choose_device(runtime: Runtime) -> torch.device:
         raise BadSpec({"device": f"{wanted!r}: torch sees no CUDA device here; 'cpu' works"})
     if wanted.startswith("mps") and not devices.has_mps():
         raise BadSpec({"device": f"{wanted!r}: torch has no MPS (Apple GPU) here; 'cpu' works"})
-    found, count = torch.device(wanted), len(devices.visible())
-    if found.type == "cuda" and (found.index or 0) >= count:
+    found = torch.device(wanted)
+    if found.type == "cuda" and (found.index or 0) >= (count := len(devices.visible())):
         raise BadSpec({"device": f"{wanted!r}: torch sees {count} CUDA devices here, numbered from 0"})
     return devices.mine(found)
 
