@@ -38,16 +38,29 @@ def test_the_largest_gain_that_was_shown_is_advised_with_its_costs_and_the_other
     said, told = say(like="EuroSAT", train_images=2_500)
     assert said.startswith("cbam: +1.50 points over none (95 % interval [+0.50, +2.50], 6 + 7 seeds) on EuroSAT (2,000")
     assert said.endswith("at x1.01 parameters, x1.10 training time, x1.40 latency; eca +1.20 better too.")
-    assert told.startswith("Strength: 3 regimes; besides this one it was equivalent on EuroSAT, resnet20: -0.10 points")
+    assert told.startswith("Strength: 3 studies; besides this one it was equivalent on EuroSAT, resnet20: -0.10 points")
     assert "better on CIFAR10" in told
 
 
 def test_limits_leave_out_what_costs_more_and_what_was_not_measured():
     assert say(like="EuroSAT", limits={"latency": 1.1}, train_images=2_000)[0].startswith("eca: +1.20")
-    assert advised(FOUND, "EuroSAT", {"latency": 1.1}, 2_000).beyond == 2
+    assert advised(FOUND, "EuroSAT", {"latency": 1.1}, 2_000).beyond == 1
+    assert advised(FOUND, "EuroSAT", {"latency": 1.1}, 2_000).unmeasured == 1
     said, _ = say(like="CIFAR10", limits={"latency": 1.1})
     assert said.startswith("none: of the mechanisms that were tried on CIFAR10")
-    assert said.endswith("none is within latency x1.1.")
+    assert said.endswith("none is known to be within latency x1.1; of the rest 1 is not measured for it.")
+
+
+def test_studies_that_trained_the_same_answer_together():
+    again = dataclasses.replace(SMALL, study="again", margin=1.0)
+    found = [*FOUND[:3], finding(again, "coord", 2.0, "better", latency=1.02), finding(again, "eca", 1.0)]
+    said, told = say(found)
+    assert said.startswith("coord: +2.00 points over none")
+    assert "study again" in said
+    assert "cbam +1.50 and eca +1.20 better too" in said
+    assert told.startswith("Strength: one study")
+    assert say(found[:1] + found[4:], limits={"latency": 1.1})[0].startswith("none")
+    assert say([*found[:3], found[4]])[0].startswith("cbam")
 
 
 def test_the_regime_is_the_nearest_in_training_images_or_the_one_with_the_most():
@@ -71,8 +84,8 @@ def test_no_better_one_is_no_proof_and_each_verdict_is_named():
     assert "no proof" in told
 
 
-def test_one_regime_is_said_to_be_one():
-    assert "one regime" in say(FOUND[:3])[1]
+def test_one_study_is_said_to_be_one():
+    assert "one study" in say(FOUND[:3])[1]
 
 
 def test_what_the_package_carries_is_read_back_as_it_was_written():

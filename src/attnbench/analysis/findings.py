@@ -36,6 +36,10 @@ class Regime:
         """How many times as many, or as few, training images somebody else has."""
         return math.exp(abs(math.log(train_images / self.train_images)))
 
+    def alike(self, other: "Regime") -> bool:
+        """Whether another study trained the same, so that the mechanisms of both can be set side by side."""
+        return dataclasses.replace(other, study=self.study, margin=self.margin) == self
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -66,11 +70,13 @@ class Advised:
     regime: Regime | None
     """The nearest that was tried; None if there is none near enough."""
     fitting: tuple[Finding, ...]
-    """Its mechanisms within the limits, the largest gain first."""
+    """Mechanisms of it and of regimes alike that are within the limits, the largest gain first."""
     beyond: int
-    """How many of its mechanisms are beyond a limit, or have a cost that was not measured."""
+    """How many are beyond a limit."""
+    unmeasured: int
+    """How many have a cost that is limited and was not measured."""
     elsewhere: tuple[Finding, ...]
-    """What the first of those that are better gave in other regimes."""
+    """What the first of those that are better gave in other studies."""
 
     @property
     def better(self) -> tuple[Finding, ...]:
@@ -97,15 +103,18 @@ def advised(
         limits: parameters, training or latency -> the largest ratio to the baseline.
         train_images: how many there are; None takes the regime with the most.
     """
+    findings, limits = tuple(findings), limits or {}
     found = [each for each in findings if like in (None, each.regime.dataset)]
     regime = _nearest({each.regime for each in found}, train_images)
     if regime is None:
-        return Advised(None, (), 0, ())
-    here = [each for each in found if each.regime == regime]
-    fitting = tuple(sorted((each for each in here if _within(each, limits or {})), key=lambda each: -each.gain))
-    first = next((each.attention for each in fitting if each.verdict == "better"), None)
-    elsewhere = tuple(each for each in findings if each.attention == first and each.regime != regime)
-    return Advised(regime, fitting, len(here) - len(fitting), elsewhere)
+        return Advised(None, (), 0, 0, ())
+    here = [each for each in found if each.regime.alike(regime)]
+    measured = [each for each in here if all(getattr(each, name) is not None for name in limits)]
+    within = [each for each in measured if all(getattr(each, name) <= most for name, most in limits.items())]
+    fitting = tuple(sorted(within, key=lambda each: -each.gain))
+    first = next((each for each in fitting if each.verdict == "better"), None)
+    elsewhere = tuple(each for each in findings if first and each.attention == first.attention and each != first)
+    return Advised(regime, fitting, len(measured) - len(within), len(here) - len(measured), elsewhere)
 
 
 def as_line(finding: Finding) -> dict[str, object]:
@@ -125,7 +134,3 @@ def _nearest(regimes: Iterable[Regime], train_images: int | None) -> Regime | No
     near = [each for each in ordered if each.distance(train_images) <= NEAR]
     return min(near, key=lambda each: each.distance(train_images), default=None)
 
-
-def _within(finding: Finding, limits: Mapping[str, float]) -> bool:
-    costs = {name: getattr(finding, name) for name in limits}
-    return all(cost is not None and cost <= limits[name] for name, cost in costs.items())

@@ -16,13 +16,14 @@ def sentence(found: Advised, like: str | None, limits: Mapping[str, float], trai
     beyond = f" within {_limits(limits)}" if limits else ""
     baseline, where = found.regime.baseline, _words(found.regime)
     if not found.fitting:
-        return f"{baseline}: of the mechanisms that were tried on {where}, none is{beyond}."
+        return f"{baseline}: of the mechanisms that were tried on {where}, none is known to be{beyond}{_left(found)}."
     if not found.better:
         told = joined([f"{each.attention} ({each.verdict}): {_gain(each, baseline)}" for each in found.fitting])
-        return f"{baseline}: no mechanism{beyond} was shown to be better on {where}: {told}."
+        return f"{baseline}: no mechanism{beyond} was shown to be better on {where}: {told}{_left(found)}."
     first, *others = found.better
     also = f"; {joined([f'{each.attention} {signed(each.gain)}' for each in others])} better too" if others else ""
-    return f"{first.attention}: {_gain(first, baseline)}{beyond} on {where}, at {_costs(first)}{also}."
+    where = _words(first.regime)
+    return f"{first.attention}: {_gain(first, baseline)}{beyond} on {where}, at {_costs(first)}{also}{_left(found)}."
 
 
 def strength(found: Advised) -> str:
@@ -38,8 +39,15 @@ def strength(found: Advised) -> str:
         for each in found.elsewhere
     ]
     if not told:
-        return "Strength: one regime; other networks, longer training and other images were not tried."
-    return f"Strength: {1 + len(told)} regimes; besides this one it was {joined(told)}."
+        return "Strength: one study; other networks, longer training and other images were not tried."
+    return f"Strength: {1 + len(told)} studies; besides this one it was {joined(told)}."
+
+
+def _left(found: Advised) -> str:
+    """What the limits left out, and why."""
+    left = [(found.beyond, "beyond that"), (found.unmeasured, "not measured for it")]
+    told = joined([f"{number} {'is' if number == 1 else 'are'} {why}" for number, why in left if number])
+    return f"; of the rest {told}" if told else ""
 
 
 def _words(regime: Regime) -> str:
