@@ -160,6 +160,7 @@ def test_equal_seeds_are_pairs_where_that_was_declared():
     assert found.these.n == 9
     assert found.these.mean == pytest.approx(4 / 3)
     assert found.these.p_value >= sign_flip_p([1, 1, 2] * 3)
+    assert "sign-flip test of equal seeds as pairs" in sections(Comparison("c", plan, tuple(made)))[0].caption
 
 
 def test_one_seed_an_arm_has_a_test_and_its_spread_is_part_of_tau():

@@ -18,7 +18,9 @@ from attnbench.analysis.choosing import answer, halved, promised
 from attnbench.analysis.plan import Plan
 from attnbench.analysis.sample import Sample
 from attnbench.catalogue.registry import ATTENTION
-from attnbench.errors import BadStudy, BudgetTooSmall
+from attnbench.cli.choosing import answered
+from attnbench.errors import BadStudy, BudgetTooSmall, StoreProblem
+from attnbench.execution.choosing import Before
 from attnbench.report import choosing as report
 from attnbench.report.advice import Choice, alike
 from attnbench.spec.contest import FRESH, Contest, Rung
@@ -287,6 +289,19 @@ def test_a_mechanism_all_of_whose_runs_failed_is_told_and_nothing_breaks(failure
     assert sorted(row[0] for row in report.confirmed(found)[2]) == sorted(rows)
     assert report.markdown(found)
     assert report.figures(found)
+
+
+@pytest.mark.parametrize("lost", [{"none"}, {"none", "se", "cbam"}])
+def test_where_every_run_of_the_baseline_failed_nothing_is_advised_and_one_line_says_so(lost, monkeypatch):
+    contest = load(attention="[se, cbam]")
+    study, store = contest.confirmation(contest.arms, [5]), Store("runs")
+    for record in made.fill(store.path, study):
+        if record.spec["attention"] in lost:
+            made.fail(store.path, record)
+    monkeypatch.setattr("attnbench.execution.choosing.spent", lambda *_: (0.0, 0.0))
+    before = Before(tuple(contest.arms), {}, {}, {})
+    with pytest.raises(StoreProblem, match=r"confirmation: every run of none, or of all mechanisms, failed"):
+        answered(contest, before, [], study, store)
 
 
 # Planted worlds

@@ -304,6 +304,22 @@ def test_failures_of_the_baseline_are_told_with_every_arm():
     assert ["; 1 of 5 runs of none failed and scores chance level, 10 %" in said for said in told] == [True] * 3
 
 
+@pytest.mark.parametrize("failures", ["worst", "drop"])
+def test_failures_after_the_look_that_decided_an_arm_are_not_told_with_it(failures):
+    ran = {"none": 10, "se": 8, "cbam": 10, "eca": 10}
+    found = compare(study(looks=[8, 10], seeds=10, failures=failures), fill(ran, (("none", 9),)))
+    told = {name: next(each for each in verdicts(found) if f": {name} " in each) for name in ("se", "cbam")}
+    assert "look at 8 of" in told["se"]
+    assert "failed" not in told["se"]
+    assert "1 of 10 runs of none failed" in told["cbam"]
+
+
+def test_where_every_run_is_a_look_and_failed_runs_drop_equal_seeds_are_compared():
+    plan = study(looks="any", seeds=6, failures="drop", grid={"attention": ["none", "se"]})
+    far = compare(plan, fill({"none": 6, "se": 6}, (("se", 1),))).cells[0].arm("se").contrast
+    assert (far.one.seeds, far.two.seeds) == ((0, 2, 3, 4, 5), (0, 2, 3, 4, 5))
+
+
 def test_an_arm_whose_every_run_failed_is_worse_and_not_left_out(tmp_path):
     found = compare(study(looks=[5], seeds=5), fill(every(5), tuple(("cbam", seed) for seed in range(5))))
     assert stand(found)["cbam"] == ("worse", 5)
@@ -321,6 +337,21 @@ def test_a_control_whose_every_run_failed_is_no_candidate(tmp_path):
     assert [(arm.name, arm.control, arm.candidate) for arm in cell.arms] == [
         ("none", True, True), ("se", False, True), ("constant", True, False)
     ]  # fmt: skip
+
+
+def test_without_the_baseline_and_with_an_arm_that_failed_throughout_a_report_is_written(tmp_path):
+    lost = tuple(("cbam", seed) for seed in range(5))
+    files = write(compare(study(looks=[5], seeds=5), fill({"se": 5, "cbam": 5}, lost)), tmp_path / "report")
+    assert "without its baseline nothing in this cell is compared" in files[0].read_text()
+
+
+def test_the_recipe_of_a_page_names_the_value_of_each_arm_where_one_was_tuned():
+    made = [
+        handmade.record(arm, seed, 90.0 + seed, {"lr": lr})
+        for arm, lr in (("none", 0.1), ("se", 0.02))
+        for seed in range(3)
+    ]
+    assert "0.1 (none) and 0.02 (se)" in html(compare(made, plan=Plan(tuned=("lr",))))
 
 
 @pytest.mark.parametrize(("arm", "failures"), [("none", "worst"), ("none", "drop"), ("cbam", "drop")])

@@ -32,7 +32,11 @@ def test_many_mechanisms_are_counted():
 
 def test_controls_are_not_counted():
     assert headline(compare([*handmade.records("none", "se"), *shifted("static", 0.0)])) == "Better than none: se."
-    assert headline(compare([*handmade.records("none"), *shifted("static", 0.0)])) == "Nothing is compared with none."
+    assert headline(compare(handmade.records("none"))) == "Nothing is compared with none."
+
+
+def test_controls_are_told_where_nothing_else_is_compared():
+    assert headline(compare([*handmade.records("none"), *shifted("static", -5.0)])) == "Worse than none: static."
 
 
 def test_several_data_sets_are_counted_together():
@@ -75,7 +79,12 @@ def test_a_bar_is_drawn_to_scale_and_a_control_beyond_it_ends_in_an_arrow():
 
 def test_what_it_took_is_said_of_one_clock_alone():
     assert (spent(compare(handmade.records())), timed_by(compare(handmade.records()))) == ("15 runs", "time")
-    for seconds, told in ((900.0, "3.75 CPU hours"), (20.0, "5 CPU minutes"), (2.0, "30 CPU seconds")):
+    for seconds, told in (
+        (900.0, "3.75 CPU hours"),
+        (9e5, "3,750 CPU hours"),
+        (20.0, "5 CPU minutes"),
+        (2.0, "30 CPU seconds"),
+    ):
         curves = [{"epoch": 1, "train_loss": 1.0, "train_accuracy": 50.0, "cpu_seconds": seconds}]
         found = compare([dataclasses.replace(each, curves=curves) for each in handmade.records()])
         assert (spent(found), timed_by(found)) == (f"15 runs, {told} of training", "CPU time")

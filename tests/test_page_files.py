@@ -18,10 +18,10 @@ from byhand import (
 )
 from made import Shown, text
 
-from attnbench import Store, Study, compare
+from attnbench import Store, Study, compare, verdict
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.report import write
-from attnbench.report.latex import bibtex
+from attnbench.report.latex import bibtex, table
 
 pytestmark = pytest.mark.filterwarnings("ignore:Precision loss")  # of regroupings whose values are all equal
 
@@ -281,6 +281,8 @@ def test_the_latex_table_is_whole(request, names):
     assert cells == {len(columns)}
     assert len(rows) == 1 + 1 + 8
     assert not [line for line in body.splitlines() if line.startswith("[")], "read as an argument of the line before"
+    bracket = verdict({"arm": ["none", "[x]"] * 2, "seed": [0, 0, 1, 1], "score": [1, 2, 3, 4]}, margin=1)
+    assert "\n{}[x] & " in table(bracket)
 
 
 def test_the_latex_table_names_the_packages_of_its_commands(plain):

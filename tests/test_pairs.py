@@ -156,6 +156,8 @@ def test_where_every_run_is_a_look_pairs_have_bonferronis_correction_of_the_bet(
     found, gaps = chosen(Plan(margin=2.0, looks="any")), ARMS[2] - ARMS[0]
     assert found.verdict.p_value == min(1, 6 * any_time_p(gaps)[-1])
     assert (found.difference.low, found.difference.high) == confidence_sequence(gaps, 0.05 / 6)
+    cell = cell_of("", {"a": sample("a", ARMS[0]), "c": sample("c", ARMS[2])}, Plan("a", looks="any"))
+    assert "of bets on the signs of differences at equal seeds with Bonferroni's correction" in sentence(found, cell)
 
 
 def test_of_two_arms_without_their_baseline_nothing_is_picked():

@@ -174,7 +174,7 @@ def test_a_unit_that_nobody_said_is_told_with_the_margin_that_follows_from_it():
     said = "scores: all scores lie between 0 and 100 and are taken for percentages, with a margin of 1 point"
     assert attnbench.verdict(decibels).warnings == (said,)
     assert not attnbench.verdict(decibels, unit="%").warnings
-    assert not attnbench.verdict(decibels, margin=0.2).warnings
+    assert attnbench.verdict(decibels, margin=0.2).warnings == (said.replace("1 point", "0.2 points"),)
 
 
 def test_the_page_and_the_tables_leave_out_what_needs_records(tmp_path):

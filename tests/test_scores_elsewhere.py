@@ -16,6 +16,7 @@ from attnbench.cli import main
 from attnbench.errors import BadScores
 from attnbench.report.tables import verdicts
 from attnbench.store.origin import Origin
+from attnbench.store.scores import MOST_TOLD
 from attnbench.store.tracked import _pages, tracked
 from attnbench.store.ultralytics import trained
 
@@ -225,6 +226,11 @@ def test_a_run_whose_last_epoch_diverged_has_failed_and_one_that_was_cut_short_i
     assert any("yolov8n.yaml seed 5 failed (no finite score)" in warning for warning in found.warnings)
     assert "short ended after 2 of 3 epochs, and its score is of there" in found.warnings
     assert not any("early ended" in warning for warning in found.warnings)
+    for seed in range(7, 7 + MOST_TOLD):
+        yolo(f"short{seed}", "yolov8n.yaml", seed, [0.1, 0.2])
+    found = compared(trained(home, Origin()), Terms(baseline="yolov8n.yaml"))
+    assert sum("ended after 2 of 3" in warning for warning in found.warnings) == MOST_TOLD
+    assert "1 more runs ended early" in found.warnings
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def best_of(cell: Cell) -> Best | None:
     samples = [arm.sample for arm in arms]
     level = ALPHA * float(cell.spending.parts[-1]) if cell.spending else ALPHA
     if cell.plan.looks == "any":
-        inside = among_best_any_time([sample.merits for sample in samples])
+        inside = among_best_any_time(_by_seed(samples))
     elif cell.plan.pairing == "paired":
         inside = among_best_pairs(_by_seed(samples), level)
     else:
@@ -98,14 +98,18 @@ def among_best_pairs(rows: Sequence[np.ndarray], level: float = ALPHA) -> list[b
     return _unbeaten(rows, beats)
 
 
-def among_best_any_time(arms: Sequence[np.ndarray]) -> list[bool]:
-    """The same where every run is a look: a bet on the signs of differences, in the order of the runs (Bonferroni)."""
+def among_best_any_time(rows: Sequence[np.ndarray]) -> list[bool]:
+    """The same where every run is a look: a bet on the signs of differences at equal seeds, in order (Bonferroni).
+
+    Args:
+        rows: as for `among_best_pairs`.
+    """
 
     def beats(other: np.ndarray, arm: np.ndarray) -> bool:
-        n = min(len(other), len(arm))
-        return n > 1 and any_time_p(other[:n] - arm[:n], 1)[-1] * (len(arms) - 1) < ALPHA
+        gaps = (other - arm)[~np.isnan(other - arm)]
+        return len(gaps) > 1 and any_time_p(gaps, 1)[-1] * (len(rows) - 1) < ALPHA
 
-    return _unbeaten(arms, beats)
+    return _unbeaten(rows, beats)
 
 
 def dunnett_p(gap: float, error: float, freedom: float, rivals: int) -> float:

@@ -133,4 +133,3 @@ def _nearest(regimes: Iterable[Regime], train_images: int | None) -> Regime | No
         return next(iter(ordered), None)
     near = [each for each in ordered if each.distance(train_images) <= NEAR]
     return min(near, key=lambda each: each.distance(train_images), default=None)
-

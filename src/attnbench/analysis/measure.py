@@ -32,6 +32,11 @@ class Measure:
         """What a difference is counted in: `points`."""
         return "points" if self.unit == "%" else self.unit
 
+    def told(self, score: float) -> str:
+        """A score with its unit: `10 %`, `61.37 %`, `1,320 ms`."""
+        whole, _, rest = f"{score:,.{self.decimals}f}".partition(".")
+        return f"{whole}{'.' * bool(rest.rstrip('0'))}{rest.rstrip('0')} {self.unit}".rstrip()
+
     def amount(self, size: float) -> str:
         """A size without a sign, such as a margin: `1 point`, `0.5 points`, `0.3 s`."""
         unit = self.steps.removesuffix("s") if self.unit == "%" and size == 1 else self.steps

@@ -30,6 +30,11 @@ class Plan:
     tuned: tuple[str, ...] = ()
     """Fields of a run in which each arm has values of its own."""
 
+    @property
+    def matched(self) -> bool:
+        """Whether two arms are compared at the seeds that both have."""
+        return self.pairing == "paired" or self.looks == "any"
+
     @classmethod
     def of(cls, study: Study) -> "Plan":
         """What a study's file declares."""

@@ -153,7 +153,7 @@ class _Group:
         )
 
     def _scale(self) -> list[str]:
-        if not self.guessed or self.terms.margin is not None:
+        if not self.guessed or (self.terms.margin is not None and self.measure.unit != "%"):
             return []
         guess = "100 and are taken for percentages" if self.measure.unit == "%" else "1 and are taken for shares"
         margin = self.measure.amount(self.plan.margin)

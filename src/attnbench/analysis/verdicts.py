@@ -189,7 +189,7 @@ def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan, progress: Progr
     progress = progress or Progress.once(arms, other)
     arms, other = [arm.by(plan.failures) for arm in arms], other.by(plan.failures)
     matched = [_paired(arm, other) for arm in arms]
-    pairs = matched if plan.pairing == "paired" else [(arm, other) for arm in arms]
+    pairs = matched if plan.matched else [(arm, other) for arm in arms]
     courses = [_course(one, two, plan, progress, place) for place, (one, two) in enumerate(pairs)]
     readings = [_reading(*pair, plan, progress, place, courses[place]) for place, pair in enumerate(pairs)]
     settled = progress.settled
@@ -235,7 +235,7 @@ def _reading(one: Sample, two: Sample, plan: Plan, progress: Progress, place: in
     if not two.failed or one.merits.mean() <= two.merits.mean():
         return found
     spared = two.by("drop")
-    pair = _paired(one, spared) if plan.pairing == "paired" else (one, spared)
+    pair = _paired(one, spared) if plan.matched else (one, spared)
     without = _course(*pair, plan, progress, place).reading()
     return replace(
         found,

@@ -115,13 +115,24 @@ def _answer(
 def answered(
     contest: "Contest", before: "Before", rounds: "Sequence[Round]", study: "Study", store: "Store"
 ) -> "Choice":
-    """What a choice came to whose runs are all in the store."""
+    """What a choice came to whose runs are all in the store.
+
+    Raises:
+        StoreProblem: all of them failed on one of the two sides that are compared.
+    """
     from attnbench.analysis.comparison import compare
+    from attnbench.errors import StoreProblem
     from attnbench.execution.choosing import spent
     from attnbench.report.advice import Choice
 
     outline, cost = before.outline(contest), spent(contest, study, rounds, store)
-    return Choice(contest, outline, before.out, before.ratios, rounds, compare(study, store), cost)
+    found = compare(study, store)
+    if not any(arm.contrast for cell in found.cells for arm in cell.arms):
+        raise StoreProblem(
+            f"confirmation: every run of {contest.baseline}, or of all mechanisms, failed: nothing can be advised "
+            f"(attnbench store list {store.path} names the errors)"
+        )
+    return Choice(contest, outline, before.out, before.ratios, rounds, found, cost)
 
 
 def advise(
@@ -156,7 +167,7 @@ def advise(
     print(f"{sentence(found, name, limits, train_images)}\n{strength(found)}")
     if found.better:
         return 0
-    text = study_file(name, limits)
+    text = study_file(like if like and "(" in like else name, limits)
     if out is None:
         print(f"\nA study that would tell (attnbench choose FILE):\n\n{text}", end="")
     else:

@@ -17,14 +17,18 @@ HEADS = [
     "on a new data set", "P(A > B)",
 ]  # fmt: skip
 CAPTION = (
-    "Mean difference to {baseline}{unit} with 95 % intervals. On these data sets: only seeds vary; p is that of a "
-    "stratified permutation test, in which runs are regrouped within their cell, or Welch's where that is larger. For "
+    "Mean difference to {baseline}{unit} with 95 % intervals. On these data sets: only seeds vary; p is that of "
+    "{test} where that is larger. For "
     "data sets like these: the data sets vary too, and k of them are k observations, however many seeds each has "
     "(random-effects mean, Hartung and Knapp's interval and p). tau: standard deviation of true differences between "
     "data sets. On a new data set: prediction interval of its true difference. Ahead: data sets whose mean is "
     "better than {baseline}'s; in brackets those whose own interval is on that side of 0, and on the other. p with "
     "Holm's correction over {family}. P(A > B): probability that a run beats a run of {baseline}, mean over cells."
 )
+TESTS = {
+    "independent": "a stratified permutation test, in which runs are regrouped within their cell, or Welch's",
+    "paired": "a sign-flip test of equal seeds as pairs, within their cell, or Student's over pairs",
+}
 TAU = {"": "mean", "_low": "low", "_high": "high"}
 
 
@@ -102,7 +106,8 @@ def _title(found: Across, groups: int) -> str:
 def _caption(found: Across) -> str:
     family, unit = len(found.overalls), found.measure.steps
     told = f"{family} mechanisms" if family > 1 else "a single mechanism"
-    return CAPTION.format(baseline=found.baseline, unit=f" in {unit}" if unit else "", family=told)
+    test = TESTS[found.cells[0].plan.pairing]
+    return CAPTION.format(baseline=found.baseline, unit=f" in {unit}" if unit else "", family=told, test=test)
 
 
 def _limits(found: Across) -> list[str]:

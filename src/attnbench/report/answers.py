@@ -34,9 +34,9 @@ def _calibration(cell: Cell, qualities: Sequence[Quality]) -> list[Figure]:
         for each in qualities
     ]
     caption = (
-        f"Mechanism varied, all seeds together; {seeds_of(cell)}. Accuracy against mean confidence in 15 bins of equal "
-        "width on the test images, a point the larger the more of them are in its bin; on the dashed line confidence "
-        f"is right, below it too high.{few_arms(cell)}"
+        f"Mechanism varied, all seeds together; {seeds_of(cell, finished=True)}. Accuracy against mean confidence in "
+        "15 bins of equal width on the test images, a point the larger the more of them are in its bin; on the dashed "
+        f"line confidence is right, below it too high.{few_arms(cell)}"
     )
     chart = reliability(reliability_rows(qualities), [each.arm for each in qualities])
     return [Figure("calibration", "Calibration", caption, "; ".join(words), chart)]
@@ -58,7 +58,7 @@ def _classes(cell: Cell, qualities: Sequence[Quality]) -> list[Figure]:
         few = f" Of {len(extent)} classes the {len(order)} furthest out: among so many some are far out by chance."
     shown = [row for row in rows if row["class"] in furthest]
     caption = (
-        f"{varied(cell)}. Recall of each class less that of {cell.plan.baseline}, in points, "
+        f"{varied(cell, finished=True)}. Recall of each class less that of {cell.plan.baseline}, in points, "
         f"with Welch's 95 % interval over seeds (this test set), not corrected for the number of classes.{few}"
     )
     words = [f"{row['class']}, {row['arm']} {signed(row['mean'])}" for row in shown]
@@ -79,7 +79,7 @@ def _confusions(cell: Cell) -> list[Figure]:
         few = "" if len(order) < MOST_CLASSES else f" Drawn are the {len(order)} classes that are confused most."
         who = "" if arm is cell.baseline else ", the mechanism with the largest difference"
         caption = (
-            f"Seed varied; n = {arm.score.n} seeds an arm. Of each class the share of its test images that "
+            f"Seed varied; n = {len(arm.records)} seeds an arm. Of each class the share of its test images that "
             f"{arm.name}{who} takes for each, in percent, mean over seeds (this test set); the darker, the more often "
             f"wrong.{few}"
         )

@@ -77,7 +77,8 @@ def _limits(limits: Mapping[str, float]) -> str:
 def study_file(like: str | None, limits: Mapping[str, float]) -> str:
     """A file for `attnbench choose` that answers the same question by training."""
     asked = f"\nlimits: {{{', '.join(f'{name}: {most:g}' for name, most in limits.items())}}}" if limits else ""
-    dataset = like or "'imagefolder(path=\"my-images\")'"
+    dataset = 'imagefolder(path="my-images")' if like in (None, "imagefolder") else like
+    dataset = f"'{dataset}'" if "(" in dataset else dataset
     return f"""name: advise
 recipe: fast
 base: {{dataset: {dataset}, backbone: speednet(stride=2), epochs: 10}}

@@ -13,8 +13,9 @@ def design_lines(design: Design) -> list[str]:
     shared = f"{counted(family, 'comparison')} that share the 5 % error"
     lines = [f"design: {counted(n, 'seed')} an arm, {shared}; {_when(design)}"]
     if spending and design.needed:
-        lines.append(f"{counted(spending.seeds[-1], 'seed')} an arm cannot decide: run at least {design.needed}")
-    elif spending:
+        seeds = f"{counted(spending.seeds[-1], 'seed')} an arm"
+        return [*lines, f"{seeds} cannot decide, and 'equivalent' is not said then: run at least {design.needed}"]
+    if spending:
         last = spending.seeds[-1]
         reach = min(1.0, smallest_p(last, last, pairing) * family / float(spending.parts[-1]))
         size = detectable(last, last, family, pairing, level=design.level)

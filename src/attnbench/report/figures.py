@@ -125,8 +125,8 @@ def _curves(cell: Cell) -> list[Figure]:
         last = {f"{row['arm']} {row['split']}": row for row in kept}
         words = [f"{name} {row['mean']:.3g} after epoch {row['epoch']}" for name, row in last.items()]
         caption = (
-            f"Seed varied; {seeds_of(cell)}. Mean over seeds after each epoch, band from the least to the most, on the "
-            f"{images}.{few_arms(cell)}"
+            f"Seed varied; {seeds_of(cell, finished=True)}. Mean over seeds after each epoch, band from the least to "
+            f"the most, on the {images}.{few_arms(cell)}"
         )
         chart = lines(kept, _order(cell), title)
         made.append(Figure(f"curves-{what}", f"Learning curves: {what}", caption, "; ".join(words), chart))
@@ -201,14 +201,14 @@ def above(cell: Cell) -> str:
     return f"{cell.measure.steps or cell.measure.name} above {cell.plan.baseline}"
 
 
-def varied(cell: Cell) -> str:
-    """What differs within a figure, as the beginning of a caption."""
-    return f"{'Mechanism' if cell.recorded else 'Arm'} and seed varied; {seeds_of(cell)}"
+def varied(cell: Cell, finished: bool = False) -> str:
+    """What differs within a figure, as the beginning of a caption; `finished` as in `seeds_of`."""
+    return f"{'Mechanism' if cell.recorded else 'Arm'} and seed varied; {seeds_of(cell, finished)}"
 
 
-def seeds_of(cell: Cell) -> str:
-    """`n = 8 to 12 seeds an arm`."""
-    sizes = sorted({arm.score.n for arm in cell.arms})
+def seeds_of(cell: Cell, finished: bool = False) -> str:
+    """`n = 8 to 12 seeds an arm`: of all runs, or of those alone that finished, where their records are shown."""
+    sizes = sorted({len(arm.records) if finished else arm.score.n for arm in cell.arms if arm.records or not finished})
     return f"n = {sizes[0]}" + (f" to {sizes[-1]}" if len(sizes) > 1 else "") + " seeds an arm"
 
 

@@ -40,7 +40,7 @@ def table(comparison: Comparison) -> str:
     ]
     for cell in comparison.cells:
         lines += [r"\midrule", rf"\multicolumn{{{len(heads)}}}{{l}}{{{tex(f'{cell.name}: {cell.about}')}}} \\"]
-        lines += [" & ".join(_row(arm)) + r" \\" for arm in cell.arms]
+        lines += [_line(_row(arm)) for arm in cell.arms]
     lines += [r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""]
     lines += _items(verdicts(comparison))
     for section in sections(comparison):
@@ -60,10 +60,15 @@ def _across(section: Section, name: str) -> list[str]:
         rf"\caption{{{tex(name)}. {tex(section.title)}. {tex(section.caption)}}}",
         rf"\begin{{tabular}}{{l{'r' * (len(section.heads) - 1)}}}",
         *[r"\toprule", " & ".join(map(tex, section.heads)) + r" \\", r"\midrule"],
-        *(" & ".join(row) + r" \\" for row in rows),
+        *map(_line, rows),
         *[r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""],
         *_items([*section.sentences, *(f"{limit}." for limit in section.limits)]),
     ]
+
+
+def _line(row: list[str]) -> str:
+    """A row of a table; one that began with a bracket would be an option of the line break above it."""
+    return f"{'{}' * row[0].startswith('[')}{' & '.join(row)} \\\\"
 
 
 def _items(texts: list[str]) -> list[str]:

@@ -81,8 +81,9 @@ def rows(comparison: Comparison) -> list[Row]:
 
 
 def headline(comparison: Comparison) -> str:
-    """The verdicts of all mechanisms in a sentence or two, controls left out."""
-    compared = [arm for cell in comparison.cells for arm in cell.arms if arm.contrast and not arm.control]
+    """The verdicts of all mechanisms in a sentence or two; those of controls where nothing else is compared."""
+    every = [arm for cell in comparison.cells for arm in cell.arms if arm.contrast]
+    compared = [arm for arm in every if not arm.control] or every
     found = {word: [arm for arm in compared if arm.contrast and kind(arm.contrast.verdict) == word] for word in KINDS}
     told = {word: arms for word, arms in found.items() if arms}
     if not told:
@@ -109,7 +110,8 @@ def spent(comparison: Comparison) -> str:
     seconds = sum(record.train_seconds for record in records)
     runs = counted(sum(arm.score.n for cell in comparison.cells for arm in cell.arms), "run")
     size, unit = next((size, unit) for size, unit in _UNITS if seconds >= size or size == 1)
-    return f"{runs}, {seconds / size:.3g} CPU {unit} of training" if clocks == {"cpu"} and seconds > 0 else runs
+    time = f"{seconds / size:,.0f}" if seconds >= 100 * size else f"{seconds / size:.3g}"
+    return f"{runs}, {time} CPU {unit} of training" if clocks == {"cpu"} and seconds > 0 else runs
 
 
 def _above(word: str, baseline: str) -> str:

@@ -16,6 +16,7 @@ from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.costs import CLOCKS, clock, costs
 from attnbench.analysis.stats import Estimate
+from attnbench.console import joined
 from attnbench.files import user_cache
 from attnbench.report.across import across_figures, sections
 from attnbench.report.best import best_sentence
@@ -259,8 +260,11 @@ def _known(value: str, ends: str) -> str:
 
 
 def _recipe(cell: Cell) -> list[tuple[str, str]]:
-    spec = cell.arms[0].records[0].spec
-    return [(name.replace("_", " "), str(value)) for name, value in spec.items() if name not in SAME]
+    """The fields that all runs share, and of those that were tuned what each arm has."""
+    specs = {arm.name: arm.records[0].spec for arm in cell.arms if arm.records}
+    told = {name: str(value) for name, value in next(iter(specs.values())).items() if name not in SAME}
+    told |= {name: joined([f"{spec[name]} ({arm})" for arm, spec in specs.items()]) for name in cell.plan.tuned}
+    return [(name.replace("_", " "), words) for name, words in told.items()]
 
 
 def _measured(cell: Cell) -> list[tuple[str, str]]:

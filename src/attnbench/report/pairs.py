@@ -5,6 +5,7 @@ from typing import Literal
 
 from attnbench.analysis.cells import Arm, Cell
 from attnbench.analysis.verdicts import Contrast
+from attnbench.errors import StoreProblem
 from attnbench.report.sentences import sentence
 from attnbench.report.text import signed, spread
 
@@ -36,9 +37,11 @@ def pair(cell: Cell, arm: str, other: str) -> Pair:
     """Two arms of a cell.
 
     Raises:
-        StoreProblem: one of them has no done run, or is several arms.
+        StoreProblem: one of them has no done run, or is several arms, or they are the same.
     """
     one, two = cell.arm(arm), cell.arm(other)
+    if one is two:
+        raise StoreProblem(f"{arm} and {other} are the same arm, {one.name}: name two")
     return Pair(cell, one, two, cell.between(one, two))
 
 

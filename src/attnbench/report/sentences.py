@@ -75,16 +75,18 @@ def _points(step: Step) -> str:
     return f"{signed(step.estimate.mean)} {spread(step.estimate, plus=True)}"
 
 
-def failures(arm: Arm, rule: Failures) -> str:
-    """How many runs of an arm failed, and what they count as; nothing where none did."""
-    if not arm.failed:
+def failures(arm: Arm, rule: Failures, first: int | None = None) -> str:
+    """How many of an arm's first runs, or of all, failed, and what they count as; nothing where none did."""
+    asked = arm.seeds[:first]
+    failed = [seed for seed in asked if seed in arm.failed]
+    if not failed:
         return ""
-    several = len(arm.failed) > 1
-    said = f"{len(arm.failed)} of {len(arm.seeds)} runs of {arm.name} failed and"
+    several = len(failed) > 1
+    said = f"{len(failed)} of {len(asked)} runs of {arm.name} failed and"
     if rule == "drop":
         return f"{said} {'are' if several else 'is'} left out"
-    worst = f"{arm.values[arm.sample.seeds.index(arm.failed[0])]:.3g} {arm.sample.measure.unit}".rstrip()
-    return f"{said} {'score' if several else 'scores'} {'chance level, ' * arm.recorded}{worst}"
+    worst, measure = arm.values[arm.sample.seeds.index(failed[0])], arm.sample.measure
+    return f"{said} {'score' if several else 'scores'} {'chance level, ' * arm.recorded}{measure.told(worst)}"
 
 
 def at_look(verdict: Verdict, plan: Plan) -> str:
@@ -151,11 +153,12 @@ def _tests(contrast: Contrast) -> str:
 def _test(contrast: Contrast) -> str:
     """Of which test of the difference a p is, with how many regroupings or flips it counted."""
     verdict, paired = contrast.verdict, contrast.pairing == "paired"
+    if verdict.spending is None:
+        corrected = " with Bonferroni's correction" * verdict.simultaneous
+        return f" of bets on the signs of differences at equal seeds{corrected}"
     if verdict.simultaneous:
         both = ", the larger one of Games and Howell's test and the permutation test of the two"
         return " of the sign-flip test with Bonferroni's correction" if paired else both
-    if verdict.spending is None:
-        return " of bets on the signs of differences at equal seeds"
     ways = "over all looks" if len(verdict.spending.seeds) > 1 else _ways(contrast)
     if paired:
         return f" of the sign-flip test ({ways})"
@@ -185,8 +188,10 @@ def _apart(contrast: Contrast) -> str:
 
 
 def _failures(contrast: Contrast, cell: Cell) -> str:
-    """The failed runs of both arms, as a clause."""
-    said = [failures(arm, cell.plan.failures) for arm in cell.arms if arm.name in (contrast.arm, contrast.other)]
+    """The failed runs of both arms up to the look of the verdict, as a clause."""
+    verdict, both = contrast.verdict, (contrast.arm, contrast.other)
+    first = verdict.spending.seeds[-1] if verdict.spending and not verdict.waiting else None
+    said = [failures(arm, cell.plan.failures, first) for arm in cell.arms if arm.name in both]
     return "".join(f"; {each}" for each in said if each)
 
 

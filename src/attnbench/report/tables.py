@@ -238,7 +238,7 @@ def _cost(record: RunRecord) -> dict[str, object]:
 
 def _write(file: Path, rows: Iterable[dict[str, object]]) -> None:
     listed = list(rows)
-    with file.open("w", newline="") as target:
+    with file.open("w", newline="", encoding="utf-8") as target:
         writer = csv.DictWriter(target, list(dict.fromkeys(name for row in listed for name in row)) or ["cell"])
         writer.writeheader()
         writer.writerows({name: inert(value) for name, value in row.items()} for row in listed)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from attnbench.analysis.cells import Arm
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.measure import ACCURACY, Measure
-from attnbench.analysis.stats import Correlation, Difference, Estimate
+from attnbench.analysis.stats import ALPHA, Correlation, Difference, Estimate
 from attnbench.analysis.verdicts import Verdict
 
 OPEN = ("undecided", "not yet")
@@ -19,10 +19,12 @@ def signed(value: float, decimals: int = 2) -> str:
 
 
 def p_text(value: float) -> str:
-    """A p value to three decimals; `-` where there is none."""
+    """A p value to three decimals, of one just below the level that it is; `-` where there is none."""
     if math.isnan(value):
         return "-"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    if value < 0.001:
+        return "< 0.001"
+    return "< 0.050" if value < ALPHA <= round(value, 3) else f"{value:.3f}"
 
 
 def interval(low: float, high: float, plus: bool = False, decimals: int = 2) -> str:

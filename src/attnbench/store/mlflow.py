@@ -228,8 +228,7 @@ def mirrored(store: Store, runs: Iterable[str], enabled: bool = True) -> Iterato
         thread.join(CLOSE_SECONDS)
         late = mirror.behind(runs)
         if late:
-            reason = trouble[-1] if trouble else "no answer in time"
-            reason = "as said above" if reason == mirror.refusal else reason
+            reason = "as said above" if trouble[-1:] == [mirror.refusal] else (trouble or ["no answer in time"])[-1]
             share = f"{len(late)} of {len(runs)} runs"
             say(f"MLflow: {share} did not fully arrive ({reason}); `attnbench sync` sends them once that is mended")
     if mirror.page and not late:
@@ -256,6 +255,8 @@ def sync(store: Store) -> tuple[int, int]:
     except Exception as problem:
         raise AttnbenchError(f"MLflow cannot be reached: {first_line(problem)}") from problem
     runs = [file.parent.name for file in sorted(store.path.glob(f"*/{View.FILE}"))]
+    if bare := len({file.parent.name for file in store.path.glob("*/record.json")} - {*runs}):
+        say(f"MLflow: {bare} runs have no journal, as those of a bundle, and are not sent")
     failed = 0
     for run in runs:
         try:

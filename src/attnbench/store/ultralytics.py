@@ -75,7 +75,9 @@ def trained(folder: Path, origin: Origin, lower_is_better: bool = False) -> Tabl
     places = [str(run.folder.relative_to(folder)) for run in runs]
     which = "of the last epoch" if origin.row == "last" else "of the epoch where it is best, chosen by itself"
     notes = [f"each score is {metric} {which}, on the validation images of the training"]
-    notes += [note for run in runs if (note := run.unfinished())][:MOST_TOLD]
+    early = [note for run in runs if (note := run.unfinished())]
+    notes += early[:MOST_TOLD]
+    notes += [f"{len(early) - MOST_TOLD} more runs ended early"] if len(early) > MOST_TOLD else []
     return Table(folder.resolve().name, columns, places, metric, (*notes, *_confounded(runs, cells, arm, origin)))
 
 
