@@ -146,7 +146,7 @@ def classic_spec(asked: argparse.Namespace) -> RunSpec:
         batch_size=asked.batch_size,
         lr=asked.lr,
         weight_decay=asked.weight_decay,
-        image_size=asked.image_size or size,
+        image_size=size if asked.image_size is None else asked.image_size,
         normalise=normalise,
         train_limit=asked.train_limit,
         test_limit=asked.test_limit,

@@ -124,6 +124,15 @@ def test_built_in_attention_is_exchanged_or_taken_away_and_comes_back(name):
     assert set(gone) <= set(left_over)
 
 
+def test_what_was_grafted_is_no_attention_that_the_network_was_built_with_and_no_block():
+    plain = attnbench.sites(torchvision("resnet18"), IMAGE)
+    model = attnbench.graft(torchvision("resnet18"), "cbam", example=IMAGE)
+    kinds = {site.kind: len(site.paths) for site in attnbench.sites(model, IMAGE)}
+    assert kinds == {site.kind: len(site.paths) for site in plain}
+    with pytest.raises(BadReference, match="built without attention"):
+        attnbench.graft(model, "none", "built-in", example=IMAGE)
+
+
 def test_places_are_listed_with_their_shapes_the_usual_one_first():
     sites = attnbench.sites(torchvision("resnet18"), IMAGE)
     assert [(site.kind, len(site.paths)) for site in sites] == [("block", 8), ("post", 8)]

@@ -92,6 +92,14 @@ def test_another_baseline_than_none():
         ("looks: any\n", "6: looks: "),
         ("screening: {epochs: 30}\n", "6: screening.epochs: 30 are more than the study's 9 epochs"),
         ("limits: {latency: 1.1}\nwhere:\n  - set: {stages: [1]}\n", "6: limits: limits are measured at every place"),
+        (
+            "limits: {latency: 1.1}\nwhere:\n  - set: {init: identity}\n",
+            "6: limits: limits are measured at every place",
+        ),
+        (
+            "limits: {latency: 1.1}\nwhere:\n  - {if: {attention: se}, set: {site: post}}\n",
+            "6: limits: limits are measured",
+        ),
         ("where:\n  - if: {attention: se}\n    set: {epochs: 3}\n", "8: where[0].set.epochs: arms may differ in"),
     ],
 )

@@ -272,6 +272,18 @@ def the_folders(root, split):
     return np.stack([np.asarray(Image.open(file)) for file in files]), [file.parent.name == "dog" for file in files]
 def short(root, split):
     return np.zeros((4, 8, 8, 3), np.uint8), [0, 1]
+def words(root, split):
+    return np.zeros((4, 8, 8, 3), np.uint8), ["dog", "cat", "dog", "cat"]
+def shares(root, split):
+    return np.zeros((4, 8, 8, 3), np.uint8), [0.0, 0.9, 0.0, 0.9]
+def nothing(root, split):
+    return np.zeros((4, 8, 8, 3), np.uint8), None
+def tensors(root, split):
+    import torch
+    return torch.zeros(4, 8, 8, 3, dtype=torch.uint8), [0, 1, 0, 1]
+def file_names(root, split):
+    files = sorted((root / "mine").rglob("*.png"))
+    return [str(file) for file in files], [file.parent.name == "dog" for file in files]
 """
 
 
@@ -295,9 +307,10 @@ def test_an_array_of_the_images_of_a_folder_is_the_same_data(own, mine):
     array, folder = (load(name).train.source for name in (f"{own}:the_folders", FOLDER))
     assert array.fingerprint == folder.fingerprint
     np.testing.assert_array_equal(array.images, folder.images)
+    assert load(f"{own}:file_names").train.source.fingerprint == folder.fingerprint
 
 
-@pytest.mark.parametrize("function", ["floats", "channels_first", "short"])
+@pytest.mark.parametrize("function", ["floats", "channels_first", "short", "words", "shares", "nothing", "tensors"])
 def test_a_users_function_that_gives_something_else_than_images_and_labels_is_refused(function, own):
     with pytest.raises(DataProblem, match=function):
         load(f"{own}:{function}")

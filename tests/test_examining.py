@@ -189,10 +189,9 @@ def test_an_interrupted_profile_goes_on_and_a_whole_one_is_measured_anew(said, t
 
     def stopped(attentions, bench, rounds):
         measured.append(list(attentions))
-        for number, each in enumerate(profile(attentions, bench, rounds)):
-            yield each
-            if number == 0 and len(measured) == 1:
-                raise KeyboardInterrupt
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        yield from profile(attentions, bench, rounds)
 
     measured: list[list[str]] = []
     monkeypatch.setattr("attnbench.examine.profiling.profile", stopped)
@@ -206,7 +205,7 @@ def test_an_interrupted_profile_goes_on_and_a_whole_one_is_measured_anew(said, t
     assert rows[:2] == first
     assert rows[2].startswith("eca,")
     assert said("profile", "se", *asked)[0] == 0
-    assert measured == [["se", "eca"], ["eca"], ["se"]]
+    assert measured == [["se"], ["eca"], ["eca"], ["se"]]
 
 
 def test_what_an_interrupted_profile_measured_on_another_bench_is_not_taken(tmp_path):
@@ -215,12 +214,26 @@ def test_what_an_interrupted_profile_measured_on_another_bench_is_not_taken(tmp_
     write_csv([profile_row(se, bench, 6)], tmp_path / "p.csv")
     assert [row["attention"] for row in begun(tmp_path / "p.csv", ["eca", "se"], bench, 6)] == ["se"]
     assert begun(tmp_path / "p.csv", ["eca"], bench, 6) == []
+    write_csv([{**profile_row(se, bench, 6), "code": "other"}], tmp_path / "edited.csv")
+    assert begun(tmp_path / "edited.csv", ["se"], bench, 6) == [], "somebody's own mechanism was edited since"
     assert begun(tmp_path / "p.csv", ["se"], bench, 7) == []
     assert begun(tmp_path / "p.csv", ["se"], dataclasses.replace(bench, batch_size=4), 6) == []
     there = dataclasses.replace(bench, site="pre")
     write_csv([profile_row(se, there, 6)], tmp_path / "there.csv")
     assert begun(tmp_path / "there.csv", ["se"], bench, 6) == [], "at another site"
     assert len(begun(tmp_path / "there.csv", ["se"], there, 6)) == 1
+
+
+def test_of_the_whole_catalogue_what_finds_no_place_is_told_and_the_others_are_measured(said, tmp_path, monkeypatch):
+    own = {name: ATTENTION.resolve(name).entry for name in ("condconv", "se")}
+    monkeypatch.setattr(type(ATTENTION), "__iter__", lambda _: iter(own.values()))
+    code, text = said(
+        "profile", "--backbone", "densenet(depth=10)", "--batch-size", 1, "--image-size", 16, "--rounds", 6
+    )
+    assert code == 0, text
+    assert text.startswith("condconv: ")
+    (folder,) = (tmp_path / "profiles").iterdir()
+    assert [line.split(",")[0] for line in (folder / "profile.csv").read_text().splitlines()] == ["attention", "se"]
 
 
 @pytest.mark.parametrize(
@@ -231,6 +244,10 @@ def test_what_an_interrupted_profile_measured_on_another_bench_is_not_taken(tmp_
         (["se", "--batch-size", "0"], "batch_size=0 must be at least 1"),
         (["se", "--rounds", "2"], "rounds=2"),
         (["se", "--site", "blok"], "did you mean 'block'"),
+        (["se", "--image-size", "0"], "image_size=0 must be at least 1"),
+        (["cbam", "--match", "params"], "it takes --of MECHANISM"),
+        (["--match", "params", "--int8"], "--int8 goes with --runtime"),
+        (["se", "--of", "cbam"], "--of goes with --match"),
     ],
 )
 def test_a_profile_that_is_asked_wrongly_is_one_line(said, words, needle):

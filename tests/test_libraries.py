@@ -124,6 +124,29 @@ def test_a_network_with_more_than_one_answer_gives_one(name):
         assert backbone.construct(10, 3)(torch.empty(2, 3, 96, 96)).shape == (2, 10)
 
 
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_pretrained_weights_of_a_network_with_more_than_one_answer_are_taken(name, monkeypatch):
+    from torchvision import models
+
+    whole = models.get_model(name, weights=None, init_weights=False, aux_logits=True).state_dict()
+    monkeypatch.setattr(models.WeightsEnum, "get_state_dict", lambda *_, **__: whole)
+    model = BACKBONES.resolve(f'torchvision(name="{name}", pretrained=True)').construct(10, 3)
+    assert not [key for key in model.state_dict() if "aux" in key.lower()]
+    assert torch.equal(model.state_dict()[first := next(iter(model.state_dict()))], whole[first])
+    assert model.train()(torch.zeros(2, 3, 96, 96)).shape == (2, 10)
+
+
+def test_weights_that_were_cut_off_are_named_with_what_to_delete(monkeypatch):
+    from torchvision import models
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("PytorchStreamReader failed reading zip archive")
+
+    monkeypatch.setattr(models.WeightsEnum, "get_state_dict", broken)
+    with pytest.raises(BadReference, match=r"cannot be read \(RuntimeError\): delete .*/checkpoints/resnet18-\*\.pth"):
+        BACKBONES.resolve('torchvision(name="resnet18", pretrained=True)').construct(10, 3)
+
+
 def refused(reference: str, **fields: object) -> str:
     with pytest.raises(BadReference) as caught:
         network(reference, classes=5, **fields)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import attnbench
+from attnbench.catalogue.entries import _WIDTH
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference, ForeignError
 from attnbench.networks.weights import weights_of
@@ -216,6 +217,25 @@ def test_shared_weights_are_stored_under_each_name_and_shared_again_when_loaded(
 def test_a_first_argument_that_is_no_width_keeps_its_default():
     assert attnbench.build_attention("own_blocks:Kernel", 64).kernel_size == 3
     assert attnbench.build_attention("own_blocks:Kernel(kernel_size=5)", 64).kernel_size == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [
+        *(
+            (name, True)
+            for name in ("channels", "in_channels", "num_channels", "inplanes", "dim", "embed_dim", "inp", "nf")
+        ),
+        *(
+            (name, True)
+            for name in ("c1", "ch_in", "n_filters", "num_features", "width", "in_dim", "channel", "in_ch", "c")
+        ),
+        *((name, False) for name in ("n_groups", "n_heads", "c_ratio", "in_size", "dim_head", "channel_reduction")),
+        *((name, False) for name in ("kernel_size", "reduction", "input_size", "filter_size", "feature_map", "groups")),
+    ],
+)
+def test_a_first_argument_with_a_default_is_the_width_where_its_name_says_so(name, width):
+    assert bool(_WIDTH.fullmatch(name)) == width
 
 
 @pytest.mark.usefixtures("blocks")

@@ -1,5 +1,8 @@
 """Networks of torchvision: any of its classifiers by name, with or without its pretrained weights."""
 
+import pickle
+
+import torch
 from torch import nn
 
 from attnbench.backbones import Backbone, backbone, nearest
@@ -88,6 +91,8 @@ LIBRARY = Backbone(
     image_size=224,
 )
 """A shortcut's module is there only where a block changes the shape, so that there is no site `identity`."""
+_MORE_ANSWERS = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
+"""Networks that answer with more than logits in training -> the modules that do."""
 
 
 @backbone("torchvision", LIBRARY)
@@ -110,12 +115,20 @@ def torchvision(classes: int, in_channels: int, name: str = "resnet50", pretrain
     more: dict[str, object] = {"num_classes": classes, "weights": None}
     if pretrained:
         more = {"weights": "DEFAULT"}
-    if name in ("googlenet", "inception_v3"):  # else they answer with more than logits in training
-        more |= {"aux_logits": False, "init_weights": not pretrained}
+    elif name in _MORE_ANSWERS:
+        more |= {"aux_logits": False, "init_weights": True}
     try:
         model: nn.Module = models.get_model(name, **more)
     except OSError as problem:
         raise ValueError(f"its pretrained weights cannot be fetched: {problem}") from problem
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as problem:  # a file that was cut off, or another's
+        if not pretrained:
+            raise
+        where = f"delete {torch.hub.get_dir()}/checkpoints/{name}-*.pth and try again"
+        raise ValueError(f"its pretrained weights cannot be read ({type(problem).__name__}): {where}") from problem
+    for auxiliary in _MORE_ANSWERS.get(name, ()):  # which pretrained weights are of
+        setattr(model, auxiliary, None)
+        vars(model)["aux_logits"] = False
     if in_channels != 3:
         _replace_first(model, in_channels, pretrained)
     if pretrained:

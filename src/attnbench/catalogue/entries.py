@@ -20,7 +20,11 @@ from attnbench.errors import BadReference
 Card = TypeVar("Card", Paper, Backbone, Source)
 _GIVEN = {Paper: 1, Backbone: 2, Source: 2}
 """How many arguments we give: the width; classes and channels; folder and split."""
-_WIDTH = re.compile(r"chan|plane|dim|width|inp|filter|feature|^(in|c|ch|n|nf|nc)\d*(_|$)", re.IGNORECASE)
+_WIDTH = re.compile(
+    r"(\w*_)?(in|out|n|num|c)?_?(channels?|chans?|ch|planes?|dims?|width|inp|inputs?|filters?|features?)(_?(in|num|n))?\d*"
+    r"|(in|c|n|nf|nc)\d*(_?(in|c|1))?",
+    re.IGNORECASE,
+)
 """Names of a first argument that has a default and is a width all the same."""
 _KINDS = {Backbone: "backbone", Source: "dataset"}
 """What a card without kinds of its own is about."""
@@ -85,7 +89,7 @@ class Entry(Generic[Card]):
         asked = Ref(self.name, tuple(sorted((key, value) for key, value in options.items() if key != "size")))
         if isinstance(self.card, Paper):
             options = {key: self._width(key, value, arguments) for key, value in options.items()}
-            arguments = arguments if self._takes_width else ()
+            arguments = arguments if self._takes_width and self.arguments[:1] not in [(key,) for key in options] else ()
         with foreign.running(f"{asked}, called with {', '.join(map(str, arguments)) or 'its options alone'}"):
             return function(*arguments, **options)
 
@@ -105,7 +109,7 @@ class Entry(Generic[Card]):
     def _takes_width(self) -> bool:
         """Whether its first argument is the number of channels, rather than an option that has a value already."""
         first = self.arguments[0] if self.arguments else ""
-        return self.defaults.get(first) is None or bool(_WIDTH.search(first))
+        return self.defaults.get(first) is None or bool(_WIDTH.fullmatch(first))
 
     def _width(self, key: str, value: object, arguments: tuple[object, ...]) -> object:
         """An option's value, `"channels"` being the width where there is no default that it could mean."""

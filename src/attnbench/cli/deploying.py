@@ -112,19 +112,19 @@ def in_runtimes(
     from attnbench.report import runtimes
 
     asked = elsewhere.asked(bench, rounds)
-    for name in names:
-        ATTENTION.resolve(name)
+    codes = {name: str(ATTENTION.resolve(name).identity) for name in names}
     if bench.site not in (None, SE):
         site_pattern(sites(BACKBONES.resolve(bench.backbone)), bench.site, bench.backbone)
     on = measured_on(bench, asked)
     with writing(f"{folder}/"):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / runtimes.FILE).touch()
-    before = runtimes.known(folder, on)
+    found = runtimes.known(folder, on)
+    before = {name: line for name, line in found.items() if line.get("code", codes.get(name)) == codes.get(name)}
     for name in filter(before.__contains__, names):
         print(f"{runtimes.line(before[name])}\n{'':16} (measured before)")
-    for found in timed([name for name in names if name not in before], bench, asked):
-        add_line(folder / runtimes.FILE, found)
-        print(runtimes.line(found), flush=True)
+    for line in timed([name for name in names if name not in before], bench, asked):
+        add_line(folder / runtimes.FILE, line)
+        print(runtimes.line(line), flush=True)
     print(f"written: {', '.join(map(str, runtimes.write(folder, on)))}")
     return 0

@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 
 from attnbench.cli.deploying import Elsewhere, in_runtimes
 from attnbench.cli.flags import CodeFlag, DataFlag, StoreFlag
+from attnbench.errors import AttnbenchError, BadReference
 from attnbench.examine.bench import BenchSettings
 from attnbench.spec.run import Runtime
 
@@ -31,7 +32,7 @@ def check(
     from attnbench.examine.conformance import outcomes
 
     words = []
-    for sentence, found in outcomes(reference, kind, Path(data_dir or Runtime().data_dir)):
+    for sentence, found in outcomes(reference, kind, Path(data_dir or Runtime().data_dir).expanduser()):
         words.append(found.word)
         print(f"{found.word:7} {sentence}")
         for what in filter(None, (*found.wrong, found.reason)):
@@ -103,7 +104,7 @@ def profile(
     attention: Positional[tuple[str, ...]] = (),
     rounds: int | None = None,
     match: Literal["params", "macs"] | None = None,
-    of: str = "se",
+    of: str | None = None,
     out: Path = Path("profiles"),
 ) -> int:
     """Measure what mechanisms cost on a backbone, beside the plain network; or match the plain network to one of them.
@@ -112,23 +113,28 @@ def profile(
         attention: The mechanisms; none given: the whole catalogue.
         rounds: Timed rounds, each of the plain network and of the mechanism (default: 9; with --runtime 80).
         match: Measure nothing; print the plain network, widened until it has the parameters (MACs) of --of.
-        of: The mechanism that is matched.
+        of: With --match: the mechanism that is matched (default: se).
         out: Folder of the CSV file, the table and the figure.
     """
     from attnbench.catalogue.registry import ATTENTION
 
     if match is not None:
-        return _matched(of, match, bench)
+        if attention or rounds is not None or elsewhere.runtime is not None:
+            raise AttnbenchError("--match measures nothing: it takes --of MECHANISM, no mechanisms, rounds or runtime")
+        elsewhere.check_unused()
+        return _matched(of or "se", match, bench)
+    if of is not None:
+        raise AttnbenchError("--of goes with --match, as in --match params --of cbam")
     names = attention or tuple(entry.name for entry in ATTENTION if entry.builtin)
     folder = out / re.sub(r"\W+", "-", bench.backbone).strip("-")
     if elsewhere.runtime is not None:
         return in_runtimes(names, bench, elsewhere, rounds, folder)
     elsewhere.check_unused()
-    return _profiled(names, bench, 9 if rounds is None else rounds, folder)
+    return _profiled(names, bench, 9 if rounds is None else rounds, folder, named=bool(attention))
 
 
-def _profiled(names: tuple[str, ...], bench: BenchSettings, rounds: int, folder: Path) -> int:
-    """Count and time a step of training and a forward pass of each."""
+def _profiled(names: tuple[str, ...], bench: BenchSettings, rounds: int, folder: Path, named: bool) -> int:
+    """Count and time a step of training and a forward pass of each; one without a place is refused if it was named."""
     from attnbench.examine.profiling import begun, profile_row, write_csv
     from attnbench.examine.profiling import profile as profiles
     from attnbench.report.costs import line, write
@@ -139,11 +145,19 @@ def _profiled(names: tuple[str, ...], bench: BenchSettings, rounds: int, folder:
     rows = begun(partial, names, bench, rounds)
     for row in rows:
         print(f"{line(row)}  (measured before)")
-    left = [name for name in names if name not in {row["attention"] for row in rows}]
-    for measured in profiles(left, bench, rounds):
+    for name in [name for name in names if name not in {row["attention"] for row in rows}]:
+        try:
+            (measured,) = profiles([name], bench, rounds)
+        except BadReference as problem:
+            if named:
+                raise
+            print(f"{name}: {problem}", flush=True)  # of the whole catalogue not everything goes everywhere
+            continue
         rows.append(profile_row(measured, bench, rounds))
         print(line(rows[-1]), flush=True)
         write_csv(rows, partial)
+    if not rows:
+        raise BadReference(f"none of the {len(names)} mechanisms finds a place in {bench.backbone}")
     partial.replace(folder / "profile.csv")
     written = write(folder)
     print(f"written: {', '.join(map(str, written))}")

@@ -63,13 +63,28 @@ def read(entry: Entry[Source], options: Mapping[str, Any], split: str, root: Pat
             f"; delete {', '.join(str(root / p) for p in entry.card.reads)} and try again" if entry.card.files else ""
         )
         raise DataProblem(f"{entry.name} in {root} cannot be read: {reason}{instead}") from problem
-    images, labels = raw.images, raw.labels
-    if len(images) != len(labels) or len(labels) == 0:
-        raise DataProblem(f"{entry.name} {split}: {len(images)} images and {len(labels)} labels")
+    raw = _sound(raw, f"{entry.name} {split}")
+    images = raw.images
     if isinstance(images, np.ndarray) and not _is_pictures(images):
         shape = " ".join(map(str, images.shape))
         raise DataProblem(f"{entry.name} gives {images.dtype} images of shape {shape}; uint8 N H W C is expected")
     return raw._replace(names=entry.card.names or raw.names)
+
+
+def _sound(raw: Raw, what: str) -> Raw:
+    """Images as an array or as paths, and as many class numbers; somebody's own may give anything."""
+    images, labels = raw.images, np.asarray(raw.labels)
+    if labels.ndim != 1 or labels.dtype.kind not in "iub" or (labels < 0).any():
+        given = f"{labels.dtype} of shape {labels.shape}" if labels.ndim else f"{raw.labels!r}"[:80]
+        raise DataProblem(f"{what}: labels must be whole numbers from 0 on, one an image, not {given}")
+    if not isinstance(images, np.ndarray):
+        odd = [type(image).__name__ for image in images if not isinstance(image, str | Path)]
+        if odd:
+            raise DataProblem(f"{what}: images must be a uint8 array N H W C or paths of files, not {odd[0]}")
+        images = [Path(image) for image in images]
+    if len(images) != len(labels) or len(labels) == 0:
+        raise DataProblem(f"{what}: {len(images)} images and {len(labels)} labels")
+    return raw._replace(images=images)
 
 
 def decoding(raw: Raw, size: int | None, what: str, channels: int = 3) -> Iterator[list[Image]]:

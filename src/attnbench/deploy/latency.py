@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from attnbench.catalogue.registry import ATTENTION
 from attnbench.deploy.exporting import Forms, check_parity
 from attnbench.deploy.parity import INT8, logits_of
 from attnbench.deploy.quantising import Real, accuracy, quantised
@@ -79,7 +80,8 @@ def timed(attentions: Sequence[str], bench: BenchSettings, asked: Asked) -> Iter
     """
     plain = _arm("none", bench, asked) if attentions else Arm()
     for attention in attentions:
-        line = {"attention": attention, "date": str(date.today()), "on": measured_on(bench, asked)}
+        code = str(ATTENTION.resolve(attention).identity)
+        line = {"attention": attention, "code": code, "date": str(date.today()), "on": measured_on(bench, asked)}
         try:
             arm = _arm(attention, bench, asked)
         except BadReference as problem:  # of the whole catalogue not everything goes everywhere

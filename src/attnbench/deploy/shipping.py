@@ -115,7 +115,7 @@ def export(
         _write(draft, to, forms, content, about(record, predictor, int8))
         runs, apart, drop = _READERS[to](draft, 1), None, None
         if splits:
-            store.log(record.id, "test", reading=f"INT8 by {to}", images=len(splits.scored))
+            store.log(record.id, record.scored, reading=f"INT8 by {to}", images=len(splits.scored))
             drop = dropped(forms.eager, runs, splits.scored)
         else:
             images = [noise(predictor, count) for count in (1, 3)]

@@ -40,4 +40,5 @@ class BenchSettings:
     @property
     def side(self) -> int:
         """Side of the images in pixels."""
-        return self.image_size or BACKBONES.resolve(self.backbone).card.image_size
+        own = BACKBONES.resolve(self.backbone).card.image_size
+        return own if self.image_size is None else self.image_size

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from attnbench import devices
+from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import AttnbenchError, writing
 from attnbench.examine.bench import BenchSettings
 from attnbench.files import replacing
@@ -115,7 +116,8 @@ def bench_network(bench: BenchSettings, attention: str) -> nn.Module:
 
 def profile_row(each: Profile, bench: BenchSettings, rounds: int) -> dict[str, Any]:
     """A profile as a flat row: times in seconds, memory in bytes, and what it was measured on."""
-    found: dict[str, Any] = {"attention": each.attention, **vars(each.counts)}
+    code = ATTENTION.resolve(each.attention).identity
+    found: dict[str, Any] = {"attention": each.attention, "code": code, **vars(each.counts)}
     found |= {f"{name}_ratio": value for name, value in each.ratios.items()}
     for name, timing in each.times.items():
         found |= {f"{name}_{key}": value for key, value in vars(timing).items()}
@@ -131,7 +133,8 @@ def begun(file: Path, attentions: Sequence[str], bench: BenchSettings, rounds: i
         return []
     wanted = {name: str(value) for name, value in _about(bench, rounds).items()}
     same = all(row.get(name) == value for row in rows for name, value in wanted.items())
-    return [row for row in rows if row["attention"] in attentions] if same else []
+    known = [row for row in rows if row["attention"] in attentions] if same else []
+    return [row for row in known if row.get("code") == str(ATTENTION.resolve(row["attention"]).identity)]
 
 
 def _about(bench: BenchSettings, rounds: int) -> dict[str, Any]:

@@ -133,13 +133,15 @@ def study_text(found: Survey, name: str, hours: float | None = None, allowed: fl
 
     Args:
         hours: what it takes without a limit, where that is known.
-        allowed: hours that it may take: where that is less, fewer epochs are trained and, below five, fewer images.
+        allowed: hours that it may take: where that is less, fewer epochs are trained and, below five, fewer images, as
+            long as there are two a class.
     """
     (train, test), size = found.sizes, 64 if found.middle >= 48 else 32
     whole = min(max(round(STEPS * BATCH / train), FEWEST_EPOCHS), MOST_EPOCHS)
     share = min(1.0, allowed / hours) if hours else 1.0
     epochs = max(FEWEST_EPOCHS, int(share * whole))
-    fraction = min(1.0, math.floor(1000 * share * whole / epochs) / 1000)
+    least = 2 * len(found.train.classes) / train
+    fraction = min(1.0, max(math.floor(1000 * share * whole / epochs), math.ceil(1000 * least)) / 1000)
     used = max(1, round(fraction * train))
     named = [f"path={_quoted(found.train.path)}"] + ([f"test={_quoted(found.test.path)}"] if found.test else [])
     takes = hours and hours * used * epochs / (train * whole)

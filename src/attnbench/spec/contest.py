@@ -20,7 +20,7 @@ from attnbench.spec.study import Study
 FRESH = 1_000
 """The first seed of a confirmation: screening has those below it."""
 KINDS = ("D", "R", "S")
-_WHOLE: dict[str, Any] = {"stages": None, "every": None}
+_WHOLE: dict[str, Any] = {"stages": None, "every": None, "init": "own"}
 Limit = Literal["latency", "training", "parameters", "macs", "memory"]
 
 
@@ -208,9 +208,15 @@ def _setting_mistakes(values: dict[str, Any]) -> list[Mistake]:
                 found.append(Mistake(("where", number, "set", name), "arms may differ in mechanism and place only"))
     if len(listed) < 2:
         found.append(Mistake(("grid", "attention"), "nothing to choose from: no mechanism besides the baseline"))
-    if "limits" in values and any(cell[name] != plain for cell in listed for name, plain in _WHOLE.items()):
-        found.append(Mistake(("limits",), "limits are measured at every place of one site; leave out stages and every"))
-    return [*found, *_screening_mistakes(values, listed[0])]
+    return [*found, *_limit_mistakes(values, listed), *_screening_mistakes(values, listed[0])]
+
+
+def _limit_mistakes(values: dict[str, Any], listed: list[dict[str, Any]]) -> list[Mistake]:
+    """Limits are measured on one network, which arms differ from in their mechanism only."""
+    if "limits" not in values or all({**cell, **_WHOLE, "site": listed[0]["site"]} == cell for cell in listed):
+        return []
+    said = "limits are measured at every place of one site, with each mechanism's own init; leave out"
+    return [Mistake(("limits",), f"{said} stages, every, init and a site that not all arms share")]
 
 
 def _screening_mistakes(values: dict[str, Any], cell: dict[str, Any]) -> list[Mistake]:
