@@ -89,7 +89,7 @@ class Entry(Generic[Card]):
         asked = Ref(self.name, tuple(sorted((key, value) for key, value in options.items() if key != "size")))
         if isinstance(self.card, Paper):
             options = {key: self._width(key, value, arguments) for key, value in options.items()}
-            arguments = arguments if self._takes_width and self.arguments[:1] not in [(key,) for key in options] else ()
+            arguments = arguments if self._takes_width(options) else ()
         with foreign.running(f"{asked}, called with {', '.join(map(str, arguments)) or 'its options alone'}"):
             return function(*arguments, **options)
 
@@ -105,11 +105,12 @@ class Entry(Generic[Card]):
             asked = Ref(self.name, tuple(sorted((key, options[key]) for key in options if key in self.defaults)))
             raise BadReference(f"{asked}: {problem}") from problem
 
-    @property
-    def _takes_width(self) -> bool:
+    def _takes_width(self, options: Mapping[str, object]) -> bool:
         """Whether its first argument is the number of channels, rather than an option that has a value already."""
         first = self.arguments[0] if self.arguments else ""
-        return self.defaults.get(first) is None or bool(_WIDTH.fullmatch(first))
+        if self.defaults.get(first) is None:
+            return True
+        return first not in options and bool(_WIDTH.fullmatch(first))
 
     def _width(self, key: str, value: object, arguments: tuple[object, ...]) -> object:
         """An option's value, `"channels"` being the width where there is no default that it could mean."""
