@@ -11,7 +11,6 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 from attnbench.cli.browser import browse
@@ -28,9 +27,10 @@ def sync(store: StoreFlag = None) -> int:
     from attnbench.store.mlflow import sync as send
     from attnbench.store.runs import Store
 
-    if store and not Path(store).is_dir():
+    home = Store(store) if store else Store.default()
+    if store and not home.path.is_dir():
         raise AttnbenchError(f"--store {store}: no such folder")
-    there, failed = send(Store(store) if store else Store.default())
+    there, failed = send(home)
     print(f"{there} runs are in MLflow" + (f", {failed} could not be sent" if failed else ""))
     return int(failed > 0)
 
