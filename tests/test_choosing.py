@@ -308,7 +308,9 @@ def test_where_every_run_of_the_baseline_failed_nothing_is_advised_and_one_line_
             made.fail(store.path, record)
     monkeypatch.setattr("attnbench.execution.choosing.spent", lambda *_: (0.0, 0.0))
     before = Before(tuple(contest.arms), {}, {}, {})
-    with pytest.raises(StoreProblem, match=r"confirmation: every run of none, or of all mechanisms, failed"):
+    with pytest.raises(
+        StoreProblem, match=r"every run of none, or of all mechanisms, failed.* store list status=failed --store runs"
+    ):
         answered(contest, before, [], study, store)
 
 

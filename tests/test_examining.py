@@ -187,11 +187,12 @@ def test_profile_writes_a_table_a_figure_and_its_numbers(said, tmp_path: Path):
 def test_an_interrupted_profile_goes_on_and_a_whole_one_is_measured_anew(said, tmp_path, monkeypatch):
     asked = ["--backbone", SMALL, "--batch-size", 2, "--image-size", 16, "--rounds", 6]
 
-    def stopped(attentions, bench, rounds):
+    def stopped(attentions, bench, rounds, **more):
         measured.append(list(attentions))
-        if len(measured) == 2:
-            raise KeyboardInterrupt
-        yield from profile(attentions, bench, rounds)
+        for number, each in enumerate(profile(attentions, bench, rounds, **more)):
+            yield each
+            if number == 0 and len(measured) == 1:
+                raise KeyboardInterrupt
 
     measured: list[list[str]] = []
     monkeypatch.setattr("attnbench.examine.profiling.profile", stopped)
@@ -205,7 +206,7 @@ def test_an_interrupted_profile_goes_on_and_a_whole_one_is_measured_anew(said, t
     assert rows[:2] == first
     assert rows[2].startswith("eca,")
     assert said("profile", "se", *asked)[0] == 0
-    assert measured == [["se"], ["eca"], ["eca"], ["se"]]
+    assert measured == [["se", "eca"], ["eca"], ["se"]]
 
 
 def test_what_an_interrupted_profile_measured_on_another_bench_is_not_taken(tmp_path):
@@ -244,6 +245,8 @@ def test_of_the_whole_catalogue_what_finds_no_place_is_told_and_the_others_are_m
         (["se", "--batch-size", "0"], "batch_size=0 must be at least 1"),
         (["se", "--rounds", "2"], "rounds=2"),
         (["se", "--site", "blok"], "did you mean 'block'"),
+        (["--site", "blok"], "did you mean 'block'"),
+        (["--backbone", "resnet21"], "did you mean 'resnet20'"),
         (["se", "--image-size", "0"], "image_size=0 must be at least 1"),
         (["cbam", "--match", "params"], "it takes --of MECHANISM"),
         (["--match", "params", "--int8"], "--int8 goes with --runtime"),

@@ -314,6 +314,14 @@ def test_failures_after_the_look_that_decided_an_arm_are_not_told_with_it(failur
     assert "1 of 10 runs of none failed" in told["cbam"]
 
 
+@pytest.mark.parametrize(("lost", "told"), [(9, "1 of 6 runs of none failed"), (5, "")])
+def test_failures_are_those_of_the_runs_that_a_look_saw_in_whatever_order_seeds_are_listed(lost, told):
+    found = compare(study(looks=[5, 6], seeds=[9, 1, 2, 3, 4, 5]), fill(every(10), (("none", lost),)))
+    se = next(each for each in verdicts(found) if ": se " in each)
+    assert told in se
+    assert ("failed" in se) == bool(told), "where the look at 5 seeds decided, which the seed listed last is not of"
+
+
 def test_where_every_run_is_a_look_and_failed_runs_drop_equal_seeds_are_compared():
     plan = study(looks="any", seeds=6, failures="drop", grid={"attention": ["none", "se"]})
     far = compare(plan, fill({"none": 6, "se": 6}, (("se", 1),))).cells[0].arm("se").contrast
@@ -351,7 +359,11 @@ def test_the_recipe_of_a_page_names_the_value_of_each_arm_where_one_was_tuned():
         for arm, lr in (("none", 0.1), ("se", 0.02))
         for seed in range(3)
     ]
-    assert "0.1 (none) and 0.02 (se)" in html(compare(made, plan=Plan(tuned=("lr",))))
+    for run in made[:3]:
+        del run.spec["backbone_lr"]  # of runs of before there was such a field
+    page = html(compare(made, plan=Plan(tuned=("lr", "backbone_lr"))))
+    assert "0.1 (none) and 0.02 (se)" in page
+    assert "1.0 (none) and 1.0 (se)" in page
 
 
 @pytest.mark.parametrize(("arm", "failures"), [("none", "worst"), ("none", "drop"), ("cbam", "drop")])

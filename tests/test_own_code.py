@@ -31,6 +31,16 @@ class Gate(nn.Module):
     def forward(self, x):
         return x * self.gate(x)
 
+class Wide(nn.Identity):
+    def __init__(self, channels=16):
+        super().__init__()
+        self.width = channels
+
+class Open(nn.Identity):
+    def __init__(self, channels=None, start=1):
+        super().__init__()
+        self.width = channels
+
 class GateAlone(Gate):
     def forward(self, x):
         return self.gate(x)
@@ -219,23 +229,25 @@ def test_a_first_argument_that_is_no_width_keeps_its_default():
     assert attnbench.build_attention("own_blocks:Kernel(kernel_size=5)", 64).kernel_size == 5
 
 
-@pytest.mark.parametrize(
-    ("name", "width"),
-    [
-        *(
-            (name, True)
-            for name in ("channels", "in_channels", "num_channels", "inplanes", "dim", "embed_dim", "inp", "nf")
-        ),
-        *(
-            (name, True)
-            for name in ("c1", "ch_in", "n_filters", "num_features", "width", "in_dim", "channel", "in_ch", "c")
-        ),
-        *((name, False) for name in ("n_groups", "n_heads", "c_ratio", "in_size", "dim_head", "channel_reduction")),
-        *((name, False) for name in ("kernel_size", "reduction", "input_size", "filter_size", "feature_map", "groups")),
-    ],
+WIDTHS = (
+    "channels in_channels num_channels inplanes dim embed_dim inp nf c1 ch_in n_filters num_features width in_dim c"
 )
-def test_a_first_argument_with_a_default_is_the_width_where_its_name_says_so(name, width):
-    assert bool(_WIDTH.fullmatch(name)) == width
+WIDTHS += " channel in_ch in_chs in_chns in_nc n_feat n_feats c_hidden inputChannels nInputPlane channel_size n"
+OPTIONS = (
+    "n_groups n_heads c_ratio in_size dim_head channel_reduction kernel_size reduction input_size filter_size groups"
+)
+
+
+@pytest.mark.parametrize(("names", "width"), [(WIDTHS, True), (OPTIONS, False)])
+def test_a_first_argument_with_a_default_is_the_width_where_its_name_says_so(names, width):
+    assert [name for name in names.split() if bool(_WIDTH.search(name)) != width] == []
+
+
+@pytest.mark.usefixtures("blocks")
+@pytest.mark.parametrize("name", ["Wide", "Open"])
+def test_a_width_with_a_default_is_given_unless_it_is_asked_for(name):
+    assert attnbench.build_attention(f"own_blocks:{name}", 64).width == 64
+    assert attnbench.build_attention(f"own_blocks:{name}(channels=32)", 64).width == 32
 
 
 @pytest.mark.usefixtures("blocks")

@@ -116,6 +116,8 @@ class Contrast:
     pairing: Pairing
     matched: tuple[Sample, Sample] = field(repr=False)
     """Both arms at the seeds that both have."""
+    seen: tuple[Sample, Sample] = field(repr=False)
+    """All that had come of both by then, failed runs too."""
 
     @property
     def arm(self) -> str:
@@ -172,6 +174,7 @@ class Contrast:
             difference=Difference(-gap.mean, -gap.high, -gap.low, gap.p_value, gap.n_baseline, gap.n),
             verdict=replace(self.verdict, kind=swapped.get(self.verdict.kind, self.verdict.kind)),
             matched=self.matched[::-1],
+            seen=self.seen[::-1],
         )
 
 
@@ -187,6 +190,7 @@ def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan, progress: Progr
     if not arms:
         return []
     progress = progress or Progress.once(arms, other)
+    seen = [(arm, other) for arm in arms]
     arms, other = [arm.by(plan.failures) for arm in arms], other.by(plan.failures)
     matched = [_paired(arm, other) for arm in arms]
     pairs = matched if plan.matched else [(arm, other) for arm in arms]
@@ -205,9 +209,10 @@ def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan, progress: Progr
             verdict_on(one, two, gap, (p, same), reading, plan, progress.spending, family),
             plan.pairing,
             equal_seeds,
+            both,
         )
-        for (one, two), equal_seeds, reading, gap, p, same in zip(
-            pairs, matched, readings, gaps, adjusted, equal, strict=False
+        for both, (one, two), equal_seeds, reading, gap, p, same in zip(
+            seen, pairs, matched, readings, gaps, adjusted, equal, strict=False
         )
     ]
 

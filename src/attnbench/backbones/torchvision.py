@@ -124,8 +124,10 @@ def torchvision(classes: int, in_channels: int, name: str = "resnet50", pretrain
     except (RuntimeError, EOFError, pickle.UnpicklingError) as problem:  # a file that was cut off, or another's
         if not pretrained:
             raise
-        where = f"delete {torch.hub.get_dir()}/checkpoints/{name}-*.pth and try again"
-        raise ValueError(f"its pretrained weights cannot be read ({type(problem).__name__}): {where}") from problem
+        file = f"{torch.hub.get_dir()}/checkpoints/{models.get_model_weights(name).DEFAULT.url.rsplit('/', 1)[-1]}"
+        raise ValueError(
+            f"its pretrained weights cannot be read: {problem}; if {file} is damaged, delete it"
+        ) from problem
     for auxiliary in _MORE_ANSWERS.get(name, ()):  # which pretrained weights are of
         setattr(model, auxiliary, None)
         vars(model)["aux_logits"] = False

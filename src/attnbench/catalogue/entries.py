@@ -21,8 +21,8 @@ Card = TypeVar("Card", Paper, Backbone, Source)
 _GIVEN = {Paper: 1, Backbone: 2, Source: 2}
 """How many arguments we give: the width; classes and channels; folder and split."""
 _WIDTH = re.compile(
-    r"(\w*_)?(in|out|n|num|c)?_?(channels?|chans?|ch|planes?|dims?|width|inp|inputs?|filters?|features?)(_?(in|num|n))?\d*"
-    r"|(in|c|n|nf|nc)\d*(_?(in|c|1))?",
+    r"^(?!.*(group|head|ratio|reduc|kernel|filter_?size|in_?size|input_?size|layer|block|map$))"
+    r".*(chan|plane|dim|width|inp|filter|feat|^(in|c|ch|n|nf|nc)\d*(_|$))",
     re.IGNORECASE,
 )
 """Names of a first argument that has a default and is a width all the same."""
@@ -108,9 +108,7 @@ class Entry(Generic[Card]):
     def _takes_width(self, options: Mapping[str, object]) -> bool:
         """Whether its first argument is the number of channels, rather than an option that has a value already."""
         first = self.arguments[0] if self.arguments else ""
-        if self.defaults.get(first) is None:
-            return True
-        return first not in options and bool(_WIDTH.fullmatch(first))
+        return first not in options and (self.defaults.get(first) is None or bool(_WIDTH.search(first)))
 
     def _width(self, key: str, value: object, arguments: tuple[object, ...]) -> object:
         """An option's value, `"channels"` being the width where there is no default that it could mean."""

@@ -130,7 +130,7 @@ def answered(
     if not any(arm.contrast for cell in found.cells for arm in cell.arms):
         raise StoreProblem(
             f"confirmation: every run of {contest.baseline}, or of all mechanisms, failed: nothing can be advised "
-            f"(attnbench store list {store.path} names the errors)"
+            f"(the errors: attnbench store list status=failed --store {store.path})"
         )
     return Choice(contest, outline, before.out, before.ratios, rounds, found, cost)
 

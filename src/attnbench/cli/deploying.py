@@ -101,20 +101,30 @@ class Elsewhere:
         return replace(found, real=Real.of(self.images, bench.side, folder))
 
 
+def check_site(bench: BenchSettings) -> None:
+    """Refuse a site that the backbone has not, before anything is measured.
+
+    Raises:
+        BadReference: it has none of that name.
+    """
+    from attnbench.catalogue.places import SE, sites
+    from attnbench.networks.network import site_pattern
+
+    if bench.site not in (None, SE):
+        site_pattern(sites(BACKBONES.resolve(bench.backbone)), bench.site, bench.backbone)
+
+
 def in_runtimes(
     names: Sequence[str], bench: BenchSettings, elsewhere: Elsewhere, rounds: int | None, folder: Path
 ) -> int:
     """Measure mechanisms in runtimes, a line each as it comes; what the folder holds of the same is not done again."""
-    from attnbench.catalogue.places import SE, sites
     from attnbench.deploy.latency import measured_on, timed
     from attnbench.files import add_line
-    from attnbench.networks.network import site_pattern
     from attnbench.report import runtimes
 
     asked = elsewhere.asked(bench, rounds)
     codes = {name: str(ATTENTION.resolve(name).identity) for name in names}
-    if bench.site not in (None, SE):
-        site_pattern(sites(BACKBONES.resolve(bench.backbone)), bench.site, bench.backbone)
+    check_site(bench)
     on = measured_on(bench, asked)
     with writing(f"{folder}/"):
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from attnbench.cli.deploying import Elsewhere, in_runtimes
+from attnbench.cli.deploying import Elsewhere, check_site, in_runtimes
 from attnbench.cli.flags import CodeFlag, DataFlag, StoreFlag
 from attnbench.errors import AttnbenchError, BadReference
 from attnbench.examine.bench import BenchSettings
@@ -140,19 +140,14 @@ def _profiled(names: tuple[str, ...], bench: BenchSettings, rounds: int, folder:
     from attnbench.report.costs import line, write
     from attnbench.training.numerics import choose_device
 
+    check_site(bench)
     bench = replace(bench, device=str(choose_device(Runtime(device=bench.device))))
     partial = folder / "profile.unfinished.csv"  # an interrupted profile goes on from here
     rows = begun(partial, names, bench, rounds)
     for row in rows:
         print(f"{line(row)}  (measured before)")
-    for name in [name for name in names if name not in {row["attention"] for row in rows}]:
-        try:
-            (measured,) = profiles([name], bench, rounds)
-        except BadReference as problem:
-            if named:
-                raise
-            print(f"{name}: {problem}", flush=True)  # of the whole catalogue not everything goes everywhere
-            continue
+    left = [name for name in names if name not in {row["attention"] for row in rows}]
+    for measured in profiles(left, bench, rounds, no_place=None if named else _no_place):
         rows.append(profile_row(measured, bench, rounds))
         print(line(rows[-1]), flush=True)
         write_csv(rows, partial)
@@ -162,6 +157,11 @@ def _profiled(names: tuple[str, ...], bench: BenchSettings, rounds: int, folder:
     written = write(folder)
     print(f"written: {', '.join(map(str, written))}")
     return 0
+
+
+def _no_place(attention: str, why: str) -> None:
+    """Of the whole catalogue not everything goes everywhere."""
+    print(f"{attention}: {why}", flush=True)
 
 
 def _matched(of: str, measure: "Measure", bench: BenchSettings) -> int:

@@ -74,16 +74,16 @@ def read(entry: Entry[Source], options: Mapping[str, Any], split: str, root: Pat
 def _sound(raw: Raw, what: str) -> Raw:
     """Images as an array or as paths, and as many class numbers; somebody's own may give anything."""
     images, labels = raw.images, np.asarray(raw.labels)
-    if labels.ndim != 1 or labels.dtype.kind not in "iub" or (labels < 0).any():
-        given = f"{labels.dtype} of shape {labels.shape}" if labels.ndim else f"{raw.labels!r}"[:80]
-        raise DataProblem(f"{what}: labels must be whole numbers from 0 on, one an image, not {given}")
+    pictures, given = 0 if images is None else len(images), labels.size if labels.ndim else 0
+    if not pictures or pictures != given:
+        raise DataProblem(f"{what}: {pictures} images and {given} labels")
+    if labels.dtype.kind not in "iubf" or (labels != labels.astype(np.int64)).any() or labels.min() < 0:
+        raise DataProblem(f"{what}: labels must be whole numbers from 0 on, one an image, not {labels.dtype}")
     if not isinstance(images, np.ndarray):
         odd = [type(image).__name__ for image in images if not isinstance(image, str | Path)]
         if odd:
             raise DataProblem(f"{what}: images must be a uint8 array N H W C or paths of files, not {odd[0]}")
         images = [Path(image) for image in images]
-    if len(images) != len(labels) or len(labels) == 0:
-        raise DataProblem(f"{what}: {len(images)} images and {len(labels)} labels")
     return raw._replace(images=images)
 
 

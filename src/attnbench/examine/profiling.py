@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from attnbench import devices
 from attnbench.catalogue.registry import ATTENTION
-from attnbench.errors import AttnbenchError, writing
+from attnbench.errors import AttnbenchError, BadReference, writing
 from attnbench.examine.bench import BenchSettings
 from attnbench.files import replacing
 from attnbench.networks.cost import activation_bytes, cost, peak_memory
@@ -64,12 +64,17 @@ class Profile:
 
 
 def profile(
-    attentions: Sequence[str], bench: BenchSettings, rounds: int = 9, timed: Sequence[str] = TIMED
+    attentions: Sequence[str],
+    bench: BenchSettings,
+    rounds: int = 9,
+    timed: Sequence[str] = TIMED,
+    no_place: Callable[[str, str], None] | None = None,
 ) -> Iterator[Profile]:
     """Measure mechanisms one after the other, each interleaved with the plain network: none, it, none, it ...
 
     Args:
         timed: what is measured beside what is counted.
+        no_place: what is told of a mechanism that finds no place in the backbone, and why; None refuses it.
 
     Raises:
         AttnbenchError: fewer rounds than an interval needs.
@@ -82,7 +87,13 @@ def profile(
     plain = bench_network(bench, "none")
     at = _counted(plain, bench)
     for attention in attentions:
-        model = bench_network(bench, attention)
+        try:
+            model = bench_network(bench, attention)
+        except BadReference as problem:
+            if no_place is None:
+                raise
+            no_place(attention, str(problem))
+            continue
         counts = _counted(model, bench)
         yield Profile(
             attention,

@@ -134,20 +134,21 @@ def study_text(found: Survey, name: str, hours: float | None = None, allowed: fl
     Args:
         hours: what it takes without a limit, where that is known.
         allowed: hours that it may take: where that is less, fewer epochs are trained and, below five, fewer images, as
-            long as there are two a class.
+            long as there are two of each class.
     """
     (train, test), size = found.sizes, 64 if found.middle >= 48 else 32
     whole = min(max(round(STEPS * BATCH / train), FEWEST_EPOCHS), MOST_EPOCHS)
     share = min(1.0, allowed / hours) if hours else 1.0
     epochs = max(FEWEST_EPOCHS, int(share * whole))
-    least = 2 * len(found.train.classes) / train
-    fraction = min(1.0, max(math.floor(1000 * share * whole / epochs), math.ceil(1000 * least)) / 1000)
+    wanted, least = share * whole / epochs, 2 / min(map(len, found.train.classes.values()))
+    fraction = min(1.0, max(math.floor(1000 * wanted), math.ceil(1000 * least)) / 1000)
     used = max(1, round(fraction * train))
     named = [f"path={_quoted(found.train.path)}"] + ([f"test={_quoted(found.test.path)}"] if found.test else [])
     takes = hours and hours * used * epochs / (train * whole)
     fewer = f"; {whole} without a limit of time" if epochs < whole else ""
     if fraction < 1:
-        fewer += f"\n  train_fraction: {fraction:g} # so that it is done in time; 1 takes all {train:,} images"
+        why = "so that it is done in time" if least <= wanted else "the least with two images of each class"
+        fewer += f"\n  train_fraction: {fraction:g} # {why}; 1 takes all {train:,} images"
     return STUDY.format(
         name=json.dumps(name),
         classes=len(found.train.classes),

@@ -1,6 +1,6 @@
 """The answer of `attnbench advise` in words: a sentence with its strength, or the plain word that nothing is known."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from attnbench.analysis.findings import Advised, Finding, Regime
 from attnbench.console import joined
@@ -14,7 +14,8 @@ def sentence(found: Advised, like: str | None, limits: Mapping[str, float], trai
         near = f" with about {train_images:,} training images" if train_images else ""
         return f"Nothing is known: no committed study compared mechanisms{where}{near}."
     beyond = f" within {_limits(limits)}" if limits else ""
-    baseline, where = found.regime.baseline, _words(found.regime)
+    studies = sorted({each.regime.study for each in found.fitting} or {found.regime.study})
+    baseline, where = found.regime.baseline, _words(found.regime, studies)
     if not found.fitting:
         return f"{baseline}: of the mechanisms that were tried on {where}, none is known to be{beyond}{_left(found)}."
     if not found.better:
@@ -22,7 +23,7 @@ def sentence(found: Advised, like: str | None, limits: Mapping[str, float], trai
         return f"{baseline}: no mechanism{beyond} was shown to be better on {where}: {told}{_left(found)}."
     first, *others = found.better
     also = f"; {joined([f'{each.attention} {signed(each.gain)}' for each in others])} better too" if others else ""
-    where = _words(first.regime)
+    where = _words(first.regime, [first.regime.study])
     return f"{first.attention}: {_gain(first, baseline)}{beyond} on {where}, at {_costs(first)}{also}{_left(found)}."
 
 
@@ -50,10 +51,12 @@ def _left(found: Advised) -> str:
     return f"; of the rest {told}" if told else ""
 
 
-def _words(regime: Regime) -> str:
+def _words(regime: Regime, studies: Sequence[str]) -> str:
+    """A regime, and where it was tried."""
+    named = f"{'study' if len(studies) == 1 else 'studies'} {joined(studies)}"
     return (
         f"{regime.dataset} ({regime.train_images:,} training images of {regime.image_size} px, {regime.backbone}, "
-        f"recipe {regime.recipe}, {regime.epochs} epochs; study {regime.study})"
+        f"recipe {regime.recipe}, {regime.epochs} epochs; {named})"
     )
 
 
@@ -78,7 +81,7 @@ def study_file(like: str | None, limits: Mapping[str, float]) -> str:
     """A file for `attnbench choose` that answers the same question by training."""
     asked = f"\nlimits: {{{', '.join(f'{name}: {most:g}' for name, most in limits.items())}}}" if limits else ""
     dataset = 'imagefolder(path="my-images")' if like in (None, "imagefolder") else like
-    dataset = f"'{dataset}'" if "(" in dataset else dataset
+    dataset = "'" + dataset.replace("'", "''") + "'" if "(" in dataset else dataset
     return f"""name: advise
 recipe: fast
 base: {{dataset: {dataset}, backbone: speednet(stride=2), epochs: 10}}

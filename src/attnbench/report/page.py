@@ -27,6 +27,7 @@ from attnbench.report.matrix import headline, rows, spent, timed_by
 from attnbench.report.sentences import because, changed, verdict_sentences
 from attnbench.report.tables import WHY, caption, margins
 from attnbench.report.text import OPEN, columns, entries, interval, signed, spread
+from attnbench.spec.run import LATER
 
 HERE = Path(__file__).parent
 MOST_RUNS = 2_000
@@ -263,7 +264,10 @@ def _recipe(cell: Cell) -> list[tuple[str, str]]:
     """The fields that all runs share, and of those that were tuned what each arm has."""
     specs = {arm.name: arm.records[0].spec for arm in cell.arms if arm.records}
     told = {name: str(value) for name, value in next(iter(specs.values())).items() if name not in SAME}
-    told |= {name: joined([f"{spec[name]} ({arm})" for arm, spec in specs.items()]) for name in cell.plan.tuned}
+    told |= {
+        name: joined([f"{spec.get(name, LATER.get(name))} ({arm})" for arm, spec in specs.items()])
+        for name in cell.plan.tuned
+    }
     return [(name.replace("_", " "), words) for name, words in told.items()]
 
 

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Iterable
 
-from attnbench.analysis.cells import Arm, Cell
+from attnbench.analysis.cells import Cell
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.measure import Measure
 from attnbench.analysis.plan import Failures, Plan
 from attnbench.analysis.power import MOST_SEEDS
 from attnbench.analysis.resampling import FLIPS_UP_TO, LARGE, RESAMPLES, exact
+from attnbench.analysis.sample import Sample
 from attnbench.analysis.stats import ALPHA
 from attnbench.analysis.verdicts import Contrast, Verdict, Waiting
 from attnbench.console import joined, listed
@@ -75,18 +76,17 @@ def _points(step: Step) -> str:
     return f"{signed(step.estimate.mean)} {spread(step.estimate, plus=True)}"
 
 
-def failures(arm: Arm, rule: Failures, first: int | None = None) -> str:
-    """How many of an arm's first runs, or of all, failed, and what they count as; nothing where none did."""
-    asked = arm.seeds[:first]
-    failed = [seed for seed in asked if seed in arm.failed]
+def failures(sample: Sample, rule: Failures, recorded: bool) -> str:
+    """How many of an arm's runs failed, and what they count as; nothing where none did."""
+    failed, seeds = [seed for seed in sample.seeds if seed in sample.failed], sample.seeds
     if not failed:
         return ""
     several = len(failed) > 1
-    said = f"{len(failed)} of {len(asked)} runs of {arm.name} failed and"
+    said = f"{len(failed)} of {len(seeds)} runs of {sample.name} failed and"
     if rule == "drop":
         return f"{said} {'are' if several else 'is'} left out"
-    worst, measure = arm.values[arm.sample.seeds.index(failed[0])], arm.sample.measure
-    return f"{said} {'score' if several else 'scores'} {'chance level, ' * arm.recorded}{measure.told(worst)}"
+    worst = sample.measure.told(float(sample.values[seeds.index(failed[0])]))
+    return f"{said} {'score' if several else 'scores'} {'chance level, ' * recorded}{worst}"
 
 
 def at_look(verdict: Verdict, plan: Plan) -> str:
@@ -188,10 +188,9 @@ def _apart(contrast: Contrast) -> str:
 
 
 def _failures(contrast: Contrast, cell: Cell) -> str:
-    """The failed runs of both arms up to the look of the verdict, as a clause."""
-    verdict, both = contrast.verdict, (contrast.arm, contrast.other)
-    first = verdict.spending.seeds[-1] if verdict.spending and not verdict.waiting else None
-    said = [failures(arm, cell.plan.failures, first) for arm in cell.arms if arm.name in both]
+    """The failed runs that the verdict has seen, as a clause."""
+    baseline_first = sorted(contrast.seen, key=lambda sample: sample.name != cell.plan.baseline)
+    said = [failures(sample, cell.plan.failures, cell.recorded) for sample in baseline_first]
     return "".join(f"; {each}" for each in said if each)
 
 

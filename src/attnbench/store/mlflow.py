@@ -256,7 +256,7 @@ def sync(store: Store) -> tuple[int, int]:
         raise AttnbenchError(f"MLflow cannot be reached: {first_line(problem)}") from problem
     runs = [file.parent.name for file in sorted(store.path.glob(f"*/{View.FILE}"))]
     if bare := len({file.parent.name for file in store.path.glob("*/record.json")} - {*runs}):
-        say(f"MLflow: {bare} runs have no journal, as those of a bundle, and are not sent")
+        say(f"MLflow: not sent, for want of a journal: {bare} of the runs (a bundle has none)")
     failed = 0
     for run in runs:
         try:
