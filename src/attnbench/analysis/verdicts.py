@@ -201,19 +201,13 @@ def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan, progress: Progr
     adjusted = holm([*(reading.p_value for reading in readings), *(p for p, _ in settled)])
     equal = holm([*(reading.equivalence_p for reading in readings), *(p for _, p in settled)])
     gaps = [course.difference() for course in courses]
+    verdicts = [
+        verdict_on(*pair, gap, both, reading, plan, progress.spending, family)
+        for pair, gap, both, reading in zip(pairs, gaps, zip(adjusted, equal, strict=True), readings, strict=False)
+    ]
     return [
-        Contrast(
-            one,
-            two,
-            gap,
-            verdict_on(one, two, gap, (p, same), reading, plan, progress.spending, family),
-            plan.pairing,
-            equal_seeds,
-            both,
-        )
-        for both, (one, two), equal_seeds, reading, gap, p, same in zip(
-            seen, pairs, matched, readings, gaps, adjusted, equal, strict=False
-        )
+        Contrast(*pair, gap, verdict, plan.pairing, equal_seeds, both)
+        for pair, gap, verdict, equal_seeds, both in zip(pairs, gaps, verdicts, matched, seen, strict=True)
     ]
 
 
