@@ -96,10 +96,10 @@ def test_what_the_package_carries_is_read_back_as_it_was_written():
 
 def test_the_study_that_would_tell_is_one_that_choose_takes(capsys):
     with pytest.raises(SystemExit) as ended:
-        main(["advise", "--like", "cifar100", "--latency", "1.1", "--parameters", "1.05", "--out", "mine.yaml"])
+        main(["advise", "--like", "fashionmnist", "--latency", "1.1", "--parameters", "1.05", "--out", "mine.yaml"])
     assert ended.value.code == 0
     contest = Contest.load(Path("mine.yaml"))
-    assert (contest.base["dataset"], contest.limits) == ("CIFAR100", {"parameters": 1.05, "latency": 1.1})
+    assert (contest.base["dataset"], contest.limits) == ("FashionMNIST", {"parameters": 1.05, "latency": 1.1})
     assert len(contest.arms) > 60
     assert "Nothing is known" in capsys.readouterr().out
     Path("own.yaml").write_text(study_file(None, {}))
