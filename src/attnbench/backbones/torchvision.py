@@ -91,8 +91,11 @@ LIBRARY = Backbone(
     image_size=224,
 )
 """A shortcut's module is there only where a block changes the shape, so that there is no site `identity`."""
-_MORE_ANSWERS = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
-"""Networks that answer with more than logits in training -> the modules that do."""
+_MORE_ANSWERS: dict[str, dict[str, object]] = {
+    "googlenet": {"aux_logits": False, "aux1": None, "aux2": None},
+    "inception_v3": {"aux_logits": False, "AuxLogits": None},
+}
+"""Networks that answer with more than logits in training -> what they have where they do not."""
 
 
 @backbone("torchvision", LIBRARY)
@@ -128,9 +131,8 @@ def torchvision(classes: int, in_channels: int, name: str = "resnet50", pretrain
         raise ValueError(
             f"its pretrained weights cannot be read: {problem}; if {file} is damaged, delete it"
         ) from problem
-    for auxiliary in _MORE_ANSWERS.get(name, ()):  # which pretrained weights are of
-        setattr(model, auxiliary, None)
-        vars(model)["aux_logits"] = False
+    for part, instead in _MORE_ANSWERS.get(name, {}).items():  # pretrained weights are of the whole
+        setattr(model, part, instead)
     if in_channels != 3:
         _replace_first(model, in_channels, pretrained)
     if pretrained:

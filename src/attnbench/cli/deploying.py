@@ -130,8 +130,10 @@ def in_runtimes(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / runtimes.FILE).touch()
     found = runtimes.known(folder, on)
-    before = {name: line for name, line in found.items() if line.get("code", codes.get(name)) == codes.get(name)}
-    for name in filter(before.__contains__, names):
+    before = {
+        name: found[name] for name in names if name in found and found[name].get("code", codes[name]) == codes[name]
+    }
+    for name in before:
         print(f"{runtimes.line(before[name])}\n{'':16} (measured before)")
     for line in timed([name for name in names if name not in before], bench, asked):
         add_line(folder / runtimes.FILE, line)

@@ -63,22 +63,21 @@ def read(entry: Entry[Source], options: Mapping[str, Any], split: str, root: Pat
             f"; delete {', '.join(str(root / p) for p in entry.card.reads)} and try again" if entry.card.files else ""
         )
         raise DataProblem(f"{entry.name} in {root} cannot be read: {reason}{instead}") from problem
-    raw = _sound(raw, f"{entry.name} {split}")
-    images = raw.images
-    if isinstance(images, np.ndarray) and not _is_pictures(images):
-        shape = " ".join(map(str, images.shape))
-        raise DataProblem(f"{entry.name} gives {images.dtype} images of shape {shape}; uint8 N H W C is expected")
-    return raw._replace(names=entry.card.names or raw.names)
+    return _sound(raw, entry.name, split)._replace(names=entry.card.names or raw.names)
 
 
-def _sound(raw: Raw, what: str) -> Raw:
+def _sound(raw: Raw, name: str, split: str) -> Raw:
     """Images as an array or as paths, and as many class numbers; somebody's own may give anything."""
+    what = f"{name} {split}"
     images, labels = raw.images, np.asarray(raw.labels)
     pictures, given = 0 if images is None else len(images), labels.size if labels.ndim else 0
     if not pictures or pictures != given:
         raise DataProblem(f"{what}: {pictures} images and {given} labels")
     if labels.dtype.kind not in "iubf" or (labels != labels.astype(np.int64)).any() or labels.min() < 0:
         raise DataProblem(f"{what}: labels must be whole numbers from 0 on, one an image, not {labels.dtype}")
+    if isinstance(images, np.ndarray) and not _is_pictures(images):
+        shape = " ".join(map(str, images.shape))
+        raise DataProblem(f"{name} gives {images.dtype} images of shape {shape}; uint8 N H W C is expected")
     if not isinstance(images, np.ndarray):
         odd = [type(image).__name__ for image in images if not isinstance(image, str | Path)]
         if odd:

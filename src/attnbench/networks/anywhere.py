@@ -175,36 +175,30 @@ def _map_at(model: nn.Module, seen: Shapes, path: str, of_input: bool = False) -
 
 def _groups(model: nn.Module, seen: Shapes) -> dict[str, list[str]]:
     """Kind of place -> paths, in the order of the network."""
-    kinds, added = Counter(type(module) for module in model.modules()), _added(model)
+    kinds, seen = Counter(type(module) for module in model.modules()), _without_grafts(model, seen)
     found = [
         path
         for path, module in model.named_modules()
         if path and kinds[type(module)] > 1 and _is_block(module) and _gives_maps(model, seen, path)
-        and not _of(path, added)
-    ]  # fmt: skip
+    ]
     gates = _built_in(model, seen)
     blocks = [path for path in found if path not in gates or not inside(path, found)]
     inner = [path for path in blocks if not any(inside(other, (path,)) for other in blocks)]
-    norms = [norm for path in inner if (norm := _last_norm(model, path, seen, added))]
+    norms = [norm for path in inner if (norm := _last_norm(model, path, seen))]
     return {"block": norms, "post": inner, BUILT_IN: gates}
 
 
 def _built_in(model: nn.Module, seen: Shapes) -> list[str]:
-    """The paths of the attention that gates maps, without what was put beside modules later."""
-    added = _added(model)
-    return [path for path in attention_within(model, seen) if _gives_maps(model, seen, path) and not _of(path, added)]
+    """The paths of the attention that gates maps."""
+    return [path for path in attention_within(model, seen) if _gives_maps(model, seen, path)]
 
 
-def _added(model: nn.Module) -> list[str]:
-    """The paths of the mechanisms that stand beside a module of the network."""
+def _without_grafts(model: nn.Module, seen: Shapes) -> Shapes:
+    """The shapes at the modules of the network itself, without those of mechanisms that stand beside them."""
     named = model.named_modules()
     beside = {path: part for path, part in named if isinstance(part, Grafted) and part.plain is not None}
-    return [f"{path}.{place}" for path, part in beside.items() for place in range(len(part)) if place != part.plain]
-
-
-def _of(path: str, others: list[str]) -> bool:
-    """Whether a module is one of these, or lies in one."""
-    return path in others or inside(path, others)
+    added = [f"{path}.{place}" for path, part in beside.items() for place in range(len(part)) if place != part.plain]
+    return {path: shapes for path, shapes in seen.items() if path not in added and not inside(path, added)}
 
 
 def _is_block(module: nn.Module) -> bool:
@@ -213,14 +207,13 @@ def _is_block(module: nn.Module) -> bool:
     return nn.Conv2d in layers and len(layers) > 1 and not isinstance(module, nn.Sequential)
 
 
-def _last_norm(model: nn.Module, path: str, seen: Shapes, added: list[str]) -> str | None:
+def _last_norm(model: nn.Module, path: str, seen: Shapes) -> str | None:
     """The path of the last norm over maps as large as what the block gives."""
     norms = [
         f"{path}.{name}"
         for name, part in model.get_submodule(path).named_modules()
         if name and "Norm" in type(part).__name__ and seen.get(f"{path}.{name}", ((), ()))[1] == seen[path][1]
         and not re.search(r"downsample|shortcut", name) and _gives_maps(model, seen, f"{path}.{name}")
-        and not _of(f"{path}.{name}", added)
     ]  # fmt: skip
     return norms[-1] if norms else None
 
@@ -237,7 +230,7 @@ def _exchanged(
     """The network with its built-in attention replaced by a mechanism, or taken away."""
     if position != "instead":
         raise BadReference(f"at={BUILT_IN!r} replaces; for position={position!r} name the paths, as sites() gives them")
-    paths = _built_in(model, seen)
+    paths = _built_in(model, _without_grafts(model, seen))
     if not paths:
         kind = type(model).__name__
         raise BadReference(f"{kind} was built without attention that gates maps B C H W{likely_sites(model)}")
