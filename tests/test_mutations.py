@@ -97,7 +97,7 @@ MISTAKES = [
     Mutation(
         "pairs are analysed with the seeds of both",
         "analysis/verdicts.py",
-        'pairs = matched if plan.pairing == "paired" else [',
+        "pairs = matched if plan.matched else [",
         "pairs = [",
         "test_verdicts::pairs_are_the_seeds",
     ),
