@@ -14,11 +14,11 @@ from attnbench.analysis.cells import Cell, cell_of
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.measure import ACCURACY, Measure
 from attnbench.analysis.plan import Plan
-from attnbench.analysis.pooling import added, around, random_effects
+from attnbench.analysis.pooling import added, random_effects, ranks
 from attnbench.analysis.resampling import Stratum, sign_flip_p, stratified_p
 from attnbench.analysis.sample import Sample
 from attnbench.analysis.sequential import FIRST
-from attnbench.analysis.stats import ALPHA, contrast, gap, holm
+from attnbench.analysis.stats import ALPHA, contrast, gap, holm, two_sided_p
 from attnbench.report import markdown, write
 from attnbench.report.across import across_figures, sections
 from attnbench.report.latex import table
@@ -174,6 +174,39 @@ def test_one_seed_an_arm_has_a_test_and_its_spread_is_part_of_tau():
     assert "Where an arm has one seed on a data set, the spread between seeds is part of tau" in section.limits
 
 
+@pytest.mark.parametrize(("pairing", "told"), [("independent", False), ("paired", True)])
+def test_a_single_run_beside_several_has_no_test_unless_pairs_have_one(pairing, told):
+    plan = Plan(pairing=pairing)
+    made = [cell(f"set{n}", plan=plan, none=[80, 80.1, 80.2, 80.3, 80.4], se=[83 + n]) for n in range(6)]
+    found = overall(made)
+    assert math.isnan(found.these.p_value) is not told
+    assert found.on_these == ("better" if told else "undecided")
+
+
+def test_the_interval_of_a_data_set_is_that_of_its_cell():
+    """However the looks at the other cells shared the error."""
+    rng, plan = np.random.default_rng(0), Plan(looks=(5, 8, 12))
+    gains = {"soon": 6.0, "late": 0.5}
+    made = [
+        cell(name, plan, none=list(rng.normal(80, 0.5, 12)), se=list(rng.normal(80 + gain, 0.5, 12)))
+        for name, gain in gains.items()
+    ]
+    for one, each in zip(overall(made).sets, made, strict=True):
+        gap = each.arm("se").difference
+        assert (one.difference.low, one.difference.high) == (gap.low, gap.high)
+    assert len(made[0].arm("se").seeds) < len(made[1].arm("se").seeds)
+
+
+def test_ranks_that_agree_everywhere_have_the_p_of_chance():
+    agree = cells(6, gain=5.0, tau=0.0)
+    pairs = [cell(each.name, none=list(values(each, "none")), se=list(values(each, "se"))) for each in agree]
+    assert across(pairs)[0].ranks.p_value == pytest.approx(2 / 2**6)
+    table = np.tile([3.0, 2.0, 1.0], (6, 1))
+    assert ranks(["a", "b", "c"], table).p_value == pytest.approx(1 / 6**5)
+    table[0] = [2.0, 3.0, 1.0]
+    assert ranks(["a", "b"], table[:, :2]).p_value == pytest.approx(14 / 2**6)
+
+
 def test_ties_do_not_make_a_standard_error_zero():
     found = overall([cell(f"set{n}", images=100, none=[80, 80, 80], se=[81, 81, 81]) for n in range(3)])
     assert all(one.error > 0 for one in found.sets)
@@ -186,7 +219,7 @@ def test_the_test_on_these_data_sets_regroups_within_each():
     halves = [Stratum(values(one, "se"), values(one, "none"), 0.5) for one in made]
     expected = stratified_p(halves)
     found = overall(made).these
-    assert found.p_value == pytest.approx(max(expected, around(*added(halves))[2]))
+    assert found.p_value == pytest.approx(max(expected, two_sided_p(*added(halves))))
 
 
 # Ranks

@@ -58,6 +58,8 @@ def test_one_seed_neither_is_out_nor_puts_out(recwarn):
     alone = [np.array([99.0, math.nan, math.nan]), np.array([50.0, 51.0, math.nan]), np.array([math.nan, 40.0, 43.0])]
     assert among_best_pairs(alone) == [True, True, True]
     assert among_best([sure]) == among_best_pairs([sure]) == [True]
+    tied = [np.array([level, level]) for level in (80.1, 80.2, 80.0)]
+    assert among_best(tied) == among_best_pairs(tied) == [True, True, True], "two tie too easily"
     assert not recwarn.list
 
 

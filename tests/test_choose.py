@@ -191,6 +191,7 @@ def test_limits_and_mechanisms_may_change_between_two_measurements(said, tmp_pat
         assert code == 0, text
 
 
+@pytest.mark.slow
 def test_a_mechanism_that_breaks_is_the_last_of_its_rung_and_is_not_tried_again(said, tmp_path, monkeypatch):
     Path("broken.py").write_text(
         "from torch import nn\n"

@@ -93,8 +93,8 @@ def test_intervals_that_are_too_narrow_are_found_out(benchmark, monkeypatch, cap
     monkeypatch.setattr(benchmark, "SETTINGS", benchmark.SETTINGS[:1])
     monkeypatch.setattr(benchmark, "QUICK", 30)
     assert benchmark.main(["--quick", "--jobs", "1"]) == 0
-    around = stats._around
-    monkeypatch.setattr(stats, "_around", lambda mean, error, *more: around(mean, error / 4, *more))
+    around = stats.around
+    monkeypatch.setattr(stats, "around", lambda mean, error, *more: around(mean, error / 4, *more))
     assert benchmark.main(["--quick", "--jobs", "1"]) == 1
     assert "does not hold: Coverage(regime='equal', seeds=6): difference: this test set " in capsys.readouterr().out
 

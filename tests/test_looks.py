@@ -1,6 +1,7 @@
 """When there are verdicts: at the looks of a plan, by the results of the look that decides. What failed runs count."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import handmade
@@ -10,6 +11,7 @@ import pytest
 from handmade import stored
 
 from attnbench import Store, Study, compare
+from attnbench.analysis.cells import cell_of
 from attnbench.analysis.comparison import Comparison, needed
 from attnbench.analysis.looks import History, follow
 from attnbench.analysis.plan import Plan
@@ -103,7 +105,7 @@ def test_an_arm_is_decided_at_the_first_look_that_decides_it_by_the_runs_of_that
     se = found.cells[0].arm("se").contrast
     assert se.difference.mean == pytest.approx(difference(FAR[:8], LEVEL[:8]).mean)
     assert (se.difference.n, se.difference.n_baseline) == (8, 8)
-    assert "se was decided at 8 seeds, and its 4 later runs are not used" in markdown(found)
+    assert "the verdict on se is about its first 8 seeds, and its 4 later runs are not used" in markdown(found)
 
 
 def test_runs_that_a_decided_arm_never_had_are_not_missing_and_the_report_is_the_same():
@@ -270,6 +272,45 @@ def test_a_look_at_which_nothing_of_an_arm_was_new_costs_it_nothing():
         found[times] = follow(samples, "none", Plan(), history.agenda(samples, "none", Plan())).contrasts["cbam"]
     assert found[1].difference == found[2].difference
     assert found[1].verdict.alone == found[2].verdict.alone
+
+
+@pytest.mark.parametrize("more", [5, 12])
+def test_a_look_that_saw_nothing_of_an_arm_costs_it_nothing(more):
+    """An arm that is added after a look is told as if the share of that look had been kept for it."""
+    samples = {name: sample(name, ARMS[name][:more]) for name in ("none", "se", "cbam")}
+    wanted = dict.fromkeys(samples, tuple(range(more)))
+    history = History(wanted, [{name: tuple(range(5)) for name in ("none", "se")}])
+    found = follow(samples, "none", Plan(), history.agenda(samples, "none", Plan())).contrasts["cbam"]
+    (one, two), (_, share) = (samples["cbam"].values, LEVEL[:more]), (0.8, 0.9 if more > 5 else 0.8)
+    assert found.verdict.alone.p_value == pytest.approx(difference(one, two).p_value / share)
+
+
+@pytest.mark.parametrize("failures", ["worst", "drop"])
+def test_an_arm_or_a_baseline_whose_first_runs_failed_is_told_at_the_looks_that_saw_it(failures):
+    plan = Plan(looks=(5, 8), failures=failures)
+    for lost in ("none", "se"):
+        samples = {name: sample(name, ARMS[name][:8]) for name in ("none", "se")}
+        samples[lost] = replace(samples[lost], failed=frozenset(range(5)))
+        cell = cell_of("cell", samples, plan)
+        assert cell.baseline is None or cell.baseline.key == "none"
+        assert cell.arm("se").contrast.verdict.kind in ("better", "worse", "undecided")
+
+
+def test_seeds_that_were_taken_out_and_put_back_leave_the_looks_readable():
+    samples = {name: sample(name, ARMS[name][:8]) for name in ("none", "se", "cbam")}
+    eight, five = tuple(range(8)), tuple(range(5))
+    seen = [dict.fromkeys(("none", "se"), eight), dict.fromkeys(samples, five)]
+    history = History(dict.fromkeys(samples, eight), seen)
+    found = follow(samples, "none", Plan(), history.agenda(samples, "none", Plan()))
+    assert found.contrasts["se"].verdict.kind == "better"
+
+
+def test_two_arms_of_a_cell_without_its_baseline_are_an_estimate_and_no_verdict():
+    """Nothing is kept of a look at it, so that each would spend the whole error."""
+    cell = cell_of("cell", {name: sample(name, ARMS[name][:5]) for name in ("se", "eca")}, Plan())
+    found = cell.between(cell.arm("se"), cell.arm("eca"))
+    assert math.isnan(found.verdict.p_value)
+    assert (found.verdict.waiting.arm, found.verdict.waiting.at) == ("none", 5)
 
 
 # Failed runs

@@ -45,6 +45,7 @@ def test_a_run_is_trained_evaluated_and_shown_without_them(without, tmp_path):
     assert "eca" in without("-m", "attnbench", "list", "attention").stdout
 
 
+@pytest.mark.slow
 def test_a_study_is_trained_without_them(without, tmp_path):
     plan = {"name": "small", "base": FIELDS, "grid": {"attention": ["none", "eca"]}, "seeds": 1}
     (tmp_path / "small.yaml").write_text(json.dumps(plan))

@@ -315,6 +315,7 @@ class Loud(nn.Module):
 """
 
 
+@pytest.mark.slow
 def test_a_module_that_prints_much_breaks_no_study_and_warns_once(attnbench, tmp_path, monkeypatch, data_dir):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.py").write_text(LOUD)

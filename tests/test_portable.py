@@ -59,6 +59,7 @@ def only(store: str) -> RunRecord:
     return record
 
 
+@pytest.mark.slow
 @WITH_AVX2
 def test_a_run_from_the_shell_from_python_and_in_a_study_takes_portable_numerics_to_the_same_bits(attnbench, data_dir):
     everywhere = ("--tracker", "none", "--data-dir", data_dir)

@@ -233,7 +233,7 @@ def test_the_last_two_checkpoints_are_kept_and_none_when_done(data_dir, interrup
     assert checkpoints(folder) == []
 
 
-@pytest.mark.parametrize("pauses", [5, 10, 11])
+@pytest.mark.parametrize("pauses", [5, *(pytest.param(count, marks=SLOW) for count in (10, 11))])
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
 def test_behind_a_damaged_checkpoint_the_one_before_serves(data_dir, interrupted, undisturbed, pauses, damage, capsys):
     newest = checkpoints(interrupted(pauses))[-1]
@@ -300,7 +300,7 @@ def small_disk(size: int) -> Callable[[], None]:
     return limit
 
 
-@pytest.mark.parametrize("size", [0, 2_000, pytest.param(20_000, marks=SLOW)])
+@pytest.mark.parametrize("size", [2_000, *(pytest.param(size, marks=SLOW) for size in (0, 20_000))])
 def test_on_a_full_disk_a_run_stops_in_one_line_and_goes_on_when_there_is_room(command, undisturbed, size):
     stopped = subprocess.run(command, capture_output=True, text=True, timeout=HANG, preexec_fn=small_disk(size))
     assert (stopped.returncode, len(stopped.stderr.splitlines())) == (2, 1), stopped.stderr

@@ -238,10 +238,19 @@ def test_a_run_that_failed_scores_the_worst_of_its_cell_and_that_is_said(written
     assert "; 1 of 6 runs of se failed and scores 90 %" in verdicts(found)[0]
     assert found.cells[0].arm("se").values == [*SE, 90.0]
     said = (
-        "scores: se seed 5 failed (no finite score); a failed run counts as the worst finite score of the cell, 90.00"
+        "scores: se seed 5 failed (no finite score); a failed run counts as the worst finite score of the cell, 90.00, "
+        "and no arm with one is called equivalent; --chance gives it the score of guessing"
     )
     assert said in found.warnings
     assert said in markdown(found)
+
+
+@pytest.mark.parametrize("asked", [{}, {"chance": 90.0}])
+def test_failed_runs_that_score_like_others_make_no_arm_equivalent(asked):
+    close = [90 + n / 100 for n in range(8)]
+    found = attnbench.verdict(rows({"none": close, "se": [*close, math.nan, math.nan]}), **asked)
+    verdict = found.cells[0].arm("se").contrast.verdict
+    assert (verdict.kind, verdict.within_margin) == (("equivalent", True) if asked else ("undecided", False))
 
 
 def test_a_gap_in_a_column_of_pandas_own_types_is_a_run_that_failed_or_no_seed():

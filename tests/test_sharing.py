@@ -151,6 +151,7 @@ def test_the_loss_of_half_precision_logits_lies_within_its_bounds():
 # Runs trained again
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_again_to_the_same_bits(attnbench, data_dir):
     Path("tiny.yaml").write_text(
         f"name: tiny\nbase: {json.dumps({k: v for k, v in TINY.items()})}\ngrid: {{attention: [none, se]}}\nseeds: 1\n"

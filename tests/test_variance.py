@@ -85,6 +85,7 @@ def written(**base) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_variance_trains_each_source_once_and_writes_its_sheet(attnbench, data_dir):
     flags = ["--seeds", "2", "--tracker", "none", "--data-dir", data_dir]
     told = attnbench("variance", written(), *flags, "--dry-run")

@@ -92,6 +92,16 @@ def test_an_interval_without_zero_alone_is_not_better_where_p_cannot_be_small(n,
     assert (found.verdict.kind, found.verdict.further) == ("undecided", further)
 
 
+def test_an_arm_with_few_seeds_is_not_called_equivalent_however_many_the_others_have():
+    """Where it is told of three arms of three seeds, it could not have been called better either."""
+    many, few = np.array([90.0, 90.1, 90.2, 90.1, 90.0]), np.array([90.0, 90.2, 90.1])
+    found = contrasts([arm(name, few) for name in "abc"], arm("none", many), Plan())
+    assert {each.verdict.kind for each in found} == {"undecided"}
+    assert {each.verdict.needed for each in found} == {4}
+    far = contrasts([arm(name, few + 10) for name in "abc"], arm("none", many), Plan())
+    assert {each.verdict.kind for each in far} == {"undecided"}
+
+
 def test_without_spread_a_small_arm_is_undecided_until_it_can_decide():
     assert against([95.0] * 3, [90.0] * 3).verdict.further == 1
     assert against([95.0] * 4, [90.0] * 4).verdict.kind == "better"

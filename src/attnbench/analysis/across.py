@@ -9,9 +9,9 @@ import numpy as np
 
 from attnbench.analysis.cells import Cell
 from attnbench.analysis.measure import Measure
-from attnbench.analysis.pooling import RandomEffects, Ranks, added, around, on_these, random_effects, ranks
+from attnbench.analysis.pooling import RandomEffects, Ranks, added, on_these, random_effects, ranks
 from attnbench.analysis.resampling import Stratum
-from attnbench.analysis.stats import ALPHA, Difference, Estimate, holm, superiority
+from attnbench.analysis.stats import ALPHA, Difference, Estimate, around, holm, superiority
 from attnbench.analysis.verdicts import Contrast, Kind
 
 
@@ -166,7 +166,8 @@ def _compared(cells: Sequence[Cell], key: Hashable) -> list[Contrast]:
 
 def _on_one(name: str, found: Sequence[Contrast], level: float) -> OnOne:
     mean, error, freedom = added(_weighted(found), found[0].pairing)
-    low, high, _ = around(mean, error, freedom, level)
+    alone = found[0].difference
+    low, high = around(mean, error, freedom, level) if len(found) > 1 else (alone.low, alone.high)
     runs = sum(len(each.one.seeds) for each in found)
     return OnOne(name, len(found), Estimate(mean, low, high, runs), error, freedom)
 

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
+from attnbench.analysis import stats
 from attnbench.analysis.anytime import any_time_p
 from attnbench.analysis.cells import Cell
-from attnbench.analysis.laws import chi2_quantile
+from attnbench.analysis.laws import chi2_quantile, measured_spread
 from attnbench.analysis.pairs import middle_unit
 from attnbench.analysis.resampling import Values
 from attnbench.analysis.sample import Sample
@@ -64,13 +64,13 @@ def among_best(arms: Sequence[np.ndarray], unit: float = 0.0, level: float = ALP
     of the two. No arm's spread counts for less than that of the arm in the middle, as in `pairs.simultaneous`.
 
     Args:
-        arms: the values of each, larger is better. A single value neither is out nor puts out.
+        arms: the values of each, larger is better. One or two neither are out nor put out: they tie too easily.
         unit: the smallest step that a value can make.
     """
     rivals, middle = len(arms) - 1, middle_unit(arms, unit)
 
     def beats(other: np.ndarray, arm: np.ndarray) -> bool:
-        if len(other) < 2 or len(arm) < 2 or other.mean() <= arm.mean():
+        if min(len(other), len(arm)) < stats.FEWEST or other.mean() <= arm.mean():
             return False
         gap, error, freedom = contrast(other, arm, unit=middle)
         return _significant(gap, error, freedom, rivals, level)
@@ -91,7 +91,7 @@ def among_best_pairs(rows: Sequence[np.ndarray], level: float = ALPHA) -> list[b
     def beats(other: np.ndarray, arm: np.ndarray) -> bool:
         both = ~np.isnan(other + arm)
         gap, error, freedom = contrast(other[both], arm[both], "paired")
-        if math.isnan(error) or gap <= 0:
+        if both.sum() < stats.FEWEST or gap <= 0:
             return False
         return error == 0 or bool(stdtr(freedom, -gap / error) < level)
 
@@ -125,7 +125,7 @@ def dunnett_p(gap: float, error: float, freedom: float, rivals: int) -> float:
     if error == 0:
         return 0.0
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
-    below = ndtr(math.sqrt(2) * gap / error * _sizes(freedom)[:, None] + nodes) ** rivals
+    below = ndtr(math.sqrt(2) * gap / error * measured_spread(freedom, 400)[:, None] + nodes) ** rivals
     return float(1 - below.mean(0) @ weights / weights.sum())
 
 
@@ -166,13 +166,6 @@ def _unbeaten(arms: Sequence[np.ndarray], beats: Callable[[np.ndarray, np.ndarra
     """Of which arms no other says that it beats them; the likeliest is asked first."""
     known = sorted((arm for arm in arms if len(arm)), key=lambda arm: -np.nanmean(arm))
     return [not any(beats(other, arm) for other in known if other is not arm) for arm in arms]
-
-
-@lru_cache(maxsize=4096)
-def _sizes(freedom: float) -> np.ndarray:
-    """Measured over true standard deviation at 400 equally likely places."""
-    found: np.ndarray = np.sqrt(chi2_quantile((np.arange(400) + 0.5) / 400, freedom) / freedom)
-    return found
 
 
 def _by_seed(samples: Sequence[Sample]) -> list[np.ndarray]:

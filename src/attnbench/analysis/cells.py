@@ -144,6 +144,8 @@ class Cell:
         if other.contrast is not None and arm is self.baseline:
             return other.contrast.mirrored()
         found = picked(arm.sample, other.sample, [each.sample for each in self.arms], self.plan, self.spending)
+        if self.baseline is None:  # nothing is kept of a look at such a cell, so that there is none
+            return unripe(found, Waiting(max(len(each.seeds) for each in self.arms), 0, self.plan.baseline))
         early = self.waiting and any(one.contrast and one.contrast.verdict.waiting for one in (arm, other))
         return unripe(found, self.waiting) if self.waiting and early else found
 
@@ -184,7 +186,7 @@ def cell_of(
         for key, results in every.items()
         if stand.samples[key].by(plan.failures).seeds
     ]
-    compared = arms[0] if baseline is not None else None
+    compared = next((arm for arm in arms if arm.key == baseline), None)
     return Cell(name, tuple(arms), plan, compared, regime, about, stand.waiting)
 
 
@@ -229,9 +231,10 @@ def _without_baseline(cell: Cell) -> list[str]:
 
 
 def _unused(cell: Cell) -> list[str]:
-    """Results that no verdict is about, because an earlier look decided."""
+    """Results that no verdict is about: an earlier look decided, or the last one was before them."""
     return [
-        f"{cell.name}: {arm.name} was decided at {arm.score.n} seeds, and its {arm.unused} later runs are not used"
+        f"{cell.name}: the verdict on {arm.name} is about its first {arm.score.n} seeds, "
+        f"and its {arm.unused} later runs are not used"
         for arm in cell.arms
         if arm.unused and arm is not cell.baseline
     ]

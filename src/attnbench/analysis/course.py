@@ -1,25 +1,58 @@
 """The course of a comparison: what each look at an arm and the baseline says, over all looks up to it."""
 
 import math
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from attnbench.analysis.anytime import any_time_equivalence_p, any_time_p, confidence_sequence
+from attnbench.analysis.power import Sizes
 from attnbench.analysis.resampling import Pairing
+from attnbench.analysis.sample import Sample
 from attnbench.analysis.sequential import Sides, Spending, nominal_level, nominal_p_over, permutation_p_over
 from attnbench.analysis.stats import ALPHA, Difference, difference, equivalence_p, t_p
+
+UNKNOWN = (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
 class Reading:
     """What one look says; both p values hold over all looks of the plan, and are of this comparison alone."""
 
-    n: int
-    m: int
-    """How many runs of the arm and of the baseline it has seen."""
+    sizes: Sizes
+    """How many runs of the arm and of the baseline it saw, and the looks before it at which there was a test."""
+    spending: Spending | None
+    """How the looks that saw anything new of the two share the error; None where every run is a look."""
     p_value: float
     equivalence_p: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The looks so far, the present one included."""
+
+    spending: Spending | None
+    """How they share the error; None where every run is a look."""
+    arms: Sequence[Sequence[Container[int]]]
+    """Of each look the seeds of each arm."""
+    other: Sequence[Container[int]]
+    """Of each look the seeds of what they are compared with."""
+    settled: Sequence[tuple[float, float]] = ()
+    """Both p values, uncorrected, of each arm that was decided before: they stay in the family."""
+
+    @classmethod
+    def once(cls, arms: Sequence[Sample], other: Sample) -> "Progress":
+        """One look at everything, which spends the whole error."""
+        most = max(1, *(min(len(arm.seeds), len(other.seeds)) for arm in arms))
+        return cls(Spending.plan([most]), [[frozenset(arm.seeds) for arm in arms]], [frozenset(other.seeds)])
+
+    def sizes(self, one: Sample, two: Sample, place: int) -> tuple[tuple[int, int], ...]:
+        """How many runs of the arm at a place and of the other each look has seen."""
+        return tuple(
+            (sum(seed in arms[place] for seed in one.seeds), sum(seed in other for seed in two.seeds))
+            for arms, other in zip(self.arms, self.other, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -28,7 +61,7 @@ class Course:
 
     one: np.ndarray
     two: np.ndarray
-    sizes: tuple[tuple[int, int], ...]
+    sizes: Sizes
     """How many of each the looks saw, up to the present one."""
     spending: Spending | None
     """The same looks; None where there is one after each pair of runs."""
@@ -41,11 +74,10 @@ class Course:
         """What the last look says, over all up to it."""
         if self.spending is None:
             gaps = self._gaps()
-            if len(gaps) < 2:
-                return Reading(len(gaps), len(gaps), math.nan, math.nan)
-            return Reading(len(gaps), len(gaps), any_time_p(gaps)[-1], any_time_equivalence_p(gaps, self.margin)[-1])
-        n, m = self.sizes[-1]
-        return Reading(n, m, self._p_value(), self._equivalence_p())
+            both = (any_time_p(gaps)[-1], any_time_equivalence_p(gaps, self.margin)[-1]) if len(gaps) > 1 else UNKNOWN
+            return Reading(self.sizes, None, *both)
+        tested = (*(size for size in self.sizes[:-1] if min(size) > 1), self.sizes[-1])
+        return Reading(tested, self.spending, self._p_value(), self._equivalence_p())
 
     def difference(self) -> Difference:
         """The difference at the last look, with the p of that look's own test; the interval holds over all looks."""

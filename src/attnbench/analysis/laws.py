@@ -1,5 +1,7 @@
 """Quantiles and tails of the laws behind the tests, by scipy.special: importing scipy.stats takes as long as a page."""
 
+import functools
+
 import numpy as np
 
 
@@ -22,3 +24,10 @@ def noncentral_t_tail(bound: float, freedom: float, shift: np.ndarray) -> np.nda
     from scipy.special import nctdtr
 
     return np.asarray(1 - nctdtr(freedom, shift, bound))
+
+
+@functools.lru_cache(maxsize=4096)
+def measured_spread(freedom: float, places: int) -> np.ndarray:
+    """Measured over true standard deviation at so many equally likely places."""
+    found: np.ndarray = np.sqrt(chi2_quantile((np.arange(places) + 0.5) / places, freedom) / freedom)
+    return found

@@ -85,7 +85,8 @@ class History(Generic[K]):
         planned = self.planned or {arm: sample.seeds for arm, sample in samples.items()}
         if plan.looks is None:
             every = _without_repeats([*self._earlier(samples, baseline), Look(planned)])
-            seeds = [max(map(len, look.seeds.values())) for look in every]
+            most = (max(map(len, look.seeds.values())) for look in every)
+            seeds = list(itertools.accumulate(most, max))  # where some were taken out, those seen before still count
             kept = open_looks(seeds, len(planned) - 1, plan.pairing)
             return Agenda([every[place] for place in kept], Spending.open([seeds[place] for place in kept]))
         if plan.looks == "any":

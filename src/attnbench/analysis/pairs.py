@@ -8,7 +8,6 @@ import numpy as np
 
 from attnbench.analysis.anytime import confidence_sequence
 from attnbench.analysis.plan import Plan
-from attnbench.analysis.power import fewest_seeds
 from attnbench.analysis.resampling import Pairing
 from attnbench.analysis.sample import Sample
 from attnbench.analysis.sequential import Spending
@@ -42,11 +41,11 @@ def picked(one: Sample, two: Sample, arms: Sequence[Sample], plan: Plan, spendin
     else:
         values = [arm.by(plan.failures).values for arm in arms]
         found = simultaneous(one.values, two.values, values, plan.pairing, one.step, ALPHA * share)
-        p = max(found.p_value / share, known.p_value)
+        p = max(found.p_value, known.p_value) / share
     adjusted = min(p, 1.0), min(pairs * known.equivalence_p / share, 1.0)
-    verdict = verdict_on(one, two, found, adjusted, known, plan, spending, pairs)
-    if verdict.needed and plan.pairing == "independent":  # regrouping is not corrected, so that it needs no more seeds
-        verdict = replace(verdict, needed=fewest_seeds(spending))
+    now = spending and Spending((spending.seeds[-1],), (share,), spending.planned)
+    regrouped = pairs if plan.pairing == "paired" else 1  # of independent arms Games and Howell's test is corrected
+    verdict = verdict_on(one, two, found, adjusted, replace(known, spending=now), plan, spending, pairs, regrouped)
     return replace(alone, difference=found, verdict=replace(verdict, simultaneous=True))
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attnbench.analysis.laws import chi2_quantile, t_quantile
-from attnbench.analysis.resampling import Pairing, Stratum, Values, stratified_p
-from attnbench.analysis.stats import ALPHA, Difference, Estimate, contrast
+from attnbench.analysis.laws import chi2_quantile
+from attnbench.analysis.resampling import TIE, Pairing, Stratum, Values, stratified_p
+from attnbench.analysis.stats import ALPHA, Difference, Estimate, around, contrast, two_sided_p
 
 BORROWED = 4
 """Degrees of freedom with which the mean of all data sets' variances counts in each: a weight that comes from a few
@@ -53,7 +53,7 @@ class Ranks:
     critical: float
     """Nemenyi's critical difference: mean ranks nearer than this are not told apart, at 5 % over all pairs."""
     p_value: float
-    """Of Friedman's test that no arm differs from any, in the form of Iman and Davenport."""
+    """Of Friedman's test that none differs, in the form of Iman and Davenport; of two arms, the sign test's."""
     n: int
     """Data sets."""
 
@@ -72,12 +72,16 @@ def on_these(strata: Sequence[Stratum], pairing: Pairing = "independent", level:
 
     The one p is that of the stratified permutation test, the other that of the interval, which holds where an arm has
     more seeds and less spread than the other. Variances of strata add; degrees of freedom are Satterthwaite's.
-    With one value an arm the permutation test is all that there is.
+    With one value an arm everywhere, and of pairs, the permutation test may stand alone; else there is no p where the
+    other has none: a single value beside several is regrouped wrongly where spreads differ.
     """
     mean, error, freedom = added(strata, pairing)
-    low, high, p = around(mean, error, freedom, level)
+    (low, high), p = around(mean, error, freedom, level), two_sided_p(mean, error, freedom)
     n, n_baseline = sum(len(each.values) for each in strata), sum(len(each.baseline) for each in strata)
-    return Difference(mean, low, high, float(np.nanmax([p, stratified_p(strata, pairing)])), n, n_baseline)
+    regrouped = stratified_p(strata, pairing)
+    if math.isnan(p) and (pairing == "paired" or all(len(each.values) == len(each.baseline) == 1 for each in strata)):
+        p = regrouped
+    return Difference(mean, low, high, float(np.maximum(p, regrouped)), n, n_baseline)
 
 
 def random_effects(gaps: Values, errors: Values, freedoms: Values, level: float = ALPHA) -> RandomEffects:
@@ -102,7 +106,7 @@ def random_effects(gaps: Values, errors: Values, freedoms: Values, level: float 
     between = _between(effects, variances)
     weights = 1 / (variances + between[0])
     middle, error = float(weights @ effects / weights.sum()), 1 / math.sqrt(weights.sum())
-    low, high, p = around(middle, error, k - 1, level)
+    (low, high), p = around(middle, error, k - 1, level), two_sided_p(middle, error, k - 1)
     ends = _new(effects, variances) if k >= FROM_PREDICTION else NONE
     tau, least, most = map(math.sqrt, between)
     return RandomEffects(middle, low, high, p, Estimate(tau, least, most, k), Estimate(middle, *ends, k), k)
@@ -117,14 +121,20 @@ def ranks(arms: Sequence[str], table: np.ndarray) -> Ranks | None:
     sets, count = table.shape
     if sets < FROM_RANKS or count < 2:
         return None
-    from scipy.stats import f, rankdata, studentized_range
+    from scipy.stats import binomtest, f, rankdata, studentized_range
 
     placed = rankdata(-table, axis=1)
     means = placed.mean(0)
     within = ((placed - (count + 1) / 2) ** 2).sum()  # ties make it smaller
     chi2 = (count - 1) * sets**2 * ((means - (count + 1) / 2) ** 2).sum() / within if within else 0.0
     left = sets * (count - 1) - chi2
-    p = float(f.sf((sets - 1) * chi2 / left, count - 1, (count - 1) * (sets - 1))) if left > 0 else 0.0
+    if count == 2:  # the sign test, exactly
+        first, second = ((placed[:, 0] < placed[:, 1]).sum(), (placed[:, 0] > placed[:, 1]).sum())
+        p = float(binomtest(first, first + second).pvalue) if first + second else 1.0
+    elif left > TIE:
+        p = float(f.sf((sets - 1) * chi2 / left, count - 1, (count - 1) * (sets - 1)))
+    else:  # all data sets agree, as they do by chance in one of so many cases
+        p = math.factorial(count) ** (1.0 - sets)
     critical = float(studentized_range.ppf(1 - ALPHA, count, np.inf)) * math.sqrt(count * (count + 1) / (12 * sets))
     order = np.argsort(means, kind="stable")
     return Ranks(tuple(arms[at] for at in order), tuple(float(means[at]) for at in order), critical, p, sets)
@@ -200,14 +210,3 @@ def _drawn(sets: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fixed draws of a sum of squares, of a data set and of the mean; each is used with either sign."""
     rng, half = np.random.default_rng(0), DRAWS // 2
     return rng.chisquare(sets - 1, half), rng.standard_normal(half), rng.standard_t(sets - 1, half)
-
-
-def around(mean: float, error: float, freedom: float, level: float = ALPHA) -> tuple[float, float, float]:
-    """Student's interval around a mean, and the p of 0."""
-    from scipy.special import stdtr
-
-    if math.isnan(error):
-        return math.nan, math.nan, math.nan
-    half = t_quantile(1 - level / 2, freedom) * error
-    p = 2 * float(stdtr(freedom, -abs(mean) / error)) if error else float(mean == 0)
-    return mean - half, mean + half, p

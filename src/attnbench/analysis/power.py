@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from attnbench.analysis.laws import chi2_quantile, noncentral_t_tail, t_quantile
+from attnbench.analysis.laws import measured_spread, noncentral_t_tail, t_quantile
 from attnbench.analysis.resampling import FLIPS_UP_TO, RESAMPLES, Pairing, counted, exact
 from attnbench.analysis.sequential import Spending
 from attnbench.analysis.stats import ALPHA, FEWEST
@@ -16,6 +16,8 @@ from attnbench.analysis.stats import ALPHA, FEWEST
 POWER = 0.8
 MOST_SEEDS = 1_000
 """Beyond this many seeds an arm nobody is asked for more."""
+PLACES = 40
+"""Equally likely sizes of a spread over which a power is averaged."""
 
 
 @lru_cache(maxsize=4096)
@@ -42,27 +44,40 @@ def seeds_to_decide(family: int = 1, pairing: Pairing = "independent", level: fl
     return next((n for n in range(2, MOST_SEEDS) if can_decide(n, n, family, pairing, level)), MOST_SEEDS)
 
 
-def smallest_p_over(seeds: Sequence[int], pairing: Pairing = "independent") -> float:
+Sizes = Sequence[tuple[int, int]]
+"""How many runs of either arm the looks have seen, growing."""
+
+
+def smallest_p_over(looks: Sizes, pairing: Pairing = "independent") -> float:
     """The smallest p that the last of some looks can reach, whose runs are regrouped within what each look added."""
-    blocks = [(late - early, late - early) for early, late in itertools.pairwise([0, *seeds])]
+    blocks = [(n - a, m - b) for (a, b), (n, m) in itertools.pairwise([(0, 0), *looks])]
     if len(blocks) == 1 or pairing == "paired":
-        return smallest_p(seeds[-1], seeds[-1], pairing)
-    return 2 / math.prod(math.comb(2 * n, n) for n, _ in blocks) if counted(blocks) else 1 / (RESAMPLES + 1)
+        return smallest_p(*looks[-1], pairing)
+    if not counted(blocks):
+        return 1 / (RESAMPLES + 1)
+    ways = math.prod(math.comb(n + m, n) for n, m in blocks)
+    return (2 if all(n == m for n, m in blocks) else 1) / ways
 
 
-def fewest_seeds(spending: Spending | None, family: int = 1, pairing: Pairing = "independent") -> int | None:
+def fewest_seeds(
+    spending: Spending | None, family: int = 1, pairing: Pairing = "independent", sizes: Sizes = ()
+) -> int | None:
     """Where no outcome could be *better* or *worse* at the last of some looks: the fewest seeds at which one could.
 
     A look that cannot decide leaves its part of the error to the next.
+
+    Args:
+        sizes: how many runs of either arm these looks saw; not given where they are as many as `spending` says.
     """
     if spending is None:
         return None
-    (*before, now), level = spending.seeds, ALPHA * float(spending.parts[-1])
+    *before, (n, m) = sizes or [(seeds, seeds) for seeds in spending.seeds]
+    level = ALPHA * float(spending.parts[-1])
 
     def decides(seeds: int) -> bool:
-        return smallest_p_over([*before, seeds], pairing) * family < level
+        return smallest_p_over([*before, (max(n, seeds), max(m, seeds))], pairing) * family < level
 
-    return None if decides(now) else next(filter(decides, range(now + 1, MOST_SEEDS)), MOST_SEEDS)
+    return None if decides(0) else next(filter(decides, range(min(n, m) + 1, MOST_SEEDS)), MOST_SEEDS)
 
 
 def open_looks(seeds: Sequence[int], family: int, pairing: Pairing) -> list[int]:
@@ -191,8 +206,8 @@ def _first(holds: Callable[[int], bool], few: int, many: int) -> int:
 
 
 def _quantiles_of_truth(freedom: float) -> np.ndarray:
-    """True over estimated standard deviation at 40 equally likely places."""
-    found: np.ndarray = np.sqrt(freedom / chi2_quantile((np.arange(40) + 0.5) / 40, freedom))
+    """True over estimated standard deviation at equally likely places, the largest first."""
+    found: np.ndarray = 1 / measured_spread(freedom, PLACES)
     return found
 
 
@@ -240,17 +255,10 @@ def _equivalent(margin: float, errors: np.ndarray, freedom: int, level: float) -
     """Probability that both one-sided tests reject where there is no difference, over the measured error's law."""
     from scipy.special import ndtr
 
-    bound, measured = _bound_and_errors(freedom, level)
+    bound, measured = t_quantile(1 - level, freedom), measured_spread(freedom, PLACES)
     room = margin / np.maximum(errors, 1e-12)[:, None] - bound * measured
     found: np.ndarray = np.maximum(2 * ndtr(room) - 1, 0.0).mean(1)
     return found
-
-
-@lru_cache(maxsize=4096)
-def _bound_and_errors(freedom: int, level: float) -> tuple[float, np.ndarray]:
-    """The one-sided bound, and measured over true standard error at 40 equally likely places."""
-    places = (np.arange(40) + 0.5) / 40
-    return t_quantile(1 - level, freedom), np.sqrt(chi2_quantile(places, freedom) / freedom)
 
 
 def _unit_error(n: int, m: int, pairing: Pairing) -> float:

@@ -26,6 +26,8 @@ class Sample:
     """N, of which the accuracies are shares; 0 where they are something else, or N is not known."""
     failed: frozenset[int] = frozenset()
     """Seeds whose runs failed: they score chance level, and what they predict is no class."""
+    mild: bool = False
+    """Whether failed runs score no worse than a run that did not fail, because nothing says what chance level is."""
 
     def by(self, failures: Failures) -> "Sample":
         """What is analysed of it under a plan's rule for failed runs."""

@@ -133,7 +133,8 @@ class _Group:
     def _sample(self, arm: str, runs: Sequence[Score]) -> Sample:
         values = [run.value if math.isfinite(run.value) else self.instead for run in runs]
         failed = frozenset(run.seed for run in runs if not math.isfinite(run.value))
-        return Sample(arm, tuple(run.seed for run in runs), np.array(values), measure=self.measure, failed=failed)
+        seeds, mild = tuple(run.seed for run in runs), self.terms.chance is None
+        return Sample(arm, seeds, np.array(values), measure=self.measure, failed=failed, mild=mild)
 
     def _one(self, what: str, found: Sequence[Any], asked: Any) -> Any:
         """What all rows say of something, or what was asked for where they say nothing."""
@@ -167,8 +168,11 @@ class _Group:
         if self.terms.failures == "drop":
             return [what + "means are over the runs that did not, which flatters an arm that fails"]
         form = f".{self.measure.decimals}f"
-        rule = "chance" if self.terms.chance is not None else "the worst finite score of the cell"
-        return [what + f"a failed run counts as {rule}, {self.instead:{form}}"]
+        rule, more = "chance", ""
+        if self.terms.chance is None:
+            rule = "the worst finite score of the cell"
+            more = ", and no arm with one is called equivalent; --chance gives it the score of guessing"
+        return [what + f"a failed run counts as {rule}, {self.instead:{form}}{more}"]
 
     def _unequal(self) -> list[str]:
         """Which arms lack seeds that others have."""

@@ -73,7 +73,7 @@ def estimate(values: Values) -> Estimate:
     mean, n = float(sample.mean()), len(sample)
     if n < 2:
         return Estimate(mean, math.nan, math.nan, n)
-    return Estimate(mean, *_around(mean, standard_error(sample), n - 1), n)
+    return Estimate(mean, *around(mean, standard_error(sample), n - 1), n)
 
 
 def difference(
@@ -103,17 +103,25 @@ def gap(
     """The difference of two means with the interval of `difference`, and no test; `n` is the smaller arm's."""
     one, two = np.asarray(values, float), np.asarray(baseline, float)
     mean, error, freedom = contrast(one, two, pairing, unit)
-    return Estimate(mean, *_around(mean, error, freedom, level), min(len(one), len(two)))
+    return Estimate(mean, *around(mean, error, freedom, level), min(len(one), len(two)))
 
 
 def t_p(values: Values, baseline: Values, pairing: Pairing = "independent", unit: float = 0.0) -> float:
     """Two-sided p of the t test that goes with the interval of `difference`; nan below two values an arm."""
+    return two_sided_p(*contrast(np.asarray(values, float), np.asarray(baseline, float), pairing, unit))
+
+
+def around(mean: float, error: float, freedom: float, level: float = ALPHA) -> tuple[float, float]:
+    """Student's interval around a mean of that standard error; nan where the error is not known."""
+    half = t_quantile(1 - level / 2, freedom) * error
+    return mean - half, mean + half
+
+
+def two_sided_p(mean: float, error: float, freedom: float) -> float:
+    """Student's p of a mean of 0; nan where the error is not known."""
     from scipy.special import stdtr
 
-    mean, error, freedom = contrast(np.asarray(values, float), np.asarray(baseline, float), pairing, unit)
-    if error == 0:
-        return float(mean == 0)
-    return float(2 * stdtr(freedom, -abs(mean) / error))
+    return float(mean == 0) if error == 0 else float(2 * stdtr(freedom, -abs(mean) / error))
 
 
 def prediction_half_width(values: Values) -> float:
@@ -259,7 +267,7 @@ def crossed(variance: float, mean: float, error: float, freedom: float, n: int) 
     """
     if math.isnan(error):
         return Estimate(mean, math.nan, math.nan, n)
-    return Estimate(mean, *_around(mean, *crossed_error(variance, error, freedom, n)), n)
+    return Estimate(mean, *around(mean, *crossed_error(variance, error, freedom, n)), n)
 
 
 def crossed_error(variance: float, error: float, freedom: float, n: int) -> tuple[float, float]:
@@ -271,8 +279,3 @@ def crossed_error(variance: float, error: float, freedom: float, n: int) -> tupl
     """
     whole = variance + error**2 / n
     return math.sqrt(whole), whole**2 * freedom / error**4 if error > 0 else math.inf
-
-
-def _around(mean: float, error: float, freedom: float, level: float = ALPHA) -> tuple[float, float]:
-    half = t_quantile(1 - level / 2, freedom) * error
-    return mean - half, mean + half

@@ -1,15 +1,16 @@
 """The scores of arms to verdicts: better, worse, equivalent or undecided, each with its evidence."""
 
 import functools
+import itertools
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
-from attnbench.analysis.course import Course, Reading
+from attnbench.analysis.course import Course, Progress, Reading
 from attnbench.analysis.plan import Plan
 from attnbench.analysis.power import fewest_seeds, further_seeds
 from attnbench.analysis.resampling import Pairing, bootstrap_variance
@@ -44,33 +45,6 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """The looks so far, the present one included."""
-
-    spending: Spending | None
-    """How they share the error; None where every run is a look."""
-    arms: Sequence[Sequence[Container[int]]]
-    """Of each look the seeds of each arm."""
-    other: Sequence[Container[int]]
-    """Of each look the seeds of what they are compared with."""
-    settled: Sequence[tuple[float, float]] = ()
-    """Both p values, uncorrected, of each arm that was decided before: they stay in the family."""
-
-    @classmethod
-    def once(cls, arms: "Sequence[Sample]", other: "Sample") -> "Progress":
-        """One look at everything, which spends the whole error."""
-        most = max(1, *(min(len(arm.seeds), len(other.seeds)) for arm in arms))
-        return cls(Spending.plan([most]), [[frozenset(arm.seeds) for arm in arms]], [frozenset(other.seeds)])
-
-    def sizes(self, one: "Sample", two: "Sample", place: int) -> tuple[tuple[int, int], ...]:
-        """How many runs of the arm at a place and of the other each look has seen."""
-        return tuple(
-            (sum(seed in arms[place] for seed in one.seeds), sum(seed in other for seed in two.seeds))
-            for arms, other in zip(self.arms, self.other, strict=True)
-        )
-
-
-@dataclass(frozen=True)
 class Verdict:
     """The answer about one arm and another; both p values hold over all looks, and are Holm's over the family.
 
@@ -87,7 +61,7 @@ class Verdict:
     spending: Spending | None = None
     """How the looks up to that of the verdict share the error; None where every run is a look."""
     alone: Reading | None = None
-    """The p values of this comparison alone, over all looks, and how many runs it is about."""
+    """The p values of this comparison alone, over all looks, and how many runs these saw."""
     needed: int | None = None
     """Where undecided because no outcome could have decided: the fewest seeds an arm at which one could."""
     further: int | None = None
@@ -202,7 +176,7 @@ def contrasts(arms: Sequence[Sample], other: Sample, plan: Plan, progress: Progr
     equal = holm([*(reading.equivalence_p for reading in readings), *(p for _, p in settled)])
     gaps = [course.difference() for course in courses]
     verdicts = [
-        verdict_on(*pair, gap, both, reading, plan, progress.spending, family)
+        verdict_on(*pair, gap, both, reading, plan, progress.spending, family, family)
         for pair, gap, both, reading in zip(pairs, gaps, zip(adjusted, equal, strict=True), readings, strict=False)
     ]
     return [
@@ -219,9 +193,10 @@ def _paired(one: Sample, two: Sample) -> tuple[Sample, Sample]:
 
 
 def _course(one: Sample, two: Sample, plan: Plan, progress: Progress, place: int) -> Course:
-    """Of the looks that saw anything new of the two; the next such look may spend what the others leave."""
+    """Of the looks that saw both, and anything new of them; the next such look may spend what the others leave."""
     sizes = progress.sizes(one, two, place)
-    new = [look for look, size in enumerate(sizes) if not look or size != sizes[look - 1]]
+    new = [look for look, size in enumerate(sizes) if min(size) and (not look or size != sizes[look - 1])]
+    new = new or [len(sizes) - 1]
     spending = progress.spending and progress.spending.at(new)
     return Course(
         one.values, two.values, tuple(sizes[look] for look in new), spending, plan.margin, plan.pairing, one.step
@@ -229,8 +204,13 @@ def _course(one: Sample, two: Sample, plan: Plan, progress: Progress, place: int
 
 
 def _reading(one: Sample, two: Sample, plan: Plan, progress: Progress, place: int, course: Course) -> Reading:
-    """Both p values; where failed runs of the baseline make an arm look better, also without them: the larger ones."""
+    """Both p values; where failed runs of the baseline make an arm look better, also without them: the larger ones.
+
+    Failed runs that score like others make arms no more alike.
+    """
     found = course.reading()
+    if any(each.mild and each.failed for each in (one, two)):
+        found = replace(found, equivalence_p=1.0)
     if not two.failed or one.merits.mean() <= two.merits.mean():
         return found
     spared = two.by("drop")
@@ -257,11 +237,16 @@ def verdict_on(
     plan: Plan,
     spending: Spending | None,
     family: int,
+    regrouped: int,
 ) -> Verdict:
-    """The rule, with both p values corrected over the family, and what it would take where it decides nothing."""
+    """The rule, with both p values corrected over the family, and what it would take where it decides nothing.
+
+    Args:
+        regrouped: over how many comparisons the permutation test is corrected.
+    """
     p, same = adjusted
     kind: Kind = "undecided"
-    needed = fewest_seeds(spending, family, plan.pairing)
+    needed = fewest_seeds(alone.spending, regrouped, plan.pairing, alone.sizes)
     if p < ALPHA and not gap.low <= 0 <= gap.high:
         kind = "better" if (gap.mean > 0) == one.measure.higher_is_better else "worse"
     elif same < ALPHA and needed is None:
@@ -290,6 +275,7 @@ def _further(one: Sample, two: Sample, plan: Plan, spending: Spending | None, fa
 def _levels_later(seen: tuple[int, ...], family: int, seeds: int) -> tuple[float, float]:
     """Levels of the tests of difference and of equivalence at a look that comes after those seen."""
     later = Spending.open([*(n for n in seen if n < seeds), seeds])
+    later = later.at(dict(zip(later.seeds, itertools.count(), strict=False)).values())  # of equal looks the last
     return (
         nominal_level(later.seeds, later.parts, ALPHA / family, 2),
         nominal_level(later.seeds, later.parts, ALPHA / family, 1),

@@ -1,7 +1,7 @@
 """What the design of a study can say, in lines for the console, before anything is trained."""
 
 from attnbench.analysis.plan import Design
-from attnbench.analysis.power import detectable, equivalence_spread, smallest_p
+from attnbench.analysis.power import detectable, equivalence_spread, smallest_p_over
 from attnbench.analysis.stats import FEWEST
 from attnbench.console import listed
 from attnbench.report.text import counted, p_text, points
@@ -17,13 +17,15 @@ def design_lines(design: Design) -> list[str]:
         return [*lines, f"{seeds} cannot decide, and 'equivalent' is not said then: run at least {design.needed}"]
     if spending:
         last = spending.seeds[-1]
-        reach = min(1.0, smallest_p(last, last, pairing) * family / float(spending.parts[-1]))
+        looks = [(seeds, seeds) for seeds in spending.seeds]
+        reach = min(1.0, smallest_p_over(looks, pairing) * family / float(spending.parts[-1]))
         size = detectable(last, last, family, pairing, level=design.level)
         lines.append(f"smallest p that {last} seeds can reach: {p_text(reach)}, corrected for looks and comparisons")
         lines.append(
             f"a true difference of {size:.1f} standard deviations between seeds is found with about 80 % probability"
         )
-    bound = equivalence_spread(n, n, design.margin, family, pairing, design.level)
+    last = spending.seeds[-1] if spending else n
+    bound = equivalence_spread(last, last, design.margin, family, pairing, design.level)
     what = "the difference of a pair" if pairing == "paired" else "accuracy"
     lines.append(
         f"'equivalent' (within {points(design.margin)}) is possible only if {what} varies by less than "
