@@ -133,6 +133,29 @@ def test_what_was_grafted_is_no_attention_that_the_network_was_built_with_and_no
         attnbench.graft(model, "none", "built-in", example=IMAGE)
 
 
+class AsksItsParts(nn.Module):
+    """A network that asks a module for its weight's dtype, and sets how a module works."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.checkpointing = nn.Conv2d(3, 8, 3), False
+        self.conv.fast = False
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x):
+        return self.head(self.conv(x.to(self.conv.weight.dtype)).mean((2, 3)))
+
+
+def test_what_a_network_asks_of_a_grafted_module_and_sets_there_is_the_modules_own():
+    model = attnbench.graft(AsksItsParts(), "se", "conv", example=IMAGE)
+    assert model(IMAGE).shape == (len(IMAGE), 10)
+    model.conv.fast = True
+    assert model.conv.original.fast
+    with pytest.raises(AttributeError, match="wait"):
+        model.conv.wait  # noqa: B018
+    assert copy.deepcopy(model)(IMAGE).shape == (len(IMAGE), 10)
+
+
 def test_places_are_listed_with_their_shapes_the_usual_one_first():
     sites = attnbench.sites(torchvision("resnet18"), IMAGE)
     assert [(site.kind, len(site.paths)) for site in sites] == [("block", 8), ("post", 8)]

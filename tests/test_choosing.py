@@ -90,6 +90,11 @@ def test_another_baseline_than_none():
         ("screening:\n  seeds: 1.5\n", "7: screening.seeds: 1.5 should be a valid integer"),
         ("seeds: 5\n", "6: seeds: choose draws its seeds by itself"),
         ("looks: any\n", "6: looks: "),
+        ("where:\n  - set: {evaluate: val}\n", "7: where[0].set.evaluate: screening is scored on validation images"),
+        (
+            "screening: {epochs: 1}\nwhere:\n  - set: {warmup: 2.0}\n",
+            "6: screening: a first rung of 1 epochs cannot be:",
+        ),
         ("screening: {epochs: 30}\n", "6: screening.epochs: 30 are more than the study's 9 epochs"),
         ("limits: {latency: 1.1}\nwhere:\n  - set: {stages: [1]}\n", "6: limits: limits are measured at every place"),
         (

@@ -13,7 +13,7 @@ from attnbench.catalogue.formula import promised
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference, BadSpec
 from attnbench.examine.sameness import same
-from attnbench.networks.graft import Grafted, ZeroInitialisedResidual
+from attnbench.networks.grafted import Grafted, ZeroInitialisedResidual
 from attnbench.networks.network import built_in
 from attnbench.spec.arm import ArmKey
 from attnbench.spec.run import canonical

@@ -23,6 +23,7 @@ from attnbench.data.splits import constants, load_splits
 from attnbench.errors import BadSpec
 from attnbench.examine.reproduce import reproduce
 from attnbench.examine.sameness import same
+from attnbench.networks.checkpoints import plain_names
 from attnbench.networks.network import network_of
 from attnbench.networks.parts import head, layers, parts
 from attnbench.networks.weights import weights_digest
@@ -172,6 +173,18 @@ def test_layer_decay_is_timms_for_its_networks(name):
     named = {id(p): name for name, p in model.named_parameters()}
     theirs = {named[id(p)]: group["lr_scale"] for group in groups(model, layer_decay=0.5) for p in group["params"]}
     assert learning_rate_scales(one, model) == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "convnext_atto", "regnetx_002"])
+def test_a_mechanism_changes_the_layer_of_nothing_in_a_network_of_timms(name):
+    at = r"pattern:stages\.\d+" if name == "convnext_atto" else "stage"
+    pytest.importorskip("timm")
+    one = spec(backbone=f'timm(name="{name}")', attention="se", site=at, layer_decay=0.5, image_size=32)
+    plain = spec(backbone=f'timm(name="{name}")', layer_decay=0.5, image_size=32)
+    alone = learning_rate_scales(plain, network_of(plain, 10, 1, 32))
+    model = network_of(one, 10, 1, 32)
+    beside, names = learning_rate_scales(one, model), plain_names(model)
+    assert {own: beside[names[own]] for own in alone} == pytest.approx(alone)
 
 
 STAGES = {

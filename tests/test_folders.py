@@ -123,10 +123,20 @@ def test_a_damaged_picture_is_named_and_once_it_is_mended_all_is_well(damage, mi
         ('imagefolder(path="empty")', "empty.*one folder a class"),
         ('imagefolder(path="mine", test="birds")', "birds has other classes than mine: bird, dog"),
         ("imagefolder", "path"),
+        ('imagefolder(path="mine", test="mine")', "share images"),
+        ('imagefolder(path="mine", test="mine/../mine/cat")', "share images"),
+        (
+            'imagefolder(path="whole")',
+            r'whole holds the parts .*\(test, train\).*path="whole/train", test="whole/test"',
+        ),
+        (f'imagefolder(path="{"a" * 300}")', "cannot be read: File name too long"),
+        ('imagefolder(path="~nobody_there/x")', "~nobody_there/x cannot be read"),
     ],
 )
 def test_a_folder_that_cannot_be_a_data_set_is_refused(dataset, message, mine):
     Path("empty").mkdir()
+    for part in ("train", "test"):
+        pictures(Path("whole", part))
     pictures(Path("birds"), "bird cat")
     with pytest.raises(DataProblem, match=message):
         load(dataset)
@@ -173,7 +183,8 @@ def test_links_are_followed_but_not_in_a_circle(mine):
 def test_a_tilde_is_the_home_folder(monkeypatch):
     monkeypatch.setenv("HOME", str(Path("home").resolve()))
     pictures(Path("home/mine"))
-    splits = load('imagefolder(path="~/mine", test="~/mine")', Path("~/data"))
+    pictures(Path("home/theirs"), seed=1)
+    splits = load('imagefolder(path="~/mine", test="~/theirs")', Path("~/data"))
     assert len(splits.test) == 20
     assert Path("home/data/.cache").is_dir()
     runtime = Runtime(store="~/runs", data_dir="~/data")

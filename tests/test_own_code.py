@@ -2,6 +2,7 @@
 
 import random
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 import attnbench
+from attnbench.catalogue.digest import digest_of_object
 from attnbench.catalogue.entries import _WIDTH
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference, ForeignError
@@ -371,6 +373,33 @@ def test_a_class_of_a_script_is_trained_in_its_process_and_named_by_its_source(t
     assert ids[0][1] == "done"
     assert "put it into a file of its own" in said[0][1]
     assert "one of ours is called 'se'" in said[0][2]
+
+
+USES = """
+from torch import nn
+SCALE = {scale}
+def helper(x):
+    return x * SCALE
+class Base(nn.Module):
+    def start(self):
+        return {start}
+class Gate(Base):
+    def __init__(self, channels):
+        super().__init__()
+    def forward(self, x):
+        return helper(x) + self.start()
+"""
+
+
+def test_what_a_class_of_a_script_uses_there_belongs_to_its_identity(tmp_path):
+    def digest(**values: float) -> str:
+        file = tmp_path / f"{len(list(tmp_path.iterdir()))}.py"  # Python keeps the lines of a file that it has read
+        file.write_text(USES.format(**{"scale": 1, "start": 0, **values}))
+        names = runpy.run_path(str(file), run_name="a_script")
+        return digest_of_object(names["Gate"])
+
+    assert digest() == digest()
+    assert len({digest(), digest(scale=2), digest(start=1)}) == 3
 
 
 def test_what_a_users_module_imports_of_theirs_belongs_to_its_identity(tmp_path, monkeypatch):

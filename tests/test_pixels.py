@@ -65,14 +65,23 @@ def test_16_bits_a_colour_are_scaled_from_black_to_white():
     assert np.abs(seen(content).astype(int) - grey(SIXTEEN / 257)).max() <= 1
 
 
+def test_a_tiff_whose_0_is_white_is_shown_so():
+    content = stored(Image.fromarray(np.array([[0, 32768, 65535]], np.uint16)), "TIFF")
+    black, white = (struct.pack("<HHIHH", 262, 3, 1, zero, 0) for zero in (1, 0))
+    assert content.count(black) == 1
+    assert seen(content, 1)[0, :, 0].tolist() == [0, 128, 255]
+    assert seen(content.replace(black, white), 1)[0, :, 0].tolist() == [255, 127, 0]
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_images_are_turned_as_a_viewer_shows_them(orientation):
+def test_images_are_turned_as_a_viewer_shows_them(orientation, form):
     upright = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
     turn = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.T,
             6: np.rot90(upright, 1), 7: upright[::-1, ::-1].T, 8: np.rot90(upright, -1)}  # fmt: skip
     exif = Image.Exif()
     exif[0x0112] = orientation
-    content = stored(Image.fromarray(np.ascontiguousarray(turn[orientation])), "PNG", exif=exif)
+    content = stored(Image.fromarray(np.ascontiguousarray(turn[orientation])), form, exif=exif)
     np.testing.assert_array_equal(seen(content, 1)[..., 0], upright)
 
 

@@ -8,7 +8,7 @@ from attnbench import RunSpec, network
 from attnbench.catalogue.places import Place, place
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference, BadSpec
-from attnbench.networks.graft import Grafted, ZeroInitialisedResidual
+from attnbench.networks.grafted import Grafted, ZeroInitialisedResidual
 
 SMALL = "resnet20(widths=(4, 8, 8))"
 

@@ -1,6 +1,7 @@
 """Stopped at any moment and started again: the same bits as if nothing had happened, and nothing lost."""
 
 import contextlib
+import errno
 import os
 import random
 import resource
@@ -19,11 +20,13 @@ from conftest import HANG, TINY, wait_for
 
 import attnbench
 from attnbench import RunSpec, Runtime, Store
-from attnbench.errors import StoreProblem
+from attnbench.errors import OutOfMemory, StoreProblem
 from attnbench.spec.portable import lacking
+from attnbench.store.environment import deciding
 from attnbench.store.runs import RunRecord
-from attnbench.training import loop
+from attnbench.training import loop, resuming
 from attnbench.training import run as runner
+from attnbench.training.state import State
 
 FIELDS = {
     **TINY,
@@ -261,6 +264,43 @@ def test_what_a_crash_left_half_written_goes(data_dir, interrupted, undisturbed)
         journal.write('{"event": "epoch", "epo')
     run(data_dir)
     checked(undisturbed)
+
+
+@pytest.mark.parametrize("problem", [OSError(errno.EIO, "Input/output error"), MemoryError()])
+def test_a_checkpoint_that_cannot_be_read_just_now_stays(data_dir, interrupted, undisturbed, monkeypatch, problem):
+    before = checkpoints(interrupted(12))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", lambda _: (_ for _ in ()).throw(problem))
+        with pytest.raises(StoreProblem if isinstance(problem, OSError) else OutOfMemory):
+            run(data_dir)
+    assert checkpoints(before[0].parent) == before
+    run(data_dir)
+    assert checked(undisturbed).resumed == 1
+
+
+def test_a_full_device_says_nothing_of_the_checkpoint(data_dir, interrupted, monkeypatch):
+    full = torch.OutOfMemoryError("CUDA out of memory")
+    interrupted(12)
+    monkeypatch.setattr(State, "restore", lambda *_: (_ for _ in ()).throw(full))
+    with pytest.raises(OutOfMemory):
+        run(data_dir)
+
+
+def test_a_run_begun_by_other_code_is_not_gone_on_with(data_dir, interrupted, monkeypatch):
+    before = checkpoints(interrupted(12))
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "deciding", lambda: deciding() | {"code": "0" * 16, "numpy": "1.0"})
+        with pytest.raises(StoreProblem, match=r"other numerical code, numpy [\d.]+ \(now 1\.0\); go on with the same"):
+            run(data_dir)
+    assert checkpoints(before[0].parent) == before
+
+
+def test_what_was_in_force_for_a_part_stays_said_of_the_whole():
+    now: dict[str, Any] = {"portable": True}
+    resuming._take_over(now, {"portable": False, "processes": 2})
+    assert now == {"portable": False, "processes": 2}
+    resuming._take_over(now, {"portable": True})
+    assert now == {"portable": False, "processes": 2}
 
 
 def test_a_checkpoint_of_other_numerics_is_refused_and_stays(data_dir, command, interrupted):

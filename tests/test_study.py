@@ -185,6 +185,7 @@ where: [{if: {lr: 0.1}, sett: {}}]
 where: [{if: {dataset: digitz}, set: {epochs: 1}}] # would match nothing, in silence
 where: [{if: {epochs: '3'}, set: {epochs: 1}}]
 where: [{set: {epochs: true}}]
+where: [{if: {attention: se(reduction=7)}, set: {epochs: 1}}] # the grid has none
 tuned: [5]
 tuned: [[lr]]
 jobs: 2

@@ -18,11 +18,13 @@ from attnbench import RunSpec, Runtime
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.data.batches import Batches
 from attnbench.data.splits import constants, load_splits
-from attnbench.errors import Diverged
+from attnbench.errors import Diverged, MachineFault
 from attnbench.networks.network import network_of
 from attnbench.networks.weights import weights_digest
+from attnbench.store.environment import environment
 from attnbench.store.runs import RunRecord, Store
 from attnbench.training import loop
+from attnbench.training import run as runner
 from attnbench.training.loop import Predicted, predict, training
 from attnbench.training.state import State
 
@@ -314,6 +316,37 @@ def test_an_evaluation_that_fails_for_another_reason_fails(parts, monkeypatch):
     monkeypatch.setattr(loop, "_logits", lambda *_: (_ for _ in ()).throw(RuntimeError("mat1 and mat2")))
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         predict(state.model, train)
+
+
+@pytest.mark.parametrize(
+    ("words", "whose"),
+    [
+        ("CUDA error: uncorrectable ECC error encountered", "the machine's"),
+        ("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`", "the machine's"),
+        ("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:5", "the machine's"),
+        ("CUDA error: device-side assert triggered", "the run's"),
+        ("mat1 and mat2 shapes cannot be multiplied", "the run's"),
+    ],
+)
+def test_a_fault_of_the_machine_is_no_result_of_the_run(do, monkeypatch, words, whose):
+    monkeypatch.setattr(runner, "training", lambda *_: (_ for _ in ()).throw(RuntimeError(words)))
+    with pytest.raises(MachineFault if whose == "the machine's" else RuntimeError) as caught:
+        do(spec())
+    assert words.split("] ")[-1] in str(caught.value)
+    assert [record.status for record in Store("runs").records()] == (["failed"] if whose == "the run's" else [])
+
+
+def test_a_record_names_the_code_that_trained_and_not_what_is_there_at_the_end(do, monkeypatch):
+    environment.cache_clear()
+    monkeypatch.setattr("attnbench.store.environment._git", lambda: ("before", False))
+
+    def later(*arguments):
+        monkeypatch.setattr("attnbench.store.environment._git", lambda: ("after", True))
+        return training(*arguments)
+
+    monkeypatch.setattr(runner, "training", later)
+    assert do(spec()).environment["git_commit"] == "before"
+    environment.cache_clear()
 
 
 def test_a_record_tells_the_size_of_its_test_batches(do):

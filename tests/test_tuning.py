@@ -1,5 +1,6 @@
 """`attnbench tune`: as many trials for every arm, on validation images, and a study with each arm's own values."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -204,6 +205,24 @@ def test_the_expected_best_of_n_is_the_mean_over_all_draws_of_n():
 
 def test_the_best_so_far_never_falls():
     assert best_so_far([3, 1, 4, 1, 5]).tolist() == [3, 3, 4, 4, 5]
+
+
+def test_two_cells_that_are_one_run_train_it_once(executed):
+    """`none` has no place, so that it is the same run in both."""
+    found = tuning.tune(search(grid={"attention": ["none", "se"], "site": ["block", "pre"]}), Runtime(tracker="none"))
+    assert len(found) == 4
+    assert len({spec.id for spec in executed}) == len(executed)
+
+
+def test_a_trial_that_failed_is_not_the_best_however_low_the_others_are():
+    trials = scored([10.0, 9.7])
+    failed = dataclasses.replace(trials[0], failed=True)
+    assert Tuned("cell", "se", {}, [failed, trials[1]]).best == trials[1]
+
+
+def test_an_arm_whose_trials_all_failed_has_no_recipe(executed):
+    with pytest.raises(AttnbenchError, match=r"every trial failed of digits, .*: none"):
+        tuning.tune(search(space={"lr": {"low": 0.5, "high": 1.0}}), Runtime(tracker="none"))
 
 
 def test_of_equal_scores_the_first_trial_is_the_best():

@@ -149,6 +149,7 @@ def test_runs_are_listed_by_what_they_are(stores):
     merge(Store("goal"), stores)
     assert len(list(listed(Store("goal"), {"attention": "se"}))) == 2
     assert len(list(listed(Store("goal"), {"attention": "se", "seed": "1", "status": "done"}))) == 1
+    assert len(list(listed(Store("goal"), {"weights": "none", "evaluate": "test"}))) > 2  # fields of later versions
     with pytest.raises(StoreProblem, match="'colour' is no field of a run; known are attention"):
         list(listed(Store("goal"), {"colour": "red"}))
 
@@ -335,6 +336,8 @@ def test_decoded_images_that_nothing_names_go_too(stores, capsys):
         (["check", "two", "--store", "one"], "store check takes no 'two'"),
         (["export", "a.yaml", "b.yaml", "--store", "one"], "store export takes no 'b.yaml'"),
         (["merge", "broken.zip", "--store", "one"], "broken.zip"),
+        (["merge", "two", "--store", "one", "--dry-run"], "--dry-run is for attnbench store prune; merge has no use"),
+        (["check", "--store", "one", "--weights"], "--weights is for attnbench store export; check has no use"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_line(stores, asked, said, capsys):

@@ -1,6 +1,6 @@
 """Mistakes a user can fix. Anything that is not one of these is a bug and keeps its traceback.
 
-Exit code 2: what was asked for cannot be done, and nothing was trained. Exit code 1: it was begun and failed.
+Exit code 2: what was asked for cannot be done, or files cannot be used. Exit code 1: it was begun and failed.
 
 AttnbenchError
 ├── BadReference      "se(reduction=": cannot be read, unknown name, unknown or impossible option
@@ -14,6 +14,7 @@ AttnbenchError
 ├── BadBundle         a file that is no bundle of runs: one line for each reason
 ├── NotExported       a network that an exporter or a runtime refuses: who, which operator, why
 ├── OutOfMemory       a run for which this machine has not the memory (exit code 1)
+├── MachineFault      a device or another process that failed under a run (exit code 1)
 └── Diverged          a loss that is not finite (exit code 1: nothing was asked wrongly)
 
 Terminated is no mistake but a KeyboardInterrupt: SIGTERM came, with exit code 143.
@@ -107,6 +108,12 @@ class NotExported(AttnbenchError):
 
 class OutOfMemory(AttnbenchError):
     """For a run for which this machine, or its device, has not the memory: no result of the run."""
+
+    exit_code = 1
+
+
+class MachineFault(AttnbenchError):
+    """For a device, or another process of a run, that failed under it: no result of the run."""
 
     exit_code = 1
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic
 
+from attnbench.analysis.course import Progress
 from attnbench.analysis.plan import Plan
 from attnbench.analysis.power import able, open_looks
 from attnbench.analysis.sample import Sample
 from attnbench.analysis.sequential import Spending
-from attnbench.analysis.verdicts import Contrast, Progress, Waiting, contrasts
+from attnbench.analysis.verdicts import Contrast, Waiting, contrasts
 from attnbench.spec.arm import K, mechanism
 
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from attnbench.analysis.anytime import confidence_sequence
+from attnbench.analysis.course import Progress
 from attnbench.analysis.plan import Plan
 from attnbench.analysis.resampling import Pairing
 from attnbench.analysis.sample import Sample
 from attnbench.analysis.sequential import Spending
 from attnbench.analysis.stats import ALPHA, Difference, contrast, difference
-from attnbench.analysis.verdicts import Contrast, Progress, contrasts, verdict_on
+from attnbench.analysis.verdicts import Contrast, contrasts, verdict_on
 
 
 def picked(one: Sample, two: Sample, arms: Sequence[Sample], plan: Plan, spending: Spending | None = None) -> Contrast:

@@ -36,8 +36,8 @@ class Tuned:
 
     @property
     def best(self) -> Trial:
-        """The first of those with the highest score."""
-        return max(self.trials, key=lambda trial: (trial.score, -trial.number))
+        """The first of those with the highest score; one that failed only where all did."""
+        return max(self.trials, key=lambda trial: (not trial.failed, trial.score, -trial.number))
 
     @property
     def scores(self) -> list[float]:

@@ -49,18 +49,58 @@ def _top(source: Path, module: str) -> Path:
 def digest_of_object(thing: Any) -> str:
     """The digest of a class or function that stands in no module: in a script, a notebook, or a function.
 
+    It is of its source, and of what of the same place it uses: base classes, helpers, and plain values.
+
     Raises:
         BadReference: Python does not know its source.
     """
-    methods: list[Any] = [one for one in vars(thing).values() if inspect.isfunction(one)]
-    for parts in ([thing], methods):  # a notebook may know the source of methods only
+    texts, waiting, met = [], [thing], {id(thing)}
+    while waiting:
+        one = waiting.pop()
+        texts.append(_source_of(one))
+        for name, used in sorted(_uses(one).items()):
+            if _plain(used):
+                texts.append(f"{name} = {used!r}")
+            elif getattr(used, "__module__", None) == thing.__module__ and id(used) not in met:
+                met.add(id(used))
+                waiting.append(used)
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> bool:
+    """Whether it reads the same in every process."""
+    if isinstance(value, list | tuple):
+        return all(map(_plain, value))
+    if isinstance(value, dict):
+        return all(map(_plain, [*value, *value.values()]))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _source_of(thing: Any) -> str:
+    for parts in ([thing], _methods(thing)):  # a notebook may know the source of methods only
         try:
-            text = "\n".join(textwrap.dedent(inspect.getsource(one)) for one in parts)
+            if text := "\n".join(textwrap.dedent(inspect.getsource(one)) for one in parts):
+                return text
         except (OSError, TypeError):
             continue
-        if text:
-            return hashlib.sha256(text.encode()).hexdigest()[:16]
     raise BadReference(f"the source of {thing.__qualname__} is not known here; put it into a file of its own")
+
+
+def _methods(thing: Any) -> list[Any]:
+    return [one for one in vars(thing).values() if inspect.isfunction(one)]
+
+
+def _uses(thing: Any) -> dict[str, Any]:
+    """The classes, functions and plain values that a class or a function names: its bases, and what its code reads."""
+    found = {base.__qualname__: base for base in getattr(thing, "__bases__", ())}
+    for function in [thing] if inspect.isfunction(thing) else _methods(thing):
+        read = inspect.getclosurevars(function)
+        found |= {
+            name: used
+            for name, used in {**read.globals, **read.nonlocals}.items()
+            if _plain(used) or inspect.isfunction(used) or inspect.isclass(used)
+        }
+    return found
 
 
 def _closure(source: Path, top: Path) -> set[Path]:

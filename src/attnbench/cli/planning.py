@@ -101,7 +101,7 @@ def tune(
     if dry_run:
         _do(Sweep(tuning.planned(plan), runtime, plan.recipe, f"{plan.name} search"), how, dry_run)
         return 0
-    found, folder = tuning.tune(plan, runtime, how), _folder(out, plan)
+    found, folder = tuning.tune(plan, runtime, how, tell_failures), _folder(out, plan)
     write_study(plan, found, folder / "tuned.yaml")
     _show(sheet(plan, found), folder, "tune")
     print(f"the study with tuned values: attnbench study {folder / 'tuned.yaml'}")

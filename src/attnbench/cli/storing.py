@@ -40,6 +40,10 @@ def store_(
     from attnbench.store.runs import Store
 
     here = Store(store or Runtime().store)
+    flags = {"--out": out, "--weights": weights, "--data-dir": data_dir, "--dry-run": dry_run}
+    for flag, for_action in zip(flags, ("export", "export", "prune", "prune"), strict=True):
+        if flags[flag] and action != for_action:
+            raise AttnbenchError(f"{flag} is for attnbench store {for_action}; {action} has no use for it")
     if action == "merge":
         return _merge(here, items)
     if not here.path.is_dir():

@@ -32,7 +32,7 @@ from attnbench.data.official import compared
 from attnbench.errors import DataProblem
 from attnbench.files import replacing, user_cache
 
-_FORMAT = 3
+_FORMAT = 4
 _TYPES = {"labels": "int64", "keys": "|V16", "pixels": "|V16", "sums": "int64"}
 """Of the arrays in a cache."""
 _UNREADABLE = (

@@ -70,7 +70,8 @@ def _sound(raw: Raw, name: str, split: str) -> Raw:
     """Images as an array or as paths, and as many class numbers; somebody's own may give anything."""
     what = f"{name} {split}"
     images, labels = raw.images, np.asarray(raw.labels)
-    pictures, given = 0 if images is None else len(images), labels.size if labels.ndim else 0
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    pictures, given = 0 if images is None else len(images), labels.size if labels.ndim == 1 else 0
     if not pictures or pictures != given:
         raise DataProblem(f"{what}: {pictures} images and {given} labels")
     if labels.dtype.kind not in "iubf" or (labels != labels.astype(np.int64)).any() or labels.min() < 0:
@@ -166,6 +167,9 @@ def from_file(channels: int, size: int | None) -> Callable[[Path], Image | Broke
             LookupError,
             EOFError,
             MemoryError,
+            RuntimeError,
+            ArithmeticError,
+            AttributeError,
             struct.error,
         ) as problem:
             return Broken(file, str(problem) or type(problem).__name__)

@@ -4,6 +4,7 @@ Hidden files and folders and what operating systems leave behind are passed over
 circle. Every ending that the installed Pillow opens counts as an image; other files are left out, and counted.
 """
 
+import contextlib
 import functools
 import os
 import re
@@ -60,9 +61,26 @@ class Folder:
 
 def located(path: str, root: Path) -> Path:
     """Where a path that a user gave lies: in the data folder `root`, or else in the working directory; ~ is home."""
-    given = Path(path).expanduser()
+    try:
+        given = Path(path).expanduser()
+    except RuntimeError as problem:  # the home of nobody
+        raise DataProblem(f"{path} cannot be read: {problem}") from None
     here = root / given
-    return given.absolute() if not here.exists() and given.exists() else here
+    with _read(here):
+        return given.absolute() if not here.exists() and given.exists() else here
+
+
+@contextlib.contextmanager
+def _read(path: Path) -> Iterator[None]:
+    """Say in one line what keeps a folder from being read.
+
+    Raises:
+        DataProblem: the block raised an OSError.
+    """
+    try:
+        yield
+    except OSError as problem:
+        raise DataProblem(f"{path} cannot be read: {problem.strerror or problem}") from None
 
 
 def hidden(name: str) -> bool:
@@ -87,7 +105,7 @@ def files_below(path: Path, above: frozenset[str] = frozenset()) -> Iterator[tup
     own = os.path.realpath(path)
     if own in above:  # a link that leads back up
         return
-    with os.scandir(path) as items:
+    with _read(path), os.scandir(path) as items:
         for item in items:
             if hidden(item.name):
                 continue

@@ -7,6 +7,8 @@ from attnbench.data import Raw, Source, dataset
 from attnbench.data.folders import Folder, located
 from attnbench.errors import DataProblem
 
+PARTS = ("train", "test", "val", "valid", "validation")
+"""What folders of parts of a data set are called."""
 FOLDER = Source(
     title="A folder of images",
     splits=("train", "test"),
@@ -23,6 +25,7 @@ def imagefolder(root: Path, split: str, path: str = "", test: str = "") -> Raw:
     if not path:
         raise DataProblem('imagefolder needs to know which: imagefolder(path="mine/train", test="mine/test")')
     train = Folder.of(located(path, root))
+    _check_places(train, located(test, root) if test else None)
     labels = {name: number for number, name in enumerate(train.classes)}
     if split != "test":
         learnable(train.path, train.classes, least=2)
@@ -32,6 +35,29 @@ def imagefolder(root: Path, split: str, path: str = "", test: str = "") -> Raw:
         raise DataProblem(f"{own.path} has other classes than {train.path}: {', '.join(odd[:5])}")
     learnable(own.path, own.classes, least=1)
     return own.raw(labels)
+
+
+def _check_places(train: Folder, test: Path | None) -> None:
+    """Refuse test images that are training images, and parts of the data that are taken for classes.
+
+    Raises:
+        DataProblem: they are.
+    """
+    if test is not None:
+        places = train.path.resolve(), test.resolve()
+        if places[0] in (places[1], *places[1].parents) or places[1] in places[0].parents:
+            raise DataProblem(f"{test} and {train.path} share images: those of the test must not be trained on")
+        return
+    parts = [name for name in train.classes if name.lower() in PARTS]
+    if len(parts) == len(train.classes) and any(
+        each.is_dir() for name in parts for each in (train.path / name).iterdir()
+    ):
+        inner = next((name for name in parts if name.lower() not in ("test", *PARTS[2:])), parts[0])
+        more = f', test="{train.path / "test"}"' if "test" in parts else ""
+        raise DataProblem(
+            f"{train.path} holds the parts of a data set ({', '.join(parts)}) and no classes; "
+            f'give imagefolder(path="{train.path / inner}"{more})'
+        )
 
 
 def learnable(folder: Path, classes: Mapping[str, tuple[Path, ...]], least: int) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 
 ROUNDED = {"JPEG", "MPO", "JPEG2000", "AVIF", "PCD", "DDS", "BLP", "FTEX", "ICNS"}
 """Formats (or some of their kinds) whose decoders may round differently."""
-_ORIENTATION = 0x0112
+_ORIENTATION, _BITS, _PHOTOMETRIC = 0x0112, 258, 262
+"""Tags of EXIF data and of TIFF files."""
 _UNBOUNDED = {"I": "32-bit integers", "F": "floating-point numbers"}
 
 
@@ -22,6 +23,7 @@ def decoded(picture: Any, channels: int) -> np.ndarray:
     """
     from PIL import Image
 
+    picture.load()  # a TIFF is turned by that already, and asks for it no more
     scaled = _to_8_bits(picture)
     if scaled.has_transparency_data or scaled.mode in ("La", "RGBa"):
         above = scaled.convert("RGBA")
@@ -42,8 +44,11 @@ def _to_8_bits(picture: Any) -> Any:
     from PIL import Image
 
     if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM")):
-        values = np.asarray(picture).astype(np.int64)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        values, white = np.asarray(picture).astype(np.int64), 65_535
+        if picture.format == "TIFF":
+            white = 2 ** int(picture.tag_v2.get(_BITS, (16,))[0]) - 1
+            values = white - values if picture.tag_v2.get(_PHOTOMETRIC) == 0 else values  # 0 is white
+        return Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
     if picture.mode in _UNBOUNDED:
         raise ValueError(
             f"it holds {_UNBOUNDED[picture.mode]}, whose black and white are unknown; save it with 8 or 16 bits"

@@ -113,6 +113,10 @@ def load_splits(spec: RunSpec, data_dir: str | Path) -> Splits:
         seen = ", ".join("x".join(map(str, shape)) for shape in sorted(shapes))
         raise DataProblem(f"{spec.dataset}: the splits' images differ ({seen}); give image_size")
     splits = Splits(train, val, test)
+    if (
+        most := max(int(split.source.labels.max()) for split in (val, test) if split) if val or test else 0
+    ) >= splits.classes:
+        raise DataProblem(f"{spec.dataset}: class {most} is scored and has no training image; {splits.classes} have")
     if len(train) < 2 or len(splits.scored) < 1:
         few = f"{len(splits.scored)} {'test' if tested else 'validation'}"
         raise DataProblem(f"{spec.dataset}: {len(train)} training and {few} images are too few")

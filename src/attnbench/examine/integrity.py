@@ -94,6 +94,8 @@ def _unreadable(checkpoint: Path) -> str:
         loaded(checkpoint)
     except StoreProblem as problem:
         return f"{problem}; the one before it serves"
+    except OSError as problem:
+        return f"{checkpoint} cannot be read ({problem.strerror or problem})"
     return ""
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attnbench.catalogue.places import built_in_sentence
-from attnbench.networks.graft import Grafted
+from attnbench.networks.grafted import Grafted
 from attnbench.networks.network import built_in, network_of
 from attnbench.networks.trial import Trial
 from attnbench.spec.arm import FIELDS

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from attnbench.errors import ForeignError
+from attnbench.errors import AttnbenchError, ForeignError
 from attnbench.spec.portable import pins
 from attnbench.spec.run import Runtime
 
@@ -82,10 +82,7 @@ class Child:
     def interrupt(self) -> None:
         """Let it write a checkpoint and end."""
         with contextlib.suppress(ProcessLookupError, OSError):
-            if os.name == "nt":  # whose processes hear no signal: the end of what it reads tells it the same
-                self.process.stdin.close()  # type: ignore[union-attr]
-            else:
-                self.process.send_signal(signal.SIGINT)
+            self.process.stdin.close()  # type: ignore[union-attr]  # a signal is lost on one that still starts up
 
     def over(self) -> bool:
         """Whether it has ended."""
@@ -142,6 +139,8 @@ def ask(job: str, asked: dict[str, object], runtime: Runtime, told: Told) -> Any
         return ended.answer["value"]
     if "message" in ended.answer:
         raise ForeignError(ended.answer["message"], ended.trace)
+    if ended.code < 0:  # as where the machine has no more memory
+        raise AttnbenchError(f"{job}: {ended.reason}")
     raise RuntimeError(f"{job} ended with exit code {ended.code}:\n{ended.said}")
 
 

@@ -8,13 +8,13 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from attnbench.analysis.budget import Outline, Price, looks_within, outlined
 from attnbench.analysis.choosing import Round, halved
-from attnbench.errors import AttnbenchError, StoreProblem
+from attnbench.errors import AttnbenchError, StoreProblem, writing
 from attnbench.execution.executors import Execution
 from attnbench.execution.sweep import Failure, Sweep, execute, expected_seconds, seconds_taken
 from attnbench.files import replacing
@@ -75,7 +75,7 @@ def recalled(contest: Contest, store: Store) -> Before | None:
     file = before_file(contest, store)
     try:
         found = json.loads(file.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as problem:
         raise StoreProblem(f"{file} cannot be read ({problem}); delete it to measure again") from None
@@ -87,9 +87,10 @@ def recalled(contest: Contest, store: Store) -> Before | None:
 def keep(contest: Contest, store: Store, before: Before) -> None:
     """Write it down, in one step."""
     file = before_file(contest, store)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as out:
-        out.write(json.dumps({"contest": _digest(contest), **dataclasses.asdict(before)}, indent=1) + "\n")
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as out:
+            out.write(json.dumps({"contest": _digest(contest), **dataclasses.asdict(before)}, indent=1) + "\n")
 
 
 def expected(contest: Contest, arms: Sequence[str], runtime: Runtime) -> dict[str, dict[str, float]]:
@@ -155,22 +156,27 @@ def confirmation_looks(contest: Contest, before: Before, rounds: Sequence[Round]
         BudgetTooSmall: screening took so long that nothing is left to decide with.
     """
     price, kept = before.price(contest), rounds[-1].kept if rounds else before.arms
-    expected_cost = sum(each.rung.new * price(arm, each.rung) for each in rounds for arm in each.scores)
-    taken = _taken(contest, screening_runs(contest, rounds), store)
-    factor = taken / expected_cost if taken and expected_cost else 1.0
+    prices = {run.id: price(arm, rung) for arm, rung, run in _screening(contest, rounds)}
+    done = {run for run in prices if (record := store.record(run)) is not None and record.done}
+    taken, expected_cost = _taken(contest, screening_runs(contest, rounds), store), sum(prices[run] for run in done)
+    factor = taken / expected_cost if contest.unit == "CPU-hours" and taken and expected_cost else 1.0
+    if contest.unit == "CPU-hours":  # records of failed runs do not say what they took
+        taken += factor * sum(prices[run] for run in prices.keys() - done)
     one = factor * sum(price(arm, None) for arm in [contest.baseline_text, *kept])
     return looks_within(contest, len(kept), taken, one)
 
 
 def screening_runs(contest: Contest, rounds: Sequence[Round]) -> list[RunSpec]:
     """Every run of screening."""
-    found = [
-        contest.screening_run(arm, each.rung, seed)
-        for each in rounds
-        for arm in each.scores
-        for seed in range(each.rung.seeds)
-    ]
-    return list({spec.id: spec for spec in found}.values())
+    return list({run.id: run for _, _, run in _screening(contest, rounds)}.values())
+
+
+def _screening(contest: Contest, rounds: Sequence[Round]) -> Iterator[tuple[str, Rung, RunSpec]]:
+    """Each run of screening with its arm and its rung; a rung repeats those of one with as many epochs."""
+    for each in rounds:
+        for arm in each.scores:
+            for seed in range(each.rung.seeds):
+                yield arm, each.rung, contest.screening_run(arm, each.rung, seed)
 
 
 def spent(contest: Contest, study: Study, rounds: Sequence[Round], store: Store) -> tuple[float, float]:

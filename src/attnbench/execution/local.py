@@ -58,7 +58,10 @@ class LocalWorkers:
 
     def _train(self, task: Task) -> Ended:
         with self._device() as environment:
-            child = Child("train", task.asked, task.runtime, environment)
+            try:
+                child = Child("train", task.asked, task.runtime, environment)
+            except OSError as problem:  # no room in the temporary folder, no more processes
+                return Ended(1, {"message": f"no process for it could be started: {problem}"}, "")
             self._children[task.run] = child
             if self._stopped.is_set():  # Ctrl-C came while it was being started
                 child.interrupt()

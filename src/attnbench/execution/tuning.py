@@ -6,16 +6,17 @@ on after any interruption as if there had been none. Optuna draws the points and
 
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from attnbench.analysis.recorded import chance
 from attnbench.analysis.tuning import Trial, Tuned
+from attnbench.console import listed
 from attnbench.errors import AttnbenchError
 from attnbench.execution.executors import Execution
-from attnbench.execution.sweep import Sweep, execute
+from attnbench.execution.sweep import Failure, Sweep, execute
 from attnbench.seeding import stream
 from attnbench.spec.arm import ArmKey
 from attnbench.spec.run import RunSpec, Runtime, canonical
@@ -39,22 +40,33 @@ class _Arm:
     done: list[Trial]
 
 
-def tune(search: Search, runtime: Runtime, how: Execution | None = None) -> list[Tuned]:
+def tune(
+    search: Search,
+    runtime: Runtime,
+    how: Execution | None = None,
+    failed: Callable[[Sequence[Failure], Sweep], None] = lambda failures, sweep: None,
+) -> list[Tuned]:
     """Make the trials that are left, and keep all of them in Optuna's journal; returns what each arm's gave.
 
+    Args:
+        failed: is told of the trials that failed, as soon as those beside them are done.
+
     Raises:
-        AttnbenchError: a trial could not be made at all, or Optuna is not installed.
+        AttnbenchError: a trial could not be made at all, every trial of an arm failed, or Optuna is not installed.
     """
     store = Store(runtime.store)
     arms = [_Arm(cell, picked, []) for picked, cell in search.settings()]
     while len(arms[0].done) < search.trials:
         asked = [_ask(search, arm) for arm in arms]
-        specs = [spec for one_of_each in zip(*asked, strict=True) for _, spec in one_of_each]
-        left = [spec for spec in specs if (record := store.record(spec.id)) is None or record.done]
-        execute(Sweep(left, runtime, search.recipe, f"{search.name} search"), how)
+        specs = {spec.id: spec for one_of_each in zip(*asked, strict=True) for _, spec in one_of_each}
+        left = [spec for run, spec in specs.items() if (record := store.record(run)) is None or record.done]
+        sweep = Sweep(left, runtime, search.recipe, f"{search.name} search")
+        failed(execute(sweep, how), sweep)
         for arm, each in zip(arms, asked, strict=True):
             arm.done.extend(_trials(store, each, len(arm.done)))
         _keep(search, store, arms)
+    if lost := [f"{_title(arm)}: {_label(arm)}" for arm in arms if all(trial.failed for trial in arm.done)]:
+        raise AttnbenchError(f"every trial failed of {listed(lost)}: the space has no recipe for it")
     return [Tuned(_title(arm), _label(arm), arm.picked, arm.done) for arm in arms]
 
 
@@ -159,6 +171,7 @@ def _keep(search: Search, store: Store, arms: Sequence[_Arm]) -> None:
             name = _name(search, arm)
             if name not in known:
                 optuna.create_study(storage=storage, study_name=name, direction="maximize")
+                known.append(name)
             study = optuna.load_study(storage=storage, study_name=name)
             there = {trial.user_attrs["trial"] for trial in study.trials}
             study.add_trials([_frozen(space, trial) for trial in arm.done if trial.number not in there])

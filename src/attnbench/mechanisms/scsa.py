@@ -32,6 +32,8 @@ class SCSA(nn.Module):
         super().__init__()
         if channels % 4:
             raise ValueError(f"channels={channels} must be a multiple of 4, one part for each scale")
+        if window < 1:
+            raise ValueError(f"window={window} must be at least 1")
         part = channels // 4
         self.heads, self.window = divisor(channels, heads), window
         self.strips = nn.ModuleList(nn.Conv1d(part, part, k, padding=k // 2, groups=part) for k in (3, 5, 7, 9))

@@ -14,7 +14,8 @@ from attnbench.catalogue.refs import nearest
 from attnbench.catalogue.registry import ATTENTION, Choice
 from attnbench.errors import AttnbenchError, BadReference
 from attnbench.networks.exchange import replace
-from attnbench.networks.graft import Grafted, Init, Position, insert, likely_sites, map_at, moved, put, weight_of
+from attnbench.networks.graft import Init, Position, insert, likely_sites, map_at, moved, put, weight_of
+from attnbench.networks.grafted import Grafted
 from attnbench.networks.trial import Shape, Trial
 from attnbench.networks.within import Shapes, attention_within, channels_last, inside, watched
 from attnbench.seeding import seeded

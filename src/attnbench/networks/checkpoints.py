@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from attnbench.errors import BadReference
-from attnbench.networks.graft import Grafted
+from attnbench.networks.grafted import Grafted
 
 FITTING = 0.5
 """Share of a network's tensors that a checkpoint must hold to be taken for one of it."""

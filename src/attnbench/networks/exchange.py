@@ -8,7 +8,8 @@ from attnbench.catalogue.cards import Backbone, Paper
 from attnbench.catalogue.places import Place, built_in_sentence, sites
 from attnbench.catalogue.registry import Choice
 from attnbench.errors import BadReference
-from attnbench.networks.graft import Grafted, Init, chosen, insert, map_at, put, stage_at
+from attnbench.networks.graft import Init, chosen, insert, map_at, put, stage_at
+from attnbench.networks.grafted import Grafted
 from attnbench.networks.trial import Shape, Trial
 from attnbench.networks.within import Shapes, attention_within, gates_within, observed
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from attnbench.errors import BadReference
 from attnbench.networks.anywhere import ungraft
-from attnbench.networks.graft import Grafted
+from attnbench.networks.grafted import Grafted
 
 
 def folded(model: nn.Module) -> nn.Module:

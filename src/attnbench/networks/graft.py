@@ -3,7 +3,7 @@
 import copy
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from attnbench.catalogue.refs import nearest
 from attnbench.catalogue.registry import Choice
 from attnbench.errors import BadReference
 from attnbench.mechanisms import build_attention
+from attnbench.networks.grafted import Grafted, ZeroInitialisedResidual
 from attnbench.networks.trial import Shape, Trial, is_foreign, plain_maps
 from attnbench.networks.within import Shapes, channels_last, observed
 from attnbench.seeding import seeded
@@ -111,52 +112,6 @@ def moved(module: nn.Module, was: torch.dtype, like: Tensor) -> nn.Module:
     """
     module = module.to(like.device)
     return module if like.dtype == was else module.to(like.dtype)
-
-
-class Grafted(nn.Sequential):
-    """A module of the backbone with a mechanism behind or before it, or a mechanism in its place.
-
-    What the network gives the module besides maps goes to the module; where it has been replaced, nobody gets it.
-    """
-
-    def __init__(self, *modules: nn.Module, plain: int | None = None, replaced: nn.Module | None = None) -> None:
-        super().__init__(*modules)
-        self.plain = plain
-        """Which of them is the backbone's own; None where it has been replaced."""
-        vars(self)["replaced"] = replaced  # no part of the network any more
-        if plain is None and replaced is None:
-            return  # a slice of one has no original
-        for name, value in vars(self.original).items():  # some networks note there which layer feeds which
-            if name not in vars(self) and isinstance(value, bool | int | str | list | tuple):
-                vars(self)[name] = value
-        self.training = self.original.training
-        for added in (part for number, part in enumerate(self) if number != plain):
-            added.train(self.training)
-
-    def forward(self, input: Tensor, *others: Any, **named: Any) -> Tensor:
-        x = input
-        for number, part in enumerate(self):
-            x = part(x, *others, **named) if number == self.plain else part(x)
-        return x
-
-    @property
-    def original(self) -> nn.Module:
-        """The backbone's own module."""
-        module: nn.Module = vars(self)["replaced"] if self.plain is None else self[self.plain]
-        return module
-
-
-class ZeroInitialisedResidual(nn.Module):
-    """A mechanism that starts as doing nothing: x + s (f(x) - x), with one learned s that starts at 0."""
-
-    def __init__(self, mechanism: nn.Module) -> None:
-        super().__init__()
-        self.mechanism = mechanism
-        self.strength = nn.Parameter(torch.zeros(()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        mixed: Tensor = x + self.strength * (self.mechanism(x) - x)
-        return mixed
 
 
 def _welcome(

@@ -1,6 +1,7 @@
 """Whose each parameter of a network is: the backbone's own, a mechanism's or the head's; and in which layer it lies."""
 
 import re
+from types import SimpleNamespace
 from typing import Any, Literal
 
 from torch import nn
@@ -64,7 +65,7 @@ def norms(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def layers(model: nn.Module, backbone: Choice[Backbone]) -> dict[str, int]:
-    """Name of each parameter -> the number of its layer, counted from the input, that of the head being the largest.
+    """Name of each parameter of the plain network -> the number of its layer; the head's is the largest.
 
     They are what timm says of its networks (`group_matcher`); else the stem, each stage of the backbone's card with
     what leads to it, and the head with what leads to that.
@@ -76,8 +77,11 @@ def layers(model: nn.Module, backbone: Choice[Backbone]) -> dict[str, int]:
     if callable(matcher):
         from timm.models import group_parameters
 
-        found: dict[str, int] = group_parameters(model, matcher(coarse=False), reverse=True)
-        return found
+        own = {name for name, _ in model.named_parameters()}
+        names = {plain: name for plain, name in plain_names(model).items() if name in own}
+        alone = SimpleNamespace(named_parameters=lambda: ((plain, None) for plain in names))  # it reads their names
+        numbers: dict[str, int] = group_parameters(alone, matcher(coarse=False), reverse=True)
+        return {names[plain]: number for plain, number in numbers.items()}
     pattern = sites(backbone).get("stage")
     numbers = _stages(model, pattern) if pattern else {}
     if not numbers:

@@ -10,8 +10,14 @@ from attnbench.spec.recipes import preset
 from attnbench.spec.yaml import KeyPath
 
 
-def combinations(values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, KeyPath]]]:
-    """Every cell's run fields, complete but for the seed, and where in the file each came from."""
+def combinations(
+    values: dict[str, Any], matched: set[int] | None = None
+) -> Iterator[tuple[dict[str, Any], dict[str, KeyPath]]]:
+    """Every cell's run fields, complete but for the seed, and where in the file each came from.
+
+    Args:
+        matched: gets the places of the rules of `where` that matched a cell.
+    """
     recipe, base, grid = values.get("recipe", "classic"), values.get("base", {}), values.get("grid", {})
     for picks in itertools.product(*(range(len(listed)) for listed in grid.values())):
         given = dict(base)
@@ -22,8 +28,25 @@ def combinations(values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[
             cell = _complete(recipe, given)
             if all(_matches(name, cell.get(name), wanted) for name, wanted in rule.get("if", {}).items()):
                 given |= rule.get("set", {})
+                if matched is not None:
+                    matched.add(number)
                 origin |= {name: ("where", number, "set", name) for name in rule.get("set", {})}
         yield _complete(recipe, given), origin
+
+
+def idle_rules(values: dict[str, Any]) -> list[int]:
+    """The places of the rules of `where` that match no cell, and so change nothing."""
+    matched: set[int] = set()
+    for _ in combinations(values, matched):
+        pass
+    return [number for number in range(len(values.get("where", []))) if number not in matched]
+
+
+def given_at(name: str, values: dict[str, Any]) -> list[KeyPath]:
+    """Where in a study's file a field of a run has a value."""
+    places: list[KeyPath] = [(part, name) for part in ("base", "grid") if name in values.get(part, {})]
+    rules = enumerate(values.get("where", []))
+    return places + [("where", number, "set", name) for number, rule in rules if name in rule.get("set", {})]
 
 
 def _complete(recipe: str, given: dict[str, Any]) -> dict[str, Any]:

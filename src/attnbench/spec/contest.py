@@ -12,9 +12,9 @@ from typing_extensions import TypedDict
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import AttnbenchError, BadReference
 from attnbench.spec.arm import FIELDS
-from attnbench.spec.combinations import combinations
+from attnbench.spec.combinations import combinations, given_at, idle_rules
 from attnbench.spec.mistakes import Mistake
-from attnbench.spec.run import RunSpec
+from attnbench.spec.run import RunSpec, mistakes
 from attnbench.spec.study import Study
 
 FRESH = 1_000
@@ -91,7 +91,12 @@ class Contest(Study):
     @classmethod
     def more_mistakes(cls, values: dict[str, Any]) -> list[Mistake]:
         """What a contest cannot be, where its values are of the right types."""
-        return [*_setting_mistakes(values), *_budget_mistakes(values), *_seed_mistakes(values)]
+        return [
+            *_setting_mistakes(values),
+            *_evaluate_mistakes(values),
+            *_budget_mistakes(values),
+            *_seed_mistakes(values),
+        ]
 
     @property
     def arms(self) -> list[str]:
@@ -138,13 +143,10 @@ class Contest(Study):
     def confirmation(self, arms: Sequence[str], looks: Sequence[int]) -> Study:
         """An ordinary study of some mechanisms and the baseline, with seeds that screening has not seen."""
         own = {name: value for name, value in vars(self).items() if name in Study.__dataclass_fields__}
-        return replace(
-            Study(**own),
-            name=f"{self.name}-confirmation",
-            grid={"attention": [self.baseline_text, *arms]},
-            seeds=list(range(FRESH, FRESH + looks[-1])),
-            looks=list(looks),
-        )
+        own |= {"name": f"{self.name}-confirmation", "grid": {"attention": [self.baseline_text, *arms]}}
+        idle = idle_rules(own)  # those of arms that are out by now
+        where = [rule for number, rule in enumerate(self.where) if number not in idle]
+        return replace(Study(**own), where=where, seeds=list(range(FRESH, FRESH + looks[-1])), looks=list(looks))
 
     @property
     def amount(self) -> float:
@@ -220,14 +222,24 @@ def _limit_mistakes(values: dict[str, Any], listed: list[dict[str, Any]]) -> lis
 
 
 def _screening_mistakes(values: dict[str, Any], cell: dict[str, Any]) -> list[Mistake]:
-    """Screening is no longer than what is confirmed, of which `cell` is a run."""
+    """Screening is no longer than what is confirmed, of which `cell` is a run, and its runs can be."""
+    asked = values.get("screening", {}).get("epochs")
     try:
-        first, full = values.get("screening", {}).get("epochs", 1), RunSpec(**cell).epochs
+        full = RunSpec(**cell).epochs
     except (AttnbenchError, TypeError):
         return []  # those have their own line
-    if first <= full:
-        return []
-    return [Mistake(("screening", "epochs"), f"{first} are more than the study's {full} epochs")]
+    first = asked or max(1, full // 3)
+    if first > full:
+        return [Mistake(("screening", "epochs"), f"{first} are more than the study's {full} epochs")]
+    wrong = mistakes({**cell, "epochs": first})
+    said = f"a first rung of {first} epochs{'' if asked else ', a third of the study,'} cannot be"
+    return [Mistake(("screening",), f"{said}: {name}: {what}") for name, what in wrong.items()]
+
+
+def _evaluate_mistakes(values: dict[str, Any]) -> list[Mistake]:
+    """Screening has validation images and confirmation test images, whatever a run says."""
+    what = "screening is scored on validation images and confirmation on test images; leave it out"
+    return [Mistake(place, what) for place in given_at("evaluate", values)]
 
 
 def _budget_mistakes(values: dict[str, Any]) -> list[Mistake]:

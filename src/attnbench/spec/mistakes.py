@@ -10,7 +10,7 @@ from typing import Any
 from attnbench.catalogue.refs import nearest
 from attnbench.errors import AttnbenchError, BadReference
 from attnbench.spec.arm import TUNABLE, ArmKey, labels, meant, shared
-from attnbench.spec.combinations import combinations, plain
+from attnbench.spec.combinations import combinations, idle_rules, plain
 from attnbench.spec.recipes import preset
 from attnbench.spec.run import RunSpec, canonical, field_docs, mistakes
 from attnbench.spec.validation import MOST_TOLD, violations
@@ -159,13 +159,15 @@ def _size_mistakes(values: dict[str, Any]) -> list[Mistake]:
 
 
 def _rule_mistakes(values: dict[str, Any]) -> list[Mistake]:
-    """Values in the rules of `where` that no run could have, also where a rule matches no cell."""
+    """Values in the rules of `where` that no run could have, and rules that match no cell."""
     found, known = [], set(field_docs(RunSpec))
     for number, rule in enumerate(values.get("where", [])):
         for part in ("if", "set"):
             given = {name: plain(value) for name, value in rule.get(part, {}).items() if name in known}
-            wrong = mistakes(given)
-            found += [Mistake(("where", number, part, name), wrong[name]) for name in given if name in wrong]
+            wrong = {name: mistakes({name: value}).get(name) for name, value in given.items()}
+            found += [Mistake(("where", number, part, name), what) for name, what in wrong.items() if what]
+    if not found:
+        found = [Mistake(("where", number), "matches no cell of this study") for number in idle_rules(values)]
     return found
 
 

@@ -76,6 +76,8 @@ def normalise_constants(text: str) -> Constants | None:
         raise ValueError(f'{text!r} is neither "train" nor "MEAN ... / STD ..."') from None
     if len(mean) != len(std) or not all(map(math.isfinite, mean)) or not all(0 < s < math.inf for s in std):
         raise ValueError(f"{text!r} needs finite means and as many positive standard deviations")
+    if not all(0 <= m <= 1 for m in mean) or not all(s <= 1 for s in std):
+        raise ValueError(f"{text!r} is not of images in 0..1; divide what is given for 0..255 by 255")
     return mean, std
 
 

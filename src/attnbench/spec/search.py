@@ -10,7 +10,7 @@ from annotated_types import Ge, MinLen
 from attnbench.catalogue.refs import nearest
 from attnbench.errors import AttnbenchError
 from attnbench.spec.arm import TUNABLE
-from attnbench.spec.combinations import combinations
+from attnbench.spec.combinations import combinations, given_at
 from attnbench.spec.mistakes import Mistake
 from attnbench.spec.run import RunSpec, mistakes
 from attnbench.spec.study import Study
@@ -105,9 +105,8 @@ def _split_mistakes(values: dict[str, Any]) -> list[Mistake]:
     seeds = values.get("seeds") or []
     if (isinstance(seeds, list) and max(seeds, default=0) >= FIRST) or (isinstance(seeds, int) and seeds > FIRST):
         found.append(Mistake(("seeds",), f"seeds from {FIRST:,} on are those of searches; give smaller ones"))
-    if "evaluate" in values.get("base", {}):
-        found.append(Mistake(("base", "evaluate"), "trials are scored on validation images anyway; leave it out"))
-        return found
+    if asked := given_at("evaluate", values):
+        return found + [Mistake(at, "trials are scored on validation images anyway; leave it out") for at in asked]
     try:
         cells = [cell for cell, _ in combinations(values)]
         wrong = {mistakes({**cell, "evaluate": "val"}).get("evaluate") for cell in cells}

@@ -168,7 +168,7 @@ def _scalar(loader: _Loader, node: yaml.Node, place: KeyPath, found: Marked) -> 
         return str(node.value)
     try:
         return loader.construct_object(node, deep=True)
-    except ValueError as problem:
+    except (ValueError, LookupError, AttributeError) as problem:  # the last two of tags that do not fit their text
         raise yaml.MarkedYAMLError(problem=str(problem), problem_mark=node.start_mark) from None
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 _ROOMS = ("mechanisms", "backbones", "networks", "data", "training")
 NUMERICAL = ("devices.py", "maps.py", "seeding.py", "catalogue/formula.py", *(f"{room}/*.py" for room in _ROOMS))
 """Files of this package that decide the numbers of a run."""
-PACKAGES = ("attnbench", "torch", "torchvision", "numpy", "scipy", "mlflow", "pillow", "scikit-learn")
-DECIDING = ("torch", "torchvision", "numpy", "pillow", "scikit-learn")
+PACKAGES = ("attnbench", "torch", "torchvision", "numpy", "scipy", "mlflow", "pillow", "scikit-learn", "timm")
+DECIDING = ("torch", "torchvision", "numpy", "pillow", "scikit-learn", "timm")
 """Those of them that can change what is computed."""
 
 

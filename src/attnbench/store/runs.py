@@ -228,6 +228,7 @@ def loaded(checkpoint: Path) -> dict[str, Any]:
 
     Raises:
         StoreProblem: it is cut short, another than was written, or damaged in whatever other way.
+        OSError, MemoryError: it could not be read just now, which says nothing of it.
     """
     import torch
 
@@ -236,7 +237,11 @@ def loaded(checkpoint: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(content, weights_only=True, map_location="cpu")
         if not isinstance(state, dict) or any(type(state.get(name)) is not kind for name, kind in MARKS.items()):
             raise ValueError("no state of a run")
+    except (OSError, MemoryError):
+        raise
     except Exception as problem:
+        if "can't allocate memory" in str(problem):  # torch's way to say MemoryError
+            raise
         why = [type(problem).__name__, *str(problem).splitlines()[:1]]
         raise StoreProblem(f"{checkpoint} cannot be read ({': '.join(why)})") from None
     return state

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnbench.errors import StoreProblem
+from attnbench.spec.run import LATER
 from attnbench.store.record import RunRecord
 from attnbench.store.runs import Store
 from attnbench.store.studies import StudyJournal
@@ -32,7 +33,7 @@ def listed(store: Store, wanted: Mapping[str, str]) -> Iterator[RunRecord]:
         StoreProblem: a name that is no field of a run.
     """
     for record in store.each():
-        values = {**record.spec, "status": record.status, "recipe": record.recipe}
+        values = {**LATER, **record.spec, "status": record.status, "recipe": record.recipe}
         if unknown := wanted.keys() - values.keys():
             raise StoreProblem(f"{min(unknown)!r} is no field of a run; known are {', '.join(sorted(values))}")
         if all(str(values[name]) == text for name, text in wanted.items()):

@@ -2,15 +2,22 @@
 
 import contextlib
 import dataclasses
+import re
 import traceback
 from collections.abc import Iterator
 
 from attnbench.catalogue.foreign import told
-from attnbench.errors import AttnbenchError, BadSpec, Diverged, OutOfMemory, StoreProblem
+from attnbench.errors import AttnbenchError, BadSpec, Diverged, MachineFault, OutOfMemory, StoreProblem
 from attnbench.spec.run import RunSpec, canonical
 from attnbench.store.environment import environment
 from attnbench.store.runs import RunRecord, Store
 from attnbench.training.step import out_of_memory
+
+BROKEN = re.compile(
+    r"CUDA error: (?!device-side assert).*|CU\w+_STATUS_(NOT_INITIALIZED|INTERNAL_ERROR|EXECUTION_FAILED).*"
+    r"|.*Connection (closed|reset) by peer.*"
+)
+"""What torch says of a device that fails or is full, and of another process of the run that is gone."""
 
 
 def unfinished(spec: RunSpec, recipe: str) -> RunRecord:
@@ -52,6 +59,8 @@ def _machines(store: Store, spec: RunSpec, problem: BaseException) -> AttnbenchE
     if isinstance(problem, RuntimeError) and "does not have a deterministic implementation" in str(problem):
         what = f"{str(problem).split(' ')[0]} has no deterministic implementation on this device; give false"
         return BadSpec({"deterministic": what})
+    if isinstance(problem, RuntimeError) and (found := BROKEN.search(str(problem))):
+        return MachineFault(f"run {spec.id} stopped, and goes on from its checkpoint: {found[0]}")
     if isinstance(problem, OSError) and told(problem) is None:  # a full disk, a folder that is gone
         return StoreProblem(f"run {spec.id} in {store.path}/ stopped: {problem.strerror or problem}")
     return None

@@ -50,7 +50,12 @@ def instructions() -> dict[str, str]:
 
 
 def _said() -> str:
-    """What oneDNN and MKL print, when asked to, of a convolution and a product; what others print meanwhile goes on."""
+    """What oneDNN and MKL print, when asked to, of a convolution and a product; what others print meanwhile goes on.
+
+    Nothing where standard output is closed.
+    """
+    if sys.stdout is None:
+        return ""
     sys.stdout.flush()
     kept = os.dup(1)
     try:

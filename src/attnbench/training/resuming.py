@@ -1,5 +1,6 @@
 """A run that goes on: what a checkpoint must agree with, and where training may stop."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -12,6 +13,7 @@ from attnbench.spec.run import RunSpec
 from attnbench.store.runs import Store
 from attnbench.training.numerics import differences
 from attnbench.training.state import State
+from attnbench.training.step import out_of_memory
 from attnbench.training.team import Team
 
 
@@ -28,14 +30,17 @@ def resume(store: Store, spec: RunSpec, state: State, mark: dict[str, Any]) -> i
         store.log(spec.id, "start", spec=spec.fields, numerics=numerics)
         return 0
     folder = store.folder(spec.id)
-    if not _goes_on(saved["numerics"], numerics, spec, state.model):
-        was = differences(saved["numerics"], numerics)
+    was = "" if _goes_on(saved["numerics"], numerics, spec, state.model) else differences(saved["numerics"], numerics)
+    if was := was or _other_code(saved.get("code", mark["code"]), mark["code"]):
         raise StoreProblem(
             f"run {spec.id} was begun with {was}; go on with the same, or delete {folder}/ to start anew"
         )
+    _take_over(numerics, saved["numerics"])
     try:
         state.restore(saved)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as problem:
+        if isinstance(problem, RuntimeError) and out_of_memory(problem):
+            raise  # which says nothing of the checkpoint
         raise StoreProblem(
             f"{folder}/ has a checkpoint of another network ({problem}); delete it to start anew"
         ) from None
@@ -72,6 +77,23 @@ def _goes_on(before: dict[str, Any], now: dict[str, Any], spec: RunSpec, model: 
     if _sees_whole_batches(spec, model):
         return before == now
     return {**before, "processes": 0, "portable": 0} == {**now, "processes": 0, "portable": 0}
+
+
+def _other_code(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> str:
+    """In what code and versions differ, in words; empty where they do not."""
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return ", ".join(
+        "other numerical code" if name == "code" else f"{name} {before.get(name)} (now {now.get(name)})"
+        for name in changed
+    )
+
+
+def _take_over(numerics: dict[str, Any], before: Mapping[str, Any]) -> None:
+    """What was in force for a part of a run stays said of it: several processes, and whether all was portable."""
+    if (processes := max(each.get("processes", 1) for each in (before, numerics))) > 1:
+        numerics["processes"] = processes
+    if "portable" in before:
+        numerics["portable"] = numerics["portable"] and before["portable"]
 
 
 def _sees_whole_batches(spec: RunSpec, model: nn.Module) -> bool:

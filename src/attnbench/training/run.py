@@ -20,6 +20,7 @@ from attnbench.networks.weights import weights_digest, weights_of
 from attnbench.spec.resolved import Constants
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store import predictions as predictions_file
+from attnbench.store.environment import deciding, environment
 from attnbench.store.mlflow import mirrored
 from attnbench.store.runs import RunRecord, Store
 from attnbench.store.view import View
@@ -132,12 +133,13 @@ def _silent(_spec: RunSpec, _point: dict[str, float]) -> None:
 
 def _train_and_test(job: _Job, progress: Told) -> None:
     """Train; the first process of a team tests, too, and writes the record."""
+    environment()  # as it is now: a checkout may change while this trains
     spec, store, clock, device = job.spec, job.store, _Clock(), choose_device(job.runtime)
     splits = job.splits or load_splits(spec, job.runtime.data_dir)
     compiled = compiles(spec, job.runtime, device, len(splits.train))
     with numerics(spec, job.runtime, device, compiled, job.team.size) as bits:
         norm = constants(spec, splits.train)
-        mark: dict[str, Any] = {"numerics": bits, "images": splits.split_fingerprint}
+        mark: dict[str, Any] = {"numerics": bits, "images": splits.split_fingerprint, "code": deciding()}
         state = _trained(job, splits, norm, device, mark, progress, clock)
         if not job.team.first:
             return
