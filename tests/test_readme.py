@@ -93,7 +93,7 @@ STAND_INS = (
         ("mine.yaml", "reports/photos/index.html"),
     ),
     StandIn(
-        "name: mine",
+        "name: eurosat",
         "EuroSAT lies there instead of being downloaded; after a dry run of all of it it is cut to 12 short runs",
         eurosat,
         {
@@ -101,9 +101,9 @@ STAND_INS = (
             "seeds: 12": "seeds: 3",
             "looks: [6, 8, 12]": "looks: [3]",
         },
-        ("mine.yaml",),
+        ("eurosat.yaml",),
     ),
-    StandIn("attnbench study mine.yaml --dry-run", leaves=("runs/studies/mine.jsonl",)),
+    StandIn("attnbench study eurosat.yaml --dry-run", leaves=("runs/studies/eurosat.jsonl",)),
     StandIn("import attnbench"),
     StandIn(
         "pip install -r requirements.txt",
@@ -178,14 +178,14 @@ def test_every_block_of_code_does_what_it_says(tmp_path):
     for (language, text), each in zip(BLOCKS, STAND_INS, strict=True):
         each.before(tmp_path)
         if language == "yaml":
-            (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
-            pasted(f"{shell}attnbench study mine.yaml --dry-run", tmp_path, port)
+            (tmp_path / "eurosat.yaml").write_text(text, encoding="utf-8")
+            pasted(f"{shell}attnbench study eurosat.yaml --dry-run", tmp_path, port)
         for old, new in each.changed.items():
             text = text.replace(old, new)
         if language == "sh":
             pasted(shell + text, tmp_path, port)
         else:
-            file = {"yaml": "mine.yaml", "python": "pasted.py"}[language]
+            file = {"yaml": "eurosat.yaml", "python": "pasted.py"}[language]
             (tmp_path / file).write_text(text, encoding="utf-8")
         if language == "python":
             pasted(f"{shell}python pasted.py", tmp_path, port)

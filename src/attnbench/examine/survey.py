@@ -36,7 +36,7 @@ base:
 grid:
   attention: [none, se, eca, cbam] # attnbench list attention: all there are; "package.module:Class" is yours
 looks: [6, 8, 12] # at so many seeds an arm there are verdicts; together they err in at most 5 %
-margin: {margin:g} # points that would matter to you; one test image is {image:.2g}
+margin: {margin:g} # points: a smaller difference does not matter to you; one test image is {image:.2g}
 """
 NAMED = 5
 """So many files of a kind are named; the others are counted."""

@@ -37,7 +37,7 @@ class RunSpec:
     attention: str = "none"
     """Mechanism: a name, name(option=1), or package.module:Class."""
     backbone: str = 'resnet18(stem="cifar")'
-    """Network that the mechanism is put into."""
+    """Network that the mechanism is put into: a name, or package.module:function of numbers of classes and channels."""
     site: str | None = None
     """Where it goes: block, pre, post, identity, conv, stage, paper, se (built-in SE), pattern:REGEX; None: its own."""
     stages: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] | None = None
@@ -162,7 +162,8 @@ class Runtime:
     micro_batch: Literal["never", "auto"] = "never"
     """Take a batch in parts where memory does not hold it whole; auto keeps the recipe, and needs no batch norm."""
     numerics: Literal["native", "portable"] | None = None
-    """portable: the same bits on every CPU with AVX2, but slower; native: this machine's own; None: as a study says."""
+    """portable: the same bits on every CPU with AVX2, slower, never on a GPU; native: this machine's own; None: as a
+    study says."""
     store: str = dataclasses.field(default_factory=lambda: os.environ.get("ATTNBENCH_STORE", "runs"))
     """Folder of runs."""
     data_dir: str = dataclasses.field(default_factory=lambda: os.environ.get("ATTNBENCH_DATA_DIR", "data"))

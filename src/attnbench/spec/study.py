@@ -45,7 +45,7 @@ class Study:
     tuned: list[str] = field(default_factory=list)
     """Run fields that were tuned for each arm by itself (lr, ...): arms are compared across their values."""
     numerics: Literal["native", "portable"] = "native"
-    """portable: the same bits on every CPU with AVX2, but slower; native: each machine's own."""
+    """portable: the same bits on every CPU with AVX2, but slower, and never on a GPU; native: each machine's own."""
 
     def __post_init__(self) -> None:
         found = study_mistakes(type(self), vars(self), self.more_mistakes)
