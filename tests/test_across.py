@@ -7,14 +7,16 @@ from pathlib import Path
 import handmade
 import numpy as np
 import pytest
+from handmade import stored
 
-from attnbench import compare
+from attnbench import Store, Study, compare
 from attnbench.analysis.across import across
 from attnbench.analysis.cells import Cell, cell_of
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.measure import ACCURACY, Measure
 from attnbench.analysis.plan import Plan
 from attnbench.analysis.pooling import added, random_effects, ranks
+from attnbench.analysis.recorded import seen_now
 from attnbench.analysis.resampling import Stratum, sign_flip_p, stratified_p
 from attnbench.analysis.sample import Sample
 from attnbench.analysis.sequential import FIRST
@@ -22,6 +24,7 @@ from attnbench.analysis.stats import ALPHA, contrast, gap, holm, two_sided_p
 from attnbench.report import markdown, write
 from attnbench.report.across import across_figures, sections
 from attnbench.report.latex import table
+from attnbench.store.studies import StudyJournal
 
 FIRST_LEVEL = ALPHA * FIRST
 SECONDS = Measure("latency", "latency", "ms", higher_is_better=False)
@@ -220,6 +223,54 @@ def test_the_test_on_these_data_sets_regroups_within_each():
     expected = stratified_p(halves)
     found = overall(made).these
     assert found.p_value == pytest.approx(max(expected, two_sided_p(*added(halves))))
+
+
+# Looks at the whole
+
+
+def plain_study(datasets: list[str], looks=None) -> Study:
+    grid = {"dataset": datasets, "attention": ["none", "se"]}
+    return Study(name="whole", base={"epochs": 3}, grid=grid, seeds=5, looks=looks)
+
+
+def told(plan: Study, filled: list[str], keep: bool = True):
+    """Read a report of the study when the runs of these data sets are done."""
+    rng = np.random.default_rng(0)
+    stored(
+        handmade.record(arm, seed, 80 + 2 * (arm == "se") + rng.normal(0, 0.3), given={"dataset": dataset})
+        for dataset in filled
+        for arm in ("none", "se")
+        for seed in range(5)
+    )
+    found = compare(plan, Store("runs"))
+    if keep:
+        journal = StudyJournal(Store("runs"), plan.slug)
+        journal.keep_plan(plan)
+        journal.keep_look(seen_now(found.cells))
+    (whole,) = found.across
+    (se,) = whole.overalls
+    return whole, se
+
+
+SETS = ["digits", "CIFAR10", "CIFAR100", "EuroSAT"]
+
+
+@pytest.mark.parametrize("looks", [None, [5]])
+def test_data_sets_that_are_added_to_what_was_told_are_a_further_look(looks):
+    shares = []
+    for count in (2, 2, 3, 4):
+        whole, se = told(plain_study(SETS[:count], looks), SETS[:count])
+        assert not se.waiting
+        shares.append(whole.share)
+    assert shares == pytest.approx([0.8 if looks is None else 1.0, 0.8 if looks is None else 1.0, 0.1, 0.05])
+
+
+def test_a_planned_data_set_without_a_run_is_waited_for_and_that_is_no_look_at_the_whole():
+    plan = plain_study(SETS[:3])
+    for count in (2, 3):
+        whole, se = told(plan, SETS[:count])
+        assert (se.waiting, math.isnan(se.these_p)) == ((True, True) if count == 2 else (False, False))
+        assert whole.share == pytest.approx(0.8)
 
 
 # Ranks

@@ -11,6 +11,7 @@ from attnbench.analysis.cells import Cell
 from attnbench.analysis.measure import Measure
 from attnbench.analysis.pooling import RandomEffects, Ranks, added, on_these, random_effects, ranks
 from attnbench.analysis.resampling import Stratum
+from attnbench.analysis.sequential import Spending
 from attnbench.analysis.stats import ALPHA, Difference, Estimate, around, holm, superiority
 from attnbench.analysis.verdicts import Contrast, Kind
 
@@ -88,6 +89,10 @@ class Across:
     """What all cells of one measure say together."""
 
     cells: tuple[Cell, ...]
+    told: int = 1
+    """How often they were told together, this time included: data sets that are added are looks, too."""
+    absent: frozenset[Hashable] = frozenset()
+    """Arms that some cell still waits for."""
 
     @property
     def measure(self) -> Measure:
@@ -131,8 +136,12 @@ class Across:
 
     @property
     def share(self) -> float:
-        """The part of the error that the present look may spend: the least of its cells; 1 where that is not known."""
-        return min((float(cell.spending.parts[-1]) for cell in self.cells if cell.spending), default=1.0)
+        """The part of the error that the present look may spend: the least of its cells; 1 where that is not known.
+
+        Where fewer data sets were told before, no more than a look that nobody planned.
+        """
+        least = min((float(cell.spending.parts[-1]) for cell in self.cells if cell.spending), default=1.0)
+        return min(least, float(Spending.open(range(self.told)).parts[-1])) if self.told > 1 else least
 
     def _over_looks(self, p: float) -> float:
         return float(np.minimum(1.0, p / self.share))  # a nan stays
@@ -154,7 +163,7 @@ class Across:
             these=on_these(weighted, every[0].pairing, level),
             like=random_effects(gaps, errors, freedoms, level) if len(sets) > 1 else None,
             superiority=superiority([(each.one.merits, each.two.merits) for each in every]),
-            waiting=any(each.verdict.waiting for each in every),
+            waiting=key in self.absent or any(each.verdict.waiting for each in every),
         )
 
 
@@ -177,10 +186,14 @@ def _weighted(found: Sequence[Contrast], whole: float = 1.0) -> list[Stratum]:
     return [Stratum(each.one.values, each.two.values, whole / len(found), each.one.step) for each in found]
 
 
-def across(cells: Sequence[Cell]) -> list[Across]:
-    """What cells say together, those of each measure for themselves; of a single cell nothing."""
+def across(cells: Sequence[Cell], told: int = 1, absent: frozenset[Hashable] = frozenset()) -> list[Across]:
+    """What cells say together, those of each measure for themselves; of a single cell nothing.
+
+    Args:
+        told, absent: as in `Across`.
+    """
     groups: dict[tuple[str, str, bool], list[Cell]] = {}
     for cell in cells:
         if cell.baseline is not None:
             groups.setdefault((cell.measure.name, cell.measure.unit, cell.measure.higher_is_better), []).append(cell)
-    return [Across(tuple(group)) for group in groups.values() if len(group) > 1]
+    return [Across(tuple(group), told, absent) for group in groups.values() if len(group) > 1]

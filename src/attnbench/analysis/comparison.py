@@ -7,7 +7,7 @@ from functools import cached_property
 from attnbench.analysis.across import Across, across
 from attnbench.analysis.cells import Arm, Cell, baseline_of, cell_warnings
 from attnbench.analysis.plan import Design, Plan
-from attnbench.analysis.recorded import label_of, planned_key, record_warnings, recorded_cells
+from attnbench.analysis.recorded import absent, label_of, planned_key, record_warnings, recorded_cells, times_told
 from attnbench.errors import StoreProblem
 from attnbench.spec.arm import ArmKey, labels
 from attnbench.spec.run import RunSpec
@@ -29,6 +29,10 @@ class Comparison:
     missing: int = 0
     """Runs that the study asks for and that are neither done nor failed, without those that no verdict needs."""
     warnings: tuple[str, ...] = ()
+    told: int = 1
+    """How often all cells together were told, this time included."""
+    absent: frozenset[ArmKey] = frozenset()
+    """Arms of which a planned cell has no run yet."""
     changes: tuple[str, ...] = ()
     """What of the plan was changed after the first run, a few words each."""
 
@@ -65,7 +69,7 @@ class Comparison:
     @cached_property
     def across(self) -> list[Across]:
         """What its cells say together, measure by measure; empty for a single cell."""
-        return across(self.cells)
+        return across(self.cells, self.told, self.absent)
 
 
 def compare(
@@ -79,10 +83,12 @@ def compare(
         plan: how records are analysed; a study's file says it itself.
     """
     if not isinstance(study_or_records, Study):
-        looks = StudyJournal(store).looks() if store else []
+        plan, kept = plan or Plan(), StudyJournal(store) if store else None
         records = list(study_or_records)
-        cells = recorded_cells(_tested("records", records), plan or Plan(), seen=[look.seen for look in looks])
-        return warned(Comparison("records", plan or Plan(), tuple(cells)), records)
+        seen = [look.seen for look in kept.looks()] if kept else []
+        cells = recorded_cells(_tested("records", records), plan, seen=seen)
+        told = times_told(cells, kept.wholes() if kept else [])
+        return warned(Comparison("records", plan, tuple(cells), told=told), records)
     study = study_or_records
     home = store or Store.default()
     journal, declared = StudyJournal(home, study.slug), Plan.of(study)
@@ -92,7 +98,8 @@ def compare(
         cell: {arm: [spec.seed for spec in specs] for arm, specs in own.items()} for cell, own in study.cells().items()
     }
     cells = recorded_cells(records, declared, planned, [look.seen for look in journal.looks()])
-    compared = warned(Comparison(study.name, declared, tuple(cells)), [*found.values()])
+    told, lacking = times_told(cells, journal.wholes()), absent(records, declared, planned)
+    compared = warned(Comparison(study.name, declared, tuple(cells), told=told, absent=lacking), [*found.values()])
     missing = sum(spec.id not in found for spec in needed(study, compared.decided))
     return replace(compared, missing=missing, changes=tuple(journal.changes(study)))
 

@@ -15,7 +15,7 @@ from attnbench.errors import StoreProblem
 from attnbench.spec.arm import ArmKey, cell_key, labels, shared, text_of
 from attnbench.store.predictions import AGAIN
 from attnbench.store.runs import RunRecord
-from attnbench.store.studies import Seen
+from attnbench.store.studies import Seen, merged_seen
 
 LIMITS = ("train_fraction", "train_limit", "test_limit")
 """Fields by which a run falls short of the whole data set."""
@@ -67,6 +67,24 @@ def seen_now(cells: Sequence[Cell]) -> Seen:
             base = {text_of(cell.baseline.key): tuple(seed for seed in cell.baseline.seeds if seed in beside)}
             found[cell_seen(cell.baseline.records[0], cell.plan)] = base | seeds
     return found
+
+
+def times_told(cells: Sequence[Cell], wholes: Sequence[Seen]) -> int:
+    """How often all cells together were told, this time included; at looks of a plan, how often of other cells.
+
+    Args:
+        wholes: what was known of all at earlier looks.
+    """
+    now = merged_seen(wholes[-1] if wholes else {}, seen_now(cells))
+    if any(cell.plan.looks is not None for cell in cells):
+        return len({frozenset(each) for each in [*wholes, now]})
+    return len({repr(sorted((cell, sorted(arms.items())) for cell, arms in each.items())) for each in [*wholes, now]})
+
+
+def absent(records: Sequence[RunRecord], plan: Plan, planned: Planned) -> frozenset[ArmKey]:
+    """The arms of which a planned cell has no run yet."""
+    begun = {(planned_key(record, plan), ArmKey.of(record.canonical)) for record in records}
+    return frozenset(arm for cell, arms in planned.items() for arm in arms if (cell, arm) not in begun)
 
 
 def record_warnings(cell: Cell) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.plan import Plan
-from attnbench.analysis.recorded import planned_key, recorded_cells
+from attnbench.analysis.recorded import absent, planned_key, recorded_cells, times_told
 from attnbench.spec.arm import ArmKey
 from attnbench.store.runs import RunRecord
 from attnbench.store.studies import Seen
@@ -38,16 +38,21 @@ class Declared:
         return {(cell, arm, seed) for cell, arms in self.cells.items() for arm in arms for seed in self.seeds}
 
 
-def replayed(name: str, declared: Declared, records: Iterable[RunRecord], seen: Sequence[Seen]) -> Comparison:
+def replayed(
+    name: str, declared: Declared, records: Iterable[RunRecord], seen: Sequence[Seen], wholes: Sequence[Seen]
+) -> Comparison:
     """The comparison of records under what was declared: that of `compare`, less its warnings.
 
     Args:
         records: done and failed; those that are scored on validation images are left out.
         seen: what was seen at earlier looks.
+        wholes: what was known of all cells together at those that were of all.
     """
     tested = [record for record in records if record.scored == "test"]
     known = {key.text: key for key in (ArmKey.of(record.canonical) for record in tested)}
     planned = {
         cell: {known.get(arm, ArmKey(arm)): declared.seeds for arm in arms} for cell, arms in declared.cells.items()
     }
-    return Comparison(name, declared.plan, tuple(recorded_cells(tested, declared.plan, planned, seen)))
+    cells = recorded_cells(tested, declared.plan, planned, seen)
+    told, lacking = times_told(cells, wholes), absent(tested, declared.plan, planned)
+    return Comparison(name, declared.plan, tuple(cells), told=told, absent=lacking)

@@ -69,8 +69,9 @@ def verify(file: Path, folder: Path) -> Verification:
         if any(remark.word == "FAILED" for remark in remarks):
             return Verification(bundle, tuple(remarks), tuple(records), recounted=again)
         try:
-            seen = [look.seen for look in journal_of(bundle).looks()]
-            comparison = replayed(bundle.manifest.name, declared_of(bundle), records, seen)
+            journal = journal_of(bundle)
+            seen = [look.seen for look in journal.looks()]
+            comparison = replayed(bundle.manifest.name, declared_of(bundle), records, seen, journal.wholes())
             remarks += settled("verdicts told again from the records: digit for digit", _verdicts(bundle, comparison))
         except (AttnbenchError, *HOSTILE) as problem:
             remarks.append(failed(f"no verdicts can be told from these records ({problem})"))

@@ -124,6 +124,20 @@ class StudyJournal:
             for line in self._events("look")
         ]
 
+    def wholes(self) -> list[Seen]:
+        """What was known of all cells together at each look at which no cell of the plan was missing, in order."""
+        planned, found = 0, list[Seen]()
+        known: Seen = {}
+        for line in self.lines():
+            if line["event"] == "plan":
+                planned = sum(len(arms) > 1 for arms in line["cells"].values())
+                continue
+            new = {cell: {arm: tuple(seeds) for arm, seeds in arms.items()} for cell, arms in line["seen"].items()}
+            known = merged_seen(known, new)
+            if len(known) >= max(planned, 2):
+                found.append(known)
+        return found
+
     def changes(self, study: Study) -> list[str]:
         """What of the plan is other than before the first run: a few words each; nothing where no plan was kept."""
         return self.changes_to(plan_of(study))
@@ -188,6 +202,11 @@ class StudyJournal:
                 folder.mkdir(parents=True, exist_ok=True)
             with FileLock(locks / f"study-{self.file.stem}.lock"):
                 yield
+
+
+def merged_seen(before: Seen, now: Seen) -> dict[str, dict[str, tuple[int, ...]]]:
+    """What is known after a look, which tells of the cells and arms that are new."""
+    return {cell: {**before.get(cell, {}), **now.get(cell, {})} for cell in {**before, **now}}
 
 
 def line_mistake(line: Any) -> str:
