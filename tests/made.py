@@ -41,7 +41,10 @@ VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 def study(name: str = "made", **changed: Any) -> Study:
     """Two data sets, every mechanism and every control, six seeds; the second data set has validation images."""
-    return Study(name=name, **{**PLAN, **changed})
+    fields = {**PLAN, **changed}
+    if "fashionmnist" not in fields["grid"].get("dataset", ()):
+        fields["where"] = []
+    return Study(name=name, **fields)
 
 
 def fill(store: Path, plan: Study, gains: Mapping[str, Any] = GAINS, **images: Any) -> list[RunRecord]:

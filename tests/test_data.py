@@ -202,6 +202,19 @@ def test_where_no_cache_can_be_written_both_places_are_named(mine, monkeypatch):
         load(FOLDER)
 
 
+def test_a_class_that_only_the_test_has_is_refused_before_training(monkeypatch):
+    """Class numbers in a column, as Keras has them, are taken."""
+    Path("lacking.py").write_text(
+        "import numpy as np\n"
+        "def column(root, split):\n"
+        "    labels = [0, 1, 2, 3] if split == 'test' else [0, 1, 2, 0]\n"
+        "    return np.arange(4 * 64, dtype=np.uint8).reshape(4, 8, 8), np.array(labels)[:, None]\n"
+    )
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    with pytest.raises(DataProblem, match="class 3 is scored and has no training image; 3 have"):
+        load("lacking:column")
+
+
 def test_duplicates_across_splits_are_found_by_their_pixels(mine):
     pictures(Path("theirs"), seed=1)
     Image.open("mine/cat/03.png").save("theirs/cat/05.png", compress_level=0)

@@ -207,6 +207,14 @@ class Slow:
         return Ended(0, {}, "")
 
 
+def test_runs_share_no_gpu_where_none_is_shared_out():
+    with (
+        pytest.raises(BadSpec, match="per_device: no GPU is shared out here"),
+        local.workers(Execution(per_device=3), Store("runs"), []),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(("per_device", "jobs", "most"), [(None, None, 1), (3, None, 3), (3, 1, 1), (1, 9, 1)])
 def test_a_gpu_has_one_run_at_a_time_or_as_many_as_asked(per_device, jobs, most, monkeypatch):
     monkeypatch.setattr(local, "Child", Slow)

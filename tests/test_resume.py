@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import psutil
@@ -270,7 +271,7 @@ def test_what_a_crash_left_half_written_goes(data_dir, interrupted, undisturbed)
 def test_a_checkpoint_that_cannot_be_read_just_now_stays(data_dir, interrupted, undisturbed, monkeypatch, problem):
     before = checkpoints(interrupted(12))
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", lambda _: (_ for _ in ()).throw(problem))
+        patch.setattr(Path, "read_bytes", Mock(side_effect=problem))
         with pytest.raises(StoreProblem if isinstance(problem, OSError) else OutOfMemory):
             run(data_dir)
     assert checkpoints(before[0].parent) == before

@@ -92,7 +92,7 @@ def _row(what: Kind, entry: Any) -> tuple[str, list[str]]:
 def _wanted(entry: Any, kind: str | None, since: int, until: int, most_parameters: int | None) -> bool:
     card = entry.card
     own = "control" if card.control else card.kind
-    cheap = most_parameters is None or (_parameters(entry) or 0) <= most_parameters
+    cheap = most_parameters is None or ((count := _parameters(entry)) is not None and count <= most_parameters)
     return kind in (None, own) and since <= (card.year or since) <= until and cheap
 
 

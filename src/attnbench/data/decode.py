@@ -84,7 +84,7 @@ def _sound(raw: Raw, name: str, split: str) -> Raw:
         if odd:
             raise DataProblem(f"{what}: images must be a uint8 array N H W C or paths of files, not {odd[0]}")
         images = [Path(image) for image in images]
-    return raw._replace(images=images)
+    return raw._replace(images=images, labels=labels)
 
 
 def decoding(raw: Raw, size: int | None, what: str, channels: int = 3) -> Iterator[list[Image]]:

@@ -56,8 +56,8 @@ class Splits:
 
     @property
     def classes(self) -> int:
-        """Number of classes, from the training labels."""
-        return int(self.train.source.labels.max()) + 1
+        """Number of classes: as many as have names, or as the training labels count."""
+        return max(int(self.train.source.labels.max()) + 1, len(self.train.source.names))
 
     @property
     def channels(self) -> int:

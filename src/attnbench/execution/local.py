@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
+from attnbench.errors import BadSpec
 from attnbench.execution.children import Child, Ended
 from attnbench.execution.executors import Execution, Task
 from attnbench.store.runs import Store
@@ -17,7 +18,15 @@ def workers(how: Execution, store: Store, devices: Sequence[str]) -> Iterator["L
 
     Args:
         devices: what CUDA_VISIBLE_DEVICES calls each GPU that is shared out; none where runs do without, or share none.
+
+    Raises:
+        BadSpec: runs are to share a GPU, and none is shared out.
     """
+    if how.per_device and not devices:
+        what = (
+            "no GPU is shared out here (a CPU, portable numerics, or one GPU by number); jobs says how many at a time"
+        )
+        raise BadSpec({"per_device": what})
     slots = [device for _ in range(how.per_device or 1) for device in devices]
     with ThreadPoolExecutor(how.jobs or len(slots) or 1) as pool:
         yield LocalWorkers(pool, store, slots)
