@@ -152,7 +152,7 @@ def test_what_a_network_asks_of_a_grafted_module_and_sets_there_is_the_modules_o
     model.conv.fast = True
     assert model.conv.original.fast
     with pytest.raises(AttributeError, match="wait"):
-        model.conv.wait  # noqa: B018
+        model.conv.wait()
     assert copy.deepcopy(model)(IMAGE).shape == (len(IMAGE), 10)
 
 

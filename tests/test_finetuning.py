@@ -178,7 +178,6 @@ def test_layer_decay_is_timms_for_its_networks(name):
 @pytest.mark.parametrize("name", ["resnet10t", "convnext_atto", "regnetx_002"])
 def test_a_mechanism_changes_the_layer_of_nothing_in_a_network_of_timms(name):
     at = r"pattern:stages\.\d+" if name == "convnext_atto" else "stage"
-    pytest.importorskip("timm")
     one = spec(backbone=f'timm(name="{name}")', attention="se", site=at, layer_decay=0.5, image_size=32)
     plain = spec(backbone=f'timm(name="{name}")', layer_decay=0.5, image_size=32)
     alone = learning_rate_scales(plain, network_of(plain, 10, 1, 32))

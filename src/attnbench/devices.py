@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.backends import cudnn
 
+NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+"""Said by the CPU's allocator; by CUDA's driver; by cuBLAS and cuDNN."""
 SHARE = 0.5
 """Of a device's free memory, what the images of one split may take."""
 
@@ -22,6 +24,13 @@ def available() -> bool:
 def has_mps() -> bool:
     """Whether torch can compute on an Apple GPU here."""
     return torch.backends.mps.is_available()
+
+
+def out_of_memory(problem: BaseException) -> bool:
+    """Whether Python or torch could not have the memory that it asked for; torch often says so only in words."""
+    if isinstance(problem, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(problem, RuntimeError) and any(words in str(problem) for words in NO_MEMORY)
 
 
 def mine(device: torch.device) -> torch.device:

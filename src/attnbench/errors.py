@@ -21,7 +21,7 @@ Terminated is no mistake but a KeyboardInterrupt: SIGTERM came, with exit code 1
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 
 class AttnbenchError(Exception):
@@ -78,17 +78,30 @@ class StoreProblem(AttnbenchError):
     """For a folder of runs that cannot be used as asked."""
 
 
-@contextmanager
-def writing(what: object) -> Iterator[None]:
-    """Say in one line what keeps a file or a folder from being written.
+def writing(what: object) -> AbstractContextManager[None]:
+    """Say in one line what keeps a file or a folder of runs from being written.
 
     Raises:
         StoreProblem: the block raised an OSError.
     """
+    return _told(what, "written", StoreProblem)
+
+
+def reading(what: object) -> AbstractContextManager[None]:
+    """Say in one line what keeps data from being read.
+
+    Raises:
+        DataProblem: the block raised an OSError.
+    """
+    return _told(what, "read", DataProblem)
+
+
+@contextmanager
+def _told(what: object, done: str, kind: type[AttnbenchError]) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        raise StoreProblem(f"{what} cannot be written: {problem.strerror or problem}") from None
+        raise kind(f"{what} cannot be {done}: {problem.strerror or problem}") from None
 
 
 class BadBundle(AttnbenchError):

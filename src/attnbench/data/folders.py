@@ -4,7 +4,6 @@ Hidden files and folders and what operating systems leave behind are passed over
 circle. Every ending that the installed Pillow opens counts as an image; other files are left out, and counted.
 """
 
-import contextlib
 import functools
 import os
 import re
@@ -15,12 +14,14 @@ from pathlib import Path
 
 from attnbench.catalogue.cards import Source
 from attnbench.data import Raw
-from attnbench.errors import DataProblem
+from attnbench.errors import DataProblem, reading
 
 DROPPINGS = {"__macosx", "thumbs.db", "desktop.ini"}
 """What operating systems leave behind, besides hidden files."""
 NO_PICTURES = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF", "EPS"}
 """Formats that Pillow recognises but does not decode by itself."""
+PARTS = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("val", "valid", "validation")}
+"""A split -> what its folder is called."""
 
 
 @dataclass(frozen=True)
@@ -66,21 +67,8 @@ def located(path: str, root: Path) -> Path:
     except RuntimeError as problem:  # the home of nobody
         raise DataProblem(f"{path} cannot be read: {problem}") from None
     here = root / given
-    with _read(here):
+    with reading(here):
         return given.absolute() if not here.exists() and given.exists() else here
-
-
-@contextlib.contextmanager
-def _read(path: Path) -> Iterator[None]:
-    """Say in one line what keeps a folder from being read.
-
-    Raises:
-        DataProblem: the block raised an OSError.
-    """
-    try:
-        yield
-    except OSError as problem:
-        raise DataProblem(f"{path} cannot be read: {problem.strerror or problem}") from None
 
 
 def hidden(name: str) -> bool:
@@ -96,6 +84,13 @@ def endings() -> frozenset[str]:
     return frozenset(e for e, form in Image.registered_extensions().items() if form in {*Image.OPEN} - NO_PICTURES)
 
 
+def parts_of(folder: Path) -> dict[str, Path]:
+    """The folders of splits in a folder: called like one, with folders in them, as none of a class has to have."""
+    inside = [item for item in folder.iterdir() if item.is_dir() and not hidden(item.name)]
+    there = {item.name.lower(): item for item in inside if any(each.is_dir() for each in item.iterdir())}
+    return {part: there[name] for part, names in PARTS.items() for name in names if name in there}
+
+
 def files_below(path: Path, above: frozenset[str] = frozenset()) -> Iterator[tuple[str, os.stat_result]]:
     """The path and the state of a file, or of every file below a folder; a link that leads nowhere is no file."""
     if not path.is_dir():
@@ -105,7 +100,7 @@ def files_below(path: Path, above: frozenset[str] = frozenset()) -> Iterator[tup
     own = os.path.realpath(path)
     if own in above:  # a link that leads back up
         return
-    with _read(path), os.scandir(path) as items:
+    with reading(path), os.scandir(path) as items:
         for item in items:
             if hidden(item.name):
                 continue

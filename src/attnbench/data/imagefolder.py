@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from attnbench.data import Raw, Source, dataset
-from attnbench.data.folders import Folder, located
+from attnbench.data.folders import PARTS, Folder, located, parts_of
 from attnbench.errors import DataProblem
 
-PARTS = ("train", "test", "val", "valid", "validation")
-"""What folders of parts of a data set are called."""
 FOLDER = Source(
     title="A folder of images",
     splits=("train", "test"),
@@ -48,15 +46,12 @@ def _check_places(train: Folder, test: Path | None) -> None:
         if places[0] in (places[1], *places[1].parents) or places[1] in places[0].parents:
             raise DataProblem(f"{test} and {train.path} share images: those of the test must not be trained on")
         return
-    parts = [name for name in train.classes if name.lower() in PARTS]
-    if len(parts) == len(train.classes) and any(
-        each.is_dir() for name in parts for each in (train.path / name).iterdir()
-    ):
-        inner = next((name for name in parts if name.lower() not in ("test", *PARTS[2:])), parts[0])
-        more = f', test="{train.path / "test"}"' if "test" in parts else ""
+    called = {name for names in PARTS.values() for name in names}
+    if {name.lower() for name in train.classes} <= called and (parts := parts_of(train.path)):
+        more = f', test="{parts["test"]}"' if "test" in parts else ""
         raise DataProblem(
-            f"{train.path} holds the parts of a data set ({', '.join(parts)}) and no classes; "
-            f'give imagefolder(path="{train.path / inner}"{more})'
+            f"{train.path} holds the parts of a data set ({', '.join(train.classes)}) and no classes; "
+            f'give imagefolder(path="{parts.get("train", next(iter(parts.values())))}"{more})'
         )
 
 

@@ -113,9 +113,8 @@ def load_splits(spec: RunSpec, data_dir: str | Path) -> Splits:
         seen = ", ".join("x".join(map(str, shape)) for shape in sorted(shapes))
         raise DataProblem(f"{spec.dataset}: the splits' images differ ({seen}); give image_size")
     splits = Splits(train, val, test)
-    if (
-        most := max(int(split.source.labels.max()) for split in (val, test) if split) if val or test else 0
-    ) >= splits.classes:
+    most = max((int(split.source.labels.max()) for split in (val, test) if split), default=0)
+    if most >= splits.classes:
         raise DataProblem(f"{spec.dataset}: class {most} is scored and has no training image; {splits.classes} have")
     if len(train) < 2 or len(splits.scored) < 1:
         few = f"{len(splits.scored)} {'test' if tested else 'validation'}"

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnbench.data.decode import Broken, from_file
-from attnbench.data.folders import Folder, hidden
+from attnbench.data.folders import Folder, parts_of
 from attnbench.data.imagefolder import learnable
 from attnbench.data.splits import TEST_SHARE
 from attnbench.errors import DataProblem
 
-PARTS = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("val", "valid", "validation")}
-"""A split -> what its folder is called."""
 STEPS, BATCH = 1_000, 32
 FEWEST_EPOCHS, MOST_EPOCHS = 5, 40
 MARGINS = (1.0, 2.0, 5.0)
@@ -106,7 +104,8 @@ def survey(folder: Path) -> Survey:
     """
     if not folder.is_dir():
         raise DataProblem(f"{folder} is no folder; give one with a folder of images for each class")
-    parts = _parts(folder)
+    parts = parts_of(folder)
+    parts = parts if "train" in parts else {}
     train = Folder.of(parts.get("train", folder))
     tested = next((name for name in ("test", "val") if name in parts), None)
     test = Folder.of(parts[tested]) if tested else None
@@ -173,14 +172,6 @@ def study_text(found: Survey, name: str, hours: float | None = None, allowed: fl
 def _quoted(path: Path) -> str:
     """A path as an option of a reference."""
     return json.dumps(path.as_posix(), ensure_ascii=False)
-
-
-def _parts(folder: Path) -> dict[str, Path]:
-    """The folders of splits, where the folder is divided so: each has folders in it, as none of a class has to."""
-    inside = [item for item in folder.iterdir() if item.is_dir() and not hidden(item.name)]
-    there = {item.name.lower(): item for item in inside if any(each.is_dir() for each in item.iterdir())}
-    found = {part: there[name] for part, names in PARTS.items() for name in names if name in there}
-    return found if "train" in found else {}
 
 
 def _looked_at(files: Sequence[Path]) -> Iterator[tuple[int, bytes] | str]:

@@ -74,15 +74,16 @@ class Child:
                 self.process = _start(job, runtime, self._place / "answer", said, environment or {}, folder)
             self._files = files.pop_all()  # closed at its end
         assert self.process.stdin is not None
+        self._asked = self.process.stdin
         whole = {"path": search_path(), **asked, "runtime": dataclasses.asdict(runtime)}
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(whole) + "\n")
-            self.process.stdin.flush()  # and it stays open: its end tells the child that we are gone
+            self._asked.write(json.dumps(whole) + "\n")
+            self._asked.flush()  # and it stays open: its end tells the child that we are gone
 
     def interrupt(self) -> None:
         """Let it write a checkpoint and end."""
         with contextlib.suppress(ProcessLookupError, OSError):
-            self.process.stdin.close()  # type: ignore[union-attr]  # a signal is lost on one that still starts up
+            self._asked.close()  # a signal is lost on one that still starts up
 
     def over(self) -> bool:
         """Whether it has ended."""
@@ -99,7 +100,7 @@ class Child:
         finally:
             self._files.close()
             with contextlib.suppress(OSError):
-                self.process.stdin.close()  # type: ignore[union-attr]
+                self._asked.close()
         try:
             return Ended(code, json.loads(answer), said)
         except ValueError:  # it died on its way

@@ -34,14 +34,6 @@ def combinations(
         yield _complete(recipe, given), origin
 
 
-def idle_rules(values: dict[str, Any]) -> list[int]:
-    """The places of the rules of `where` that match no cell, and so change nothing."""
-    matched: set[int] = set()
-    for _ in combinations(values, matched):
-        pass
-    return [number for number in range(len(values.get("where", []))) if number not in matched]
-
-
 def given_at(name: str, values: dict[str, Any]) -> list[KeyPath]:
     """Where in a study's file a field of a run has a value."""
     places: list[KeyPath] = [(part, name) for part in ("base", "grid") if name in values.get(part, {})]

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import AttnbenchError, BadReference
 from attnbench.spec.arm import FIELDS
-from attnbench.spec.combinations import combinations, given_at, idle_rules
+from attnbench.spec.combinations import combinations, given_at
 from attnbench.spec.mistakes import Mistake
 from attnbench.spec.run import RunSpec, mistakes
 from attnbench.spec.study import Study
@@ -144,8 +144,10 @@ class Contest(Study):
         """An ordinary study of some mechanisms and the baseline, with seeds that screening has not seen."""
         own = {name: value for name, value in vars(self).items() if name in Study.__dataclass_fields__}
         own |= {"name": f"{self.name}-confirmation", "grid": {"attention": [self.baseline_text, *arms]}}
-        idle = idle_rules(own)  # those of arms that are out by now
-        where = [rule for number, rule in enumerate(self.where) if number not in idle]
+        matched: set[int] = set()
+        for _ in combinations(own, matched):
+            pass
+        where = [self.where[number] for number in sorted(matched)]  # without those of arms that are out by now
         return replace(Study(**own), where=where, seeds=list(range(FRESH, FRESH + looks[-1])), looks=list(looks))
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 from attnbench.catalogue.refs import nearest
 from attnbench.errors import AttnbenchError, BadReference
 from attnbench.spec.arm import TUNABLE, ArmKey, labels, meant, shared
-from attnbench.spec.combinations import combinations, idle_rules, plain
+from attnbench.spec.combinations import combinations, plain
 from attnbench.spec.recipes import preset
 from attnbench.spec.run import RunSpec, canonical, field_docs, mistakes
 from attnbench.spec.validation import MOST_TOLD, violations
@@ -48,14 +48,17 @@ def study_mistakes(cls: type, values: dict[str, Any], more: Callable[[dict[str, 
     found += _rule_mistakes(sound)
     if large := _size_mistakes(sound):
         return found + large
-    known = set(field_docs(RunSpec))
-    for cell, origin in combinations(sound):
+    known, matched = set(field_docs(RunSpec)), set[int]()
+    for cell, origin in combinations(sound, matched):
         named = {name: value for name, value in cell.items() if name in known}
         for name, what in mistakes({**named, "seed": 0}).items():
             place = origin.get(name, ("base", name))
             mistake = Mistake(place, what)
             if mistake not in found and place[:1] not in dropped:
                 found.append(mistake)
+    if not any(mistake.place[0] == "where" for mistake in found):
+        idle = set(range(len(sound.get("where", [])))) - matched
+        found += [Mistake(("where", number), "matches no cell of this study") for number in sorted(idle)]
     return found + _arm_mistakes(sound) + more(sound)
 
 
@@ -159,15 +162,13 @@ def _size_mistakes(values: dict[str, Any]) -> list[Mistake]:
 
 
 def _rule_mistakes(values: dict[str, Any]) -> list[Mistake]:
-    """Values in the rules of `where` that no run could have, and rules that match no cell."""
+    """Values in the rules of `where` that no run could have, also where a rule matches no cell."""
     found, known = [], set(field_docs(RunSpec))
     for number, rule in enumerate(values.get("where", [])):
         for part in ("if", "set"):
             given = {name: plain(value) for name, value in rule.get(part, {}).items() if name in known}
             wrong = {name: mistakes({name: value}).get(name) for name, value in given.items()}
             found += [Mistake(("where", number, part, name), what) for name, what in wrong.items() if what]
-    if not found:
-        found = [Mistake(("where", number), "matches no cell of this study") for number in idle_rules(values)]
     return found
 
 

@@ -232,15 +232,15 @@ def loaded(checkpoint: Path) -> dict[str, Any]:
     """
     import torch
 
+    from attnbench.devices import out_of_memory
+
     try:
         content = io.BytesIO(_unsealed(checkpoint.read_bytes()))
         state: dict[str, Any] = torch.load(content, weights_only=True, map_location="cpu")
         if not isinstance(state, dict) or any(type(state.get(name)) is not kind for name, kind in MARKS.items()):
             raise ValueError("no state of a run")
-    except (OSError, MemoryError):
-        raise
     except Exception as problem:
-        if "can't allocate memory" in str(problem):  # torch's way to say MemoryError
+        if isinstance(problem, OSError) or out_of_memory(problem):
             raise
         why = [type(problem).__name__, *str(problem).splitlines()[:1]]
         raise StoreProblem(f"{checkpoint} cannot be read ({': '.join(why)})") from None

@@ -116,13 +116,7 @@ class StudyJournal:
 
     def looks(self) -> list[Look]:
         """Every look, in order."""
-        return [
-            Look(
-                line["time"],
-                {cell: {arm: tuple(seeds) for arm, seeds in arms.items()} for cell, arms in line["seen"].items()},
-            )
-            for line in self._events("look")
-        ]
+        return [Look(line["time"], _seen(line)) for line in self._events("look")]
 
     def wholes(self) -> list[Seen]:
         """What was known of all cells together at each look at which no cell of the plan was missing, in order."""
@@ -132,8 +126,7 @@ class StudyJournal:
             if line["event"] == "plan":
                 planned = sum(len(arms) > 1 for arms in line["cells"].values())
                 continue
-            new = {cell: {arm: tuple(seeds) for arm, seeds in arms.items()} for cell, arms in line["seen"].items()}
-            known = merged_seen(known, new)
+            known = merged_seen(known, _seen(line))
             if len(known) >= max(planned, 2):
                 found.append(known)
         return found
@@ -202,6 +195,11 @@ class StudyJournal:
                 folder.mkdir(parents=True, exist_ok=True)
             with FileLock(locks / f"study-{self.file.stem}.lock"):
                 yield
+
+
+def _seen(line: Mapping[str, Any]) -> Seen:
+    """What a journal's line of a look says was seen."""
+    return {cell: {arm: tuple(seeds) for arm, seeds in arms.items()} for cell, arms in line["seen"].items()}
 
 
 def merged_seen(before: Seen, now: Seen) -> dict[str, dict[str, tuple[int, ...]]]:

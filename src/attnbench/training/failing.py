@@ -7,11 +7,11 @@ import traceback
 from collections.abc import Iterator
 
 from attnbench.catalogue.foreign import told
+from attnbench.devices import out_of_memory
 from attnbench.errors import AttnbenchError, BadSpec, Diverged, MachineFault, OutOfMemory, StoreProblem
 from attnbench.spec.run import RunSpec, canonical
 from attnbench.store.environment import environment
 from attnbench.store.runs import RunRecord, Store
-from attnbench.training.step import out_of_memory
 
 BROKEN = re.compile(
     r"CUDA error: (?!device-side assert).*|CU\w+_STATUS_(NOT_INITIALIZED|INTERNAL_ERROR|EXECUTION_FAILED).*"
@@ -54,7 +54,7 @@ def marked(store: Store, spec: RunSpec, recipe: str) -> Iterator[None]:
 
 def _machines(store: Store, spec: RunSpec, problem: BaseException) -> AttnbenchError | None:
     """What is said of a fault that is the machine's and not the run's; None for any other."""
-    if _lacking(problem):
+    if out_of_memory(problem):
         return _too_large(store, spec, problem)
     if isinstance(problem, RuntimeError) and "does not have a deterministic implementation" in str(problem):
         what = f"{str(problem).split(' ')[0]} has no deterministic implementation on this device; give false"
@@ -64,11 +64,6 @@ def _machines(store: Store, spec: RunSpec, problem: BaseException) -> AttnbenchE
     if isinstance(problem, OSError) and told(problem) is None:  # a full disk, a folder that is gone
         return StoreProblem(f"run {spec.id} in {store.path}/ stopped: {problem.strerror or problem}")
     return None
-
-
-def _lacking(problem: BaseException) -> bool:
-    """Whether Python or torch could not have the memory that it asked for."""
-    return isinstance(problem, MemoryError) or (isinstance(problem, RuntimeError) and out_of_memory(problem))
 
 
 def _too_large(store: Store, spec: RunSpec, problem: BaseException) -> OutOfMemory:

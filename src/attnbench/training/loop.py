@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnbench.data.batches import Batches
+from attnbench.devices import out_of_memory
 from attnbench.errors import Diverged
 from attnbench.spec.run import RunSpec
 from attnbench.training.freezing import begin_epoch
 from attnbench.training.optim import learning_rate
 from attnbench.training.state import State, clocks
-from attnbench.training.step import How, Steps, autocast, out_of_memory
+from attnbench.training.step import How, Steps, autocast
 
 
 @dataclass(frozen=True)

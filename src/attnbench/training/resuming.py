@@ -7,13 +7,13 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from attnbench.console import say
+from attnbench.devices import out_of_memory
 from attnbench.errors import BadSpec, StoreProblem
 from attnbench.networks.parts import norms
 from attnbench.spec.run import RunSpec
 from attnbench.store.runs import Store
 from attnbench.training.numerics import differences
 from attnbench.training.state import State
-from attnbench.training.step import out_of_memory
 from attnbench.training.team import Team
 
 
@@ -30,8 +30,7 @@ def resume(store: Store, spec: RunSpec, state: State, mark: dict[str, Any]) -> i
         store.log(spec.id, "start", spec=spec.fields, numerics=numerics)
         return 0
     folder = store.folder(spec.id)
-    was = "" if _goes_on(saved["numerics"], numerics, spec, state.model) else differences(saved["numerics"], numerics)
-    if was := was or _other_code(saved.get("code", mark["code"]), mark["code"]):
+    if was := _unlike(saved, mark, spec, state.model):
         raise StoreProblem(
             f"run {spec.id} was begun with {was}; go on with the same, or delete {folder}/ to start anew"
         )
@@ -39,7 +38,7 @@ def resume(store: Store, spec: RunSpec, state: State, mark: dict[str, Any]) -> i
     try:
         state.restore(saved)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as problem:
-        if isinstance(problem, RuntimeError) and out_of_memory(problem):
+        if out_of_memory(problem):
             raise  # which says nothing of the checkpoint
         raise StoreProblem(
             f"{folder}/ has a checkpoint of another network ({problem}); delete it to start anew"
@@ -79,8 +78,12 @@ def _goes_on(before: dict[str, Any], now: dict[str, Any], spec: RunSpec, model: 
     return {**before, "processes": 0, "portable": 0} == {**now, "processes": 0, "portable": 0}
 
 
-def _other_code(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> str:
-    """In what code and versions differ, in words; empty where they do not."""
+def _unlike(saved: Mapping[str, Any], mark: Mapping[str, Any], spec: RunSpec, model: nn.Module) -> str:
+    """In what numerics, code and versions differ so that training may not go on, in words; empty where it may."""
+    if not _goes_on(saved["numerics"], mark["numerics"], spec, model):
+        return differences(saved["numerics"], mark["numerics"])
+    now = mark["code"]
+    before = saved.get("code", now)  # checkpoints of earlier versions do not say
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return ", ".join(
         "other numerical code" if name == "code" else f"{name} {before.get(name)} (now {now.get(name)})"

@@ -107,7 +107,7 @@ def _in_parts(spec: RunSpec, state: State, forward: nn.Module, images: Tensor, l
         try:
             return _update(spec, state, forward, images, labels, parts=min(state.parts, len(images)))
         except RuntimeError as problem:
-            if not out_of_memory(problem) or state.parts >= len(images):
+            if not devices.out_of_memory(problem) or state.parts >= len(images):
                 raise
             state.optimizer.zero_grad(set_to_none=True)
             state.parts *= 2
@@ -130,12 +130,3 @@ def autocast(spec: RunSpec, device: torch.device) -> torch.amp.autocast_mode.aut
     """Half precision on CUDA; never on a CPU, where it is many times slower."""
     half = torch.float16 if spec.precision == "fp16" else torch.bfloat16
     return torch.autocast(device.type, dtype=half, enabled=device.type == "cuda" and spec.precision != "fp32")
-
-
-NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
-"""Said by the CPU's allocator; by CUDA's driver; by cuBLAS and cuDNN."""
-
-
-def out_of_memory(problem: RuntimeError) -> bool:
-    """Whether torch could not have the memory that it asked for; a CPU and CUDA's libraries say so only in words."""
-    return isinstance(problem, torch.OutOfMemoryError) or any(words in str(problem) for words in NO_MEMORY)
