@@ -181,9 +181,9 @@ def disturb(one: Round, draw: random.Random, most: int, tally: Tally) -> None:
     parent, kills, due, late = one.study(), 0, Due(draw), time.monotonic() + PATIENCE
     while (code := parent.poll()) != 0:
         if code is not None:
-            prepared = "prepare ended with exit code -9" in (one.folder / "said.txt").read_text()
-            if code != -signal.SIGKILL and not prepared:
-                tally.wrong.append(f"{one.folder.name}: the study ended with {code}")
+            said = (one.folder / "said.txt").read_text()
+            if code != -signal.SIGKILL and "prepare: killed by signal 9" not in said:
+                tally.wrong.append(f"{one.folder.name}: the study ended with {code}: {said[-2000:]}")
                 break
             (one.folder / "said.txt").write_text("")
             parent, late = one.study(), time.monotonic() + PATIENCE

@@ -28,8 +28,13 @@ def workers(how: Execution, store: Store, devices: Sequence[str]) -> Iterator["L
         )
         raise BadSpec({"per_device": what})
     slots = [device for _ in range(how.per_device or 1) for device in devices]
-    with ThreadPoolExecutor(how.jobs or len(slots) or 1) as pool:
-        yield LocalWorkers(pool, store, slots)
+    pool = ThreadPoolExecutor(how.jobs or len(slots) or 1)
+    crew = LocalWorkers(pool, store, slots)
+    try:
+        with pool:
+            yield crew
+    finally:
+        crew.kill()  # those for whom a second Ctrl-C did not wait
 
 
 class LocalWorkers:
@@ -64,6 +69,11 @@ class LocalWorkers:
         self._pool.shutdown(wait=False, cancel_futures=True)
         for child in list(self._children.values()):
             child.interrupt()
+
+    def kill(self) -> None:
+        """End every process that is left at once, without a checkpoint."""
+        for child in list(self._children.values()):
+            child.kill()
 
     def _train(self, task: Task) -> Ended:
         with self._device() as environment:
