@@ -13,6 +13,7 @@ AttnbenchError
 ├── StoreProblem      a folder of runs that cannot be read or written, or a run that is not there
 ├── BadBundle         a file that is no bundle of runs: one line for each reason
 ├── NotExported       a network that an exporter or a runtime refuses: who, which operator, why
+├── Failed            work that was begun and came to nothing (exit code 1)
 ├── OutOfMemory       a run for which this machine has not the memory (exit code 1)
 ├── MachineFault      a device or another process that failed under a run (exit code 1)
 └── Diverged          a loss that is not finite (exit code 1: nothing was asked wrongly)
@@ -117,6 +118,12 @@ class NotExported(AttnbenchError):
     def __init__(self, who: str, operator: str, reason: str) -> None:
         super().__init__(f"{who} refuses {operator or 'this network'}: {reason}")
         self.who, self.operator, self.reason = who, operator, reason
+
+
+class Failed(AttnbenchError):
+    """For work that was begun and came to nothing: what it lacks, and how to go on."""
+
+    exit_code = 1
 
 
 class OutOfMemory(AttnbenchError):

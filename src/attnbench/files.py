@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import IO, Any
 
 
+def expanded(path: str | Path) -> Path:
+    """A path in which `~` is a home folder; the `~` of a user who is not there stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # Path.expanduser raises then
+
+
 def user_cache() -> Path:
     """The user's cache folder of ours, which may not be there yet; a temporary one for a user without a home."""
     try:

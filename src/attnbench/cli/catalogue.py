@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
@@ -12,6 +11,7 @@ from attnbench.cli.flags import DataFlag
 from attnbench.cli.printing import KINDS, LIBRARIES, card_lines, table
 from attnbench.console import say
 from attnbench.errors import AttnbenchError
+from attnbench.files import expanded
 from attnbench.spec.run import Runtime
 
 Kind = Literal["attention", "backbones", "datasets"]
@@ -158,7 +158,7 @@ def data(
     """
     from attnbench.examine import datasets
 
-    folder = Path(data_dir or Runtime().data_dir).expanduser()
+    folder = expanded(data_dir or Runtime().data_dir)
     if action == "list":
         return datasets.show(folder)
     if not names:

@@ -118,17 +118,17 @@ def answered(
     """What a choice came to whose runs are all in the store.
 
     Raises:
-        StoreProblem: all of them failed on one of the two sides that are compared.
+        Failed: all of them failed on one of the two sides that are compared.
     """
     from attnbench.analysis.comparison import compare
-    from attnbench.errors import StoreProblem
+    from attnbench.errors import Failed
     from attnbench.execution.choosing import spent
     from attnbench.report.advice import Choice
 
     outline, cost = before.outline(contest), spent(contest, study, rounds, store)
     found = compare(study, store)
     if not any(arm.contrast for cell in found.cells for arm in cell.arms):
-        raise StoreProblem(
+        raise Failed(
             f"confirmation: every run of {contest.baseline}, or of all mechanisms, failed: nothing can be advised "
             f"(the errors: attnbench store list status=failed --store {store.path})"
         )

@@ -11,6 +11,7 @@ from attnbench.cli.deploying import Elsewhere, check_site, in_runtimes
 from attnbench.cli.flags import CodeFlag, DataFlag, StoreFlag
 from attnbench.errors import AttnbenchError, BadReference
 from attnbench.examine.bench import BenchSettings
+from attnbench.files import expanded
 from attnbench.spec.run import Runtime
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def check(
     from attnbench.examine.conformance import outcomes
 
     words = []
-    for sentence, found in outcomes(reference, kind, Path(data_dir or Runtime().data_dir).expanduser()):
+    for sentence, found in outcomes(reference, kind, expanded(data_dir or Runtime().data_dir)):
         words.append(found.word)
         print(f"{found.word:7} {sentence}")
         for what in filter(None, (*found.wrong, found.reason)):

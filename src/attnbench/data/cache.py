@@ -30,7 +30,7 @@ from attnbench.data.decode import CHUNK, Image, decoding, read
 from attnbench.data.folders import counted, files_below, instead, located
 from attnbench.data.official import compared
 from attnbench.errors import DataProblem
-from attnbench.files import replacing, user_cache
+from attnbench.files import expanded, replacing, user_cache
 
 _FORMAT = 4
 _TYPES = {"labels": "int64", "keys": "|V16", "pixels": "|V16", "sums": "int64"}
@@ -93,7 +93,7 @@ def decoded(dataset: Choice[Source], split: str, size: int | None, data_dir: str
     Raises:
         DataProblem: data that are missing, corrupt or of unequal sizes; a folder that cannot be written.
     """
-    asked = _Asked(dataset.entry, dataset.options, split, size, Path(data_dir).expanduser())
+    asked = _Asked(dataset.entry, dataset.options, split, size, expanded(data_dir))
     if not instead(asked.entry.name, asked.entry.card, asked.root):
         download.get(asked.entry.name, asked.entry.card, asked.root)
     state, home = _state(asked), _home(asked.root)
@@ -110,13 +110,13 @@ def decoded(dataset: Choice[Source], split: str, size: int | None, data_dir: str
 
 def there(dataset: Choice[Source], data_dir: str | Path) -> bool:
     """Whether a data set's files are in the data folder, as far as its card says where they would be."""
-    asked = _Asked(dataset.entry, dataset.options, "", None, Path(data_dir).expanduser())
+    asked = _Asked(dataset.entry, dataset.options, "", None, expanded(data_dir))
     return all(path.exists() for path in _watched(asked))
 
 
 def unused(data_dir: str | Path) -> list[Path]:
     """Decoded arrays that no index names any more, and what a crash left of one a day ago or longer."""
-    home = _home(Path(data_dir).expanduser())
+    home = _home(expanded(data_dir))
     named = {_indexed(index).get("folder") for index in home.glob("*.json")}
     old = time.time() - 86_400
     left = [path for path in home.glob(".building-*") if path.stat().st_mtime < old]

@@ -15,6 +15,7 @@ from pathlib import Path
 from attnbench.catalogue.cards import Source
 from attnbench.data import Raw
 from attnbench.errors import DataProblem, reading
+from attnbench.files import expanded
 
 DROPPINGS = {"__macosx", "thumbs.db", "desktop.ini"}
 """What operating systems leave behind, besides hidden files."""
@@ -63,7 +64,7 @@ class Folder:
 def located(path: str, root: Path) -> Path:
     """Where a path that a user gave lies: in the data folder `root`, or else in the working directory; ~ is home."""
     try:
-        given = Path(path).expanduser()
+        given = expanded(path)
     except RuntimeError as problem:  # the home of nobody
         raise DataProblem(f"{path} cannot be read: {problem}") from None
     here = root / given

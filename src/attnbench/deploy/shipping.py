@@ -103,7 +103,7 @@ def export(
         NotExported: an exporter refuses the network, or the file computes something else.
         DataProblem: INT8, and the data are not those of the run.
     """
-    _check(to, int8)
+    _check(to, int8, output)
     store = Store(runtime.store).holding(run)
     record, spec = store.find(run), spec_of(store.find(run), code)
     predictor = load(record, code=code)
@@ -111,11 +111,12 @@ def export(
     splits = splits_of(record, spec, runtime.data_dir) if int8 else None
     content = quantised(forms.onnx, some(splits.train, CALIBRATION)[0]) if splits else None
     file = output or Path(f"{record.id}{'-int8' if int8 else ''}{ENDINGS[to]}")
+    if splits:
+        store.read_again(record, f"INT8 by {to}", len(splits.scored))
     with _placing(file) as draft:
         _write(draft, to, forms, content, about(record, predictor, int8))
         runs, apart, drop = _READERS[to](draft, 1), None, None
         if splits:
-            store.log(record.id, record.scored, reading=f"INT8 by {to}", images=len(splits.scored))
             drop = dropped(forms.eager, runs, splits.scored)
         else:
             images = [noise(predictor, count) for count in (1, 3)]
@@ -153,13 +154,15 @@ def dropped(before: Run, after: Run, split: Split) -> Drop:
     return Drop(found[1], found[0], len(split), split.name)
 
 
-def _check(to: str, int8: bool) -> None:
+def _check(to: str, int8: bool, output: Path | None) -> None:
     if to not in ENDINGS:
         raise AttnbenchError(
             f"--to {to}: no such format{nearest(to, ENDINGS)}; known are {', '.join(get_args(Format))}"
         )
     if int8 and to == "pt2":
         raise AttnbenchError("--int8 goes with --to onnx and --to openvino; a pt2 file stays in float32")
+    if to == "openvino" and output is not None and output.suffix != ENDINGS[to]:
+        raise AttnbenchError(f"--output {output}: OpenVINO reads files that end in .xml, such as {output.stem}.xml")
     needed(*NEEDED[to])
 
 

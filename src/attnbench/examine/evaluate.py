@@ -70,7 +70,7 @@ def _evaluated(store: Store, record: RunRecord, gate: Gate, runtime: Runtime, co
         else:
             swap(sites, [_of_the_one_before for _ in sites])
             model = _Twice(model)
-        store.log(record.id, "test", reading=f"gate {gate}", images=len(test))
+        store.read_again(record, f"gate {gate}", len(test))
         predicted = predict(model, Batches(test, spec, constants, device))
     place = torch.from_numpy(np.argsort(order))
     predicted = predicted._replace(logits=predicted.logits[place], labels=predicted.labels[place])

@@ -165,7 +165,7 @@ def _folded(run: _Opened, predictor: Predictor, margin: float) -> Folded:
     spread = max(map(_spread, gates))
     validation = _fixed(run, model, sites, gates, margin if spread > ALIKE else None)
     plain = _plain(run, model)
-    Store(Path(record.folder).parent).log(record.id, record.scored, reading="fold", images=len(scored))
+    Store(Path(record.folder).parent).read_again(record, "fold", len(scored))
     now = run.said(plain, scored)
     return Folded(
         predictor=Predictor(plain.cpu(), record, run.spec).eval(),

@@ -1,5 +1,6 @@
 """What mechanisms cost on a backbone: counted, and measured side by side with the plain network."""
 
+import contextlib
 import csv
 import dataclasses
 import statistics
@@ -15,7 +16,8 @@ from torch.nn.functional import cross_entropy
 
 from attnbench import devices
 from attnbench.catalogue.registry import ATTENTION
-from attnbench.errors import AttnbenchError, BadReference, writing
+from attnbench.console import first_line
+from attnbench.errors import AttnbenchError, BadReference, OutOfMemory, writing
 from attnbench.examine.bench import BenchSettings
 from attnbench.files import replacing
 from attnbench.networks.cost import activation_bytes, cost, peak_memory
@@ -74,11 +76,13 @@ def profile(
 
     Args:
         timed: what is measured beside what is counted.
-        no_place: what is told of a mechanism that finds no place in the backbone, and why; None refuses it.
+        no_place: what is told of a mechanism that finds no place in the backbone, or no memory, and why; None
+            refuses it.
 
     Raises:
         AttnbenchError: fewer rounds than an interval needs.
         BadReference: an unknown name, option or site.
+        OutOfMemory: a step takes more memory than there is.
     """
     if rounds < FEWEST_ROUNDS:
         raise AttnbenchError(f"rounds={rounds}: a 95 % interval of a median needs at least {FEWEST_ROUNDS}")
@@ -88,19 +92,28 @@ def profile(
     at = _counted(plain, bench)
     for attention in attentions:
         try:
-            model = bench_network(bench, attention)
-        except BadReference as problem:
+            with _enough_memory(attention, bench):
+                model = bench_network(bench, attention)
+                counts = _counted(model, bench)
+                times = {name: _timed(_RUNS[name], plain, model, bench, rounds) for name in timed}
+        except (BadReference, OutOfMemory) as problem:
             if no_place is None:
                 raise
             no_place(attention, str(problem))
             continue
-        counts = _counted(model, bench)
-        yield Profile(
-            attention,
-            counts,
-            ratios={name: value / vars(at)[name] for name, value in vars(counts).items()},
-            times={name: _timed(_RUNS[name], plain, model, bench, rounds) for name in timed},
-        )
+        ratios = {name: value / vars(at)[name] for name, value in vars(counts).items()}
+        yield Profile(attention, counts, ratios, times)
+
+
+@contextlib.contextmanager
+def _enough_memory(attention: str, bench: BenchSettings) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as problem:
+        if not devices.out_of_memory(problem):
+            raise
+        step = f"a step of {attention} with batch size {bench.batch_size} at {bench.side} px"
+        raise OutOfMemory(f"{step} takes more memory than there is: {first_line(problem)}") from None
 
 
 def interleaved(

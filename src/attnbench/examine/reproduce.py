@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from attnbench import devices
 from attnbench.analysis.stats import prediction_half_width
-from attnbench.errors import AttnbenchError, StoreProblem
+from attnbench.errors import Failed, StoreProblem
 from attnbench.execution.sweep import Sweep, execute
 from attnbench.spec.run import Runtime
 from attnbench.store.asked import spec_of
@@ -103,7 +103,7 @@ def reproduce(run: str, runtime: Runtime, code: Collection[str] = ()) -> Reprodu
             (Path(aside) / source).symlink_to(store.folder(source).resolve())
         failures = execute(Sweep([spec], _as_then(stored, aside, runtime.data_dir), stored.recipe))
         if failures:
-            raise AttnbenchError(f"run {stored.id} could not be trained again: {failures[0].reason}")
+            raise Failed(f"run {stored.id} could not be trained again: {failures[0].reason}")
         again = Store(aside).find(spec.id)
         agreement = _agreement(stored, again)  # while its files are there
     tolerance = Tolerance.of(stored, store.records())

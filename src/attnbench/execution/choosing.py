@@ -14,7 +14,7 @@ from pathlib import Path
 
 from attnbench.analysis.budget import Outline, Price, looks_within, outlined
 from attnbench.analysis.choosing import Round, halved
-from attnbench.errors import AttnbenchError, StoreProblem, writing
+from attnbench.errors import AttnbenchError, Failed, StoreProblem, writing
 from attnbench.execution.executors import Execution
 from attnbench.execution.sweep import Failure, Sweep, execute, expected_seconds, seconds_taken
 from attnbench.files import replacing
@@ -24,10 +24,8 @@ from attnbench.spec.study import Study
 from attnbench.store.runs import RunRecord, Store
 
 
-class Unfinished(AttnbenchError):
+class Unfinished(Failed):
     """For a choice some of whose runs could not be done."""
-
-    exit_code = 1
 
     def __init__(self, failures: Sequence[Failure], words: Sequence[str]) -> None:
         lines = [f"failed: {each}: {failure.reason}" for failure, each in zip(failures, words, strict=True)]
@@ -75,13 +73,12 @@ def recalled(contest: Contest, store: Store) -> Before | None:
     file = before_file(contest, store)
     try:
         found = json.loads(file.read_text())
+        told = Before(tuple(found["arms"]), found["out"], found["ratios"], found["seconds"])
+        return told if found["contest"] == _digest(contest) else None
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as problem:
-        raise StoreProblem(f"{file} cannot be read ({problem}); delete it to measure again") from None
-    if found.pop("contest") != _digest(contest):
-        return None
-    return Before(tuple(found["arms"]), found["out"], found["ratios"], found["seconds"])
+    except (OSError, ValueError, TypeError, KeyError) as problem:
+        raise StoreProblem(f"{file} cannot be read ({problem!r}); delete it to measure again") from None
 
 
 def keep(contest: Contest, store: Store, before: Before) -> None:
@@ -140,13 +137,18 @@ def trained(sweep: Sweep, how: Execution | None) -> None:
     """Do the runs of a sweep that have no record yet, neither done nor failed.
 
     Raises:
-        Unfinished: a run left no record.
+        Unfinished: a run left no record, or has one of other images only.
     """
-    broken = {spec.id for spec in sweep.specs if (found := sweep.store.record(spec.id)) and not found.done}
+    broken = {spec.id for spec in sweep.specs if _failed(sweep.store.record(spec.id))}
     new = dataclasses.replace(sweep, specs=[spec for spec in sweep.specs if spec.id not in broken])
-    failures = [each for each in execute(new, how) if sweep.store.record(each.spec.id) is None]
+    failures = [each for each in execute(new, how) if not _failed(sweep.store.record(each.spec.id))]
     if failures:
         raise Unfinished(failures, [sweep.describe(each.spec) for each in failures])
+
+
+def _failed(record: RunRecord | None) -> bool:
+    """Whether a run failed by itself, which is a result."""
+    return record is not None and not record.done
 
 
 def confirmation_looks(contest: Contest, before: Before, rounds: Sequence[Round], store: Store) -> tuple[int, ...]:

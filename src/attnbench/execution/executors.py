@@ -102,6 +102,18 @@ def needs(what: str, extra: str, problem: ImportError) -> AttnbenchError:
     return AttnbenchError(f"--executor {extra} needs {what}: pip install 'attnbench[{extra}]' ({problem})")
 
 
+def cores(how: Execution, runtime: Runtime) -> float:
+    """CPU cores that a run takes on a cluster: as asked for, or as many as its threads.
+
+    Raises:
+        BadSpec: neither says a number.
+    """
+    found = how.cpus_per_run or runtime.threads
+    if not found:
+        raise BadSpec({"threads": f"0 is no number of cores that {how.executor} could give; give --cpus-per-run, too"})
+    return found
+
+
 def absolute(runtime: Runtime) -> Runtime:
     """The same folders for processes that work elsewhere."""
     store, data = (str(Path(folder).resolve()) for folder in (runtime.store, runtime.data_dir))

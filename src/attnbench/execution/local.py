@@ -77,6 +77,8 @@ class LocalWorkers:
 
     def _train(self, task: Task) -> Ended:
         with self._device() as environment:
+            if self._stopped.is_set():  # Ctrl-C came while it waited for a GPU
+                return Ended(130, {}, "")
             try:
                 child = Child("train", task.asked, task.runtime, environment)
             except OSError as problem:  # no room in the temporary folder, no more processes

@@ -19,7 +19,7 @@ from typing import Any
 from attnbench.console import first_line, say
 from attnbench.errors import AttnbenchError
 from attnbench.execution.children import Child, Ended, search_path
-from attnbench.execution.executors import Execution, Task, absolute, arrived, needs
+from attnbench.execution.executors import Execution, Task, absolute, arrived, cores, needs
 from attnbench.files import user_cache
 from attnbench.spec.run import Runtime
 from attnbench.store.carried import packed, received
@@ -103,7 +103,7 @@ class RayWorkers:
 
         self._ray, self._store = ray, Store(runtime.store)
         self._home = Home(_token(self._store), str(Path.cwd()), search_path())
-        takes = {"num_cpus": how.cpus_per_run or runtime.threads or 1, "num_gpus": _gpus(how, runtime, ray)}
+        takes = {"num_cpus": cores(how, runtime), "num_gpus": _gpus(how, runtime, ray)}
         if not any(_fits(takes, node["Resources"]) for node in ray.nodes() if node["Alive"]):
             say(f"no node of this cluster has the {_words(takes)} that a run takes; runs wait until one comes")
         self._train = ray.remote(max_retries=LOST, **takes)(trained)

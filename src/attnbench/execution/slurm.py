@@ -17,7 +17,7 @@ from typing import Any
 
 from attnbench.errors import AttnbenchError
 from attnbench.execution.children import Child, Ended, search_path
-from attnbench.execution.executors import Execution, Task, absolute, arrived, needs
+from attnbench.execution.executors import Execution, Task, absolute, arrived, cores, needs
 from attnbench.spec.run import Runtime
 from attnbench.store.runs import Store
 
@@ -63,7 +63,7 @@ def _parameters(how: Execution, runtime: Runtime) -> dict[str, Any]:
     """What a job asks for, in submitit's words."""
     return {
         "timeout_min": how.minutes or MINUTES,
-        "cpus_per_task": int(how.cpus_per_run or runtime.threads or 1),
+        "cpus_per_task": int(cores(how, runtime)),
         "gpus_per_node": int(how.gpus_per_run) if how.gpus_per_run else None,
         "slurm_partition": how.partition,
         "slurm_array_parallelism": how.jobs or LARGEST,
@@ -114,6 +114,10 @@ class SlurmWorkers:
 
     def interrupt(self) -> None:
         """Cancel the jobs, which lets every process write a checkpoint; Slurm gives them its KillWait for that."""
+        if CLUSTER == "slurm" and self._jobs:  # all in one command, which a second Ctrl-C does not reach
+            names = [job.job_id for job in self._jobs.values()]
+            subprocess.run(["scancel", *names], capture_output=True, start_new_session=True)
+            return
         for job in self._jobs.values():
             job.cancel(check=False)
 

@@ -46,7 +46,8 @@ def until_decided(study: Study, sweep: Sweep, how: Execution | None = None) -> I
         failures = execute(replace(sweep, specs=new), how)
         found = compare(study, sweep.store)
         decided = frozenset(place for place in found.decided if len(found.places[place].seeds) <= size)
-        reached = all(sweep.store.record(spec.id) for spec in specs)
+        stale = any(sweep.store.done(each.spec.id) for each in failures)  # by a record of other images
+        reached = not stale and all(sweep.store.record(spec.id) for spec in specs)
         last = not reached or size == sizes[-1] or not needed(study, decided)
         yield Stage(size, found, decided, reached, last, failures)
         if last:

@@ -193,7 +193,7 @@ def _fan_out(sweep: Sweep, tasks: Sequence[Task], workers: Workers, retries: int
 
 
 def _failure(sweep: Sweep, spec: RunSpec, ended: Ended, told: Told) -> Failure | None:
-    if sweep.store.done(spec.id):  # however its process ended afterwards
+    if not pending([spec], sweep.store, sweep.runtime.data_dir):  # however its process ended afterwards
         told.show(ended.said)
         return None
     return Failure(spec, ended.reason, ended.trace)

@@ -9,12 +9,13 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnbench.analysis.recorded import chance
 from attnbench.analysis.tuning import Trial, Tuned
-from attnbench.console import listed
-from attnbench.errors import AttnbenchError
+from attnbench.console import first_line, listed, say
+from attnbench.errors import AttnbenchError, Failed
 from attnbench.execution.executors import Execution
 from attnbench.execution.sweep import Failure, Sweep, execute
 from attnbench.seeding import stream
@@ -52,7 +53,8 @@ def tune(
         failed: is told of the trials that failed, as soon as those beside them are done.
 
     Raises:
-        AttnbenchError: a trial could not be made at all, every trial of an arm failed, or Optuna is not installed.
+        Failed: a trial could not be made at all, or every trial of an arm failed.
+        AttnbenchError: Optuna is not installed.
     """
     store = Store(runtime.store)
     arms = [_Arm(cell, picked, []) for picked, cell in search.settings()]
@@ -66,7 +68,7 @@ def tune(
             arm.done.extend(_trials(store, each, len(arm.done)))
         _keep(search, store, arms)
     if lost := [f"{_title(arm)}: {_label(arm)}" for arm in arms if all(trial.failed for trial in arm.done)]:
-        raise AttnbenchError(f"every trial failed of {listed(lost)}: the space has no recipe for it")
+        raise Failed(f"every trial failed of {listed(lost)}: the space has no recipe for it")
     return [Tuned(_title(arm), _label(arm), arm.picked, arm.done) for arm in arms]
 
 
@@ -106,7 +108,7 @@ def _trials(store: Store, asked: Sequence[tuple[Point, RunSpec]], first: int) ->
     known = [record for record in records if record is not None]
     if len(known) < len(records):
         missing = len(records) - len(known)
-        raise AttnbenchError(f"{missing} of {len(records)} trials could not be made; the same command goes on")
+        raise Failed(f"{missing} of {len(records)} trials could not be made; the same command goes on")
     for place, ((point, spec), record) in enumerate(zip(asked, known, strict=True)):
         score = record.score if record.done else chance(record)
         yield Trial(first + place, point, score, spec.id, not record.done)
@@ -156,13 +158,20 @@ def _frozen(space: "dict[str, BaseDistribution]", trial: Trial) -> Any:
 
 
 def _keep(search: Search, store: Store, arms: Sequence[_Arm]) -> None:
-    """Add to Optuna's journal what it does not have."""
+    """Add to Optuna's journal what it does not have; where it cannot be read or written, that is said, and no more."""
+    file = store.path / FOLDER / f"{search.slug}.journal"
+    try:
+        _add(search, file, arms)
+    except (OSError, ValueError) as problem:
+        say(f"{file} does not get these trials, which are in the runs ({first_line(problem)}); delete it for a new one")
+
+
+def _add(search: Search, file: Path, arms: Sequence[_Arm]) -> None:
     from filelock import FileLock
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
     optuna, space = _optuna(), _distributions(search)
-    file = store.path / FOLDER / f"{search.slug}.journal"
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.ours"):
         storage = JournalStorage(JournalFileBackend(str(file)))

@@ -30,6 +30,8 @@ from attnbench.training.run import run
 from attnbench.training.starting import starting_network
 
 PROBE_MACS = 20e9
+GRACE_SECONDS = 600.0
+"""How long a process whose parent has gone may take over a step and a checkpoint."""
 
 
 def main() -> None:
@@ -58,12 +60,14 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    """Standard input ends when the parent dies: leave a checkpoint and stop, as after Ctrl-C."""
+    """Standard input ends when the parent dies: leave a checkpoint and stop, as after Ctrl-C; stop in any case."""
     sys.stdin.read()
     if os.name == "nt":  # where the call below would end the process at once
         _thread.interrupt_main()
     else:
         os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(GRACE_SECONDS)  # the process ends meanwhile, unless a step of it never does
+    os._exit(130)
 
 
 def _train(asked: Any) -> None:

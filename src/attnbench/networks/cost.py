@@ -13,23 +13,31 @@ from torch.utils.flop_counter import FlopCounterMode
 from attnbench import devices
 from attnbench.catalogue.formula import Size
 from attnbench.mechanisms import build_attention
+from attnbench.seeding import seeded
 
 
 def cost(model: nn.Module, image: tuple[int, int, int]) -> dict[str, int]:
     """Parameters, and multiply-accumulates of one image's forward pass.
 
-    Counted on the `meta` device, where matrix products and functional attention are seen too.
+    Counted on the `meta` device, where matrix products and functional attention are seen too; by a pass that computes
+    where somebody's own code looks at values or makes tensors on a device of its choice.
 
     Args:
         image: (channels, height, width).
     """
-    ghost = copy.deepcopy(model).to("meta").eval()
+    try:
+        macs = _macs(copy.deepcopy(model).to("meta"), torch.empty(1, *image, device="meta"))
+    except Exception:
+        device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+        with seeded(0, "probe"):
+            macs = _macs(copy.deepcopy(model), torch.zeros(1, *image, device=device))
+    return {"parameters": sum(p.numel() for p in model.parameters()), "macs": macs}
+
+
+def _macs(model: nn.Module, image: Tensor) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        ghost(torch.empty(1, *image, device="meta"))
-    return {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "macs": counter.get_total_flops() // 2,
-    }
+        model.eval()(image)
+    return int(counter.get_total_flops() // 2)
 
 
 def cost_of(attention: str, channels: int, size: Size) -> dict[str, int]:

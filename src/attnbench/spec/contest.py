@@ -204,6 +204,8 @@ def _setting_mistakes(values: dict[str, Any]) -> list[Mistake]:
         return [*found, Mistake(("grid",), "choose needs grid.attention: a list of mechanisms, all, or kind: D")]
     if found:
         return found
+    if given := [at for at in given_at("attention", values) if at[0] == "where"]:
+        return [Mistake(at, "a rule that changes the mechanism makes one arm another; list that one") for at in given]
     listed = [cell for cell, _ in combinations(values)]
     apart = [name for name in listed[0] if name not in FIELDS and any(cell[name] != listed[0][name] for cell in listed)]
     for number, rule in enumerate(values.get("where", [])):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attnbench.files import digest_of
+from attnbench.files import digest_of, expanded
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
 FREEZES = ("none", "backbone", "all-but-head")
@@ -41,7 +41,7 @@ class Weights:
             raise ValueError(f"{text!r} is neither 'none', 'run:ID', nor a file that ends in {', '.join(SUFFIXES)}")
         if pinned and not re.fullmatch(r"[0-9a-f]{64}", sha256):
             raise ValueError(f"{text!r} needs 64 hex digits behind #sha256=")
-        return cls(path=path, sha256=sha256 or _hashed(Path(path).expanduser()))
+        return cls(path=path, sha256=sha256 or _hashed(expanded(path)))
 
     @property
     def identity(self) -> str:

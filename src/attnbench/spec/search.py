@@ -1,6 +1,5 @@
 """A file for `attnbench tune`: a study, a space of recipes, and how many of them every arm may try."""
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
@@ -40,10 +39,16 @@ class Search(Study):
         return [*found, *_split_mistakes(values)]
 
     def settings(self) -> Iterator[tuple[Point, dict[str, Any]]]:
-        """Each arm in each cell: its values of the grid, and its run fields before it is tuned."""
-        picks = itertools.product(*self.grid.values())
-        for picked, (cell, _) in zip(picks, combinations(vars(self)), strict=True):
-            yield dict(zip(self.grid, picked, strict=True)), cell
+        """Each arm in each cell: its values of the fields of the grid, and all its run fields before it is tuned.
+
+        Picks of the grid that the rules of `where` make the same are one.
+        """
+        seen = []
+        for cell, _ in combinations(vars(self)):
+            if cell not in seen:
+                seen.append(cell)
+                given = {name: cell[name] for name in self.grid}
+                yield {name: [*value] if isinstance(value, tuple) else value for name, value in given.items()}, cell
 
     def trial(self, cell: Mapping[str, Any], number: int, point: Point) -> RunSpec:
         """The run of a trial, which never opens the test images.

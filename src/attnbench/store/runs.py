@@ -12,7 +12,7 @@ from typing import Any
 
 from attnbench.console import printable, say
 from attnbench.errors import StoreProblem, writing
-from attnbench.files import add_line, digest_of, replacing, whole_lines
+from attnbench.files import add_line, digest_of, expanded, replacing, whole_lines
 from attnbench.spec.run import Runtime
 from attnbench.store.record import NAME, RunRecord, shape_mistake
 
@@ -31,7 +31,7 @@ class Store:
     """A folder of runs, `STORE/<id>/` each."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser()
+        self.path = expanded(path)
 
     @classmethod
     def default(cls) -> "Store":
@@ -179,6 +179,15 @@ class Store:
         """Add a line to the run's journal; it is on disk when this returns."""
         values = {"event": event, "time": round(time.time(), 3), **values}
         add_line(self.folder(run) / "journal.jsonl", values)
+
+    def read_again(self, record: RunRecord, reading: str, images: int) -> None:
+        """Note in a run's journal, before it happens, that the images that it was scored on are read once more.
+
+        Raises:
+            StoreProblem: the journal cannot be written.
+        """
+        with writing(self.folder(record.id)):
+            self.log(record.id, record.scored, reading=reading, images=images)
 
     def journal(self, run: str) -> list[dict[str, Any]]:
         """The whole lines of a run's journal; what a crash cut off, or is no event, is left out."""

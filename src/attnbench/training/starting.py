@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from attnbench.errors import BadReference, BadSpec, StoreProblem
-from attnbench.files import digest_of
+from attnbench.files import digest_of, expanded
 from attnbench.networks.anywhere import ungraft
 from attnbench.networks.checkpoints import Loaded, load_pretrained, plain_names
 from attnbench.networks.network import fresh_network
@@ -57,7 +57,7 @@ def load_initial(spec: RunSpec, model: nn.Module, store: Store) -> dict[str, Any
     if wanted.run:
         given, sha256 = _of_run(wanted.run, spec, store)
     else:
-        given, sha256 = _of_file(Path(wanted.path).expanduser(), wanted.sha256), wanted.sha256
+        given, sha256 = _of_file(expanded(wanted.path), wanted.sha256), wanted.sha256
     found = _fitted(model, given, str(wanted))
     about: dict[str, Any] = {"source": str(wanted), "sha256": sha256}
     about |= {"loaded": len(found.loaded), "new": len(found.new)}
