@@ -39,7 +39,7 @@ def _of(study: str, cell: Cell, latencies: Mapping[str, float | None]) -> Iterat
         record.input["image_size"], cell.arms[0].name, cell.plan.margin,
     )  # fmt: skip
     for arm in cell.arms:
-        if arm.contrast is not None and arm.candidate:
+        if arm.contrast is not None and not arm.control:
             gain, cost = arm.contrast.difference, by_arm[arm.name]
             yield Finding(
                 regime, arm.name, len(arm.seeds), len(cell.arms[0].seeds), round(gain.mean, 4), round(gain.low, 4),

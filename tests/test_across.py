@@ -22,7 +22,7 @@ from attnbench.analysis.sample import Sample
 from attnbench.analysis.sequential import FIRST
 from attnbench.analysis.stats import ALPHA, contrast, gap, holm, two_sided_p
 from attnbench.report import markdown, write
-from attnbench.report.across import across_figures, sections
+from attnbench.report.across import across_figures, csv_rows, sections
 from attnbench.report.latex import table
 from attnbench.store.studies import StudyJournal
 
@@ -326,6 +326,9 @@ def test_before_all_cells_have_their_verdicts_there_are_estimates_and_no_p():
     assert math.isnan(found.like_p)
     assert section.sentences[-1].count("no verdict yet") == 2
     assert any("no p before every cell has its verdict" in text for text in section.limits)
+    (row,) = [row for row in csv_rows(comparison(made)) if row["arm"] == "se"]
+    assert [row[name] for name in ("these_p", "these_p_holm", "like_these_p", "like_these_p_holm")] == [""] * 4
+    assert row["these"] == found.these.mean
 
 
 def test_a_sentence_holds_both_statements_and_their_numbers():

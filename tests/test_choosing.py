@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import itertools
+import json
 import math
 from pathlib import Path
 
@@ -14,13 +15,13 @@ from conftest import ROOT
 from attnbench import Store, compare
 from attnbench.analysis.budget import Outline, outlined
 from attnbench.analysis.cells import cell_of
-from attnbench.analysis.choosing import answer, halved, promised
+from attnbench.analysis.choosing import Round, answer, halved, promised
 from attnbench.analysis.plan import Plan
 from attnbench.analysis.sample import Sample
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.cli.choosing import answered
-from attnbench.errors import BadStudy, BudgetTooSmall, StoreProblem
-from attnbench.execution.choosing import Before
+from attnbench.errors import BadStudy, BudgetTooSmall, Failed, StoreProblem
+from attnbench.execution.choosing import Before, before_file, recalled
 from attnbench.report import choosing as report
 from attnbench.report.advice import Choice, alike
 from attnbench.spec.contest import FRESH, Contest, Rung
@@ -105,6 +106,7 @@ def test_another_baseline_than_none():
             "limits: {latency: 1.1}\nwhere:\n  - {if: {attention: se}, set: {site: post}}\n",
             "6: limits: limits are measured",
         ),
+        ("where:\n  - set: {attention: eca}\n", "7: where[0].set.attention: a rule that changes the mechanism"),
         ("where:\n  - if: {attention: se}\n    set: {epochs: 3}\n", "8: where[0].set.epochs: arms may differ in"),
     ],
 )
@@ -314,9 +316,30 @@ def test_where_every_run_of_the_baseline_failed_nothing_is_advised_and_one_line_
     monkeypatch.setattr("attnbench.execution.choosing.spent", lambda *_: (0.0, 0.0))
     before = Before(tuple(contest.arms), {}, {}, {})
     with pytest.raises(
-        StoreProblem, match=r"every run of none, or of all mechanisms, failed.* store list status=failed --store runs"
+        Failed, match=r"every run of none, or of all mechanisms, failed.* store list status=failed --store runs"
     ):
         answered(contest, before, [], study, store)
+
+
+@pytest.mark.parametrize("lost", ["none", "se"])
+def test_what_screening_could_not_promise_has_no_row_and_the_page_is_written(lost, tmp_path):
+    contest = load(attention="[se, cbam]")
+    study, store = contest.confirmation(contest.arms, [5]), Store("runs")
+    made.fill(store.path, study)
+    scores = {arm: (math.nan if arm == lost else 70.0,) for arm in ("none", "se", "cbam")}
+    last = Round(Rung(2, 3, 1, 1, 2), scores, ("se", "cbam"))
+    found = Choice(contest, plan(contest), {}, {}, [last], compare(study, store), (0, 0))
+    assert all(json.dumps(shown.chart, allow_nan=False) for shown in report.figures(found))
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"contest": 3}', "nothing"])
+def test_a_file_of_what_was_known_before_that_is_none_is_told_in_a_line(text):
+    contest, store = load(attention="[se, cbam]"), Store("runs")
+    file = before_file(contest, store)
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    with pytest.raises(StoreProblem, match=r"cannot be read .* delete it to measure again"):
+        recalled(contest, store)
 
 
 # Planted worlds

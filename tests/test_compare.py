@@ -265,6 +265,7 @@ def test_a_pair_of_the_plan_has_one_answer_whichever_is_named_first(cell, arm):
     assert back.difference.mean == pytest.approx(-there.difference.mean)
     assert back.verdict.kind == {"better": "worse", "worse": "better"}.get(there.verdict.kind, there.verdict.kind)
     assert (back.verdict.p_value, back.verdict.family) == (there.verdict.p_value, there.verdict.family)
+    assert "comparisons with none" in sentence(back, cell)
 
 
 def over_all_pairs(one: np.ndarray, two: np.ndarray, pairing: str) -> tuple[float, float, float, float, float]:

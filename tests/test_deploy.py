@@ -165,6 +165,7 @@ def test_a_file_that_computes_something_else_is_not_left_behind(say, trained, mo
         (["RUN", "--to", "onxn"], "did you mean 'onnx'"),
         (["RUN", "--to", "pt2", "--int8"], "--int8 goes with --to onnx"),
         (["RUN", "--to", "pt2", "--output", "taken/net.pt2"], "taken"),
+        (["RUN", "--to", "openvino", "--output", "net.ov"], "OpenVINO reads files that end in .xml, such as net.xml"),
     ],
 )
 def test_an_export_that_is_asked_wrongly_is_one_line(say, trained, words, says):

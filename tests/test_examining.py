@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
-from torch import nn
+from torch import Tensor, nn
 
 from attnbench import RunSpec, Store, cli, network
 from attnbench.catalogue.registry import ATTENTION
-from attnbench.errors import AttnbenchError, BadReference
+from attnbench.errors import AttnbenchError, BadReference, OutOfMemory
+from attnbench.examine import profiling
 from attnbench.examine.bench import BenchSettings
 from attnbench.examine.matching import match
 from attnbench.examine.profiling import FEWEST_ROUNDS, begun, profile, profile_row, write_csv
@@ -152,6 +153,37 @@ def test_a_profile_counts_what_can_be_counted_and_times_what_cannot():
     for timing in se.times.values():
         assert 0 < timing.low <= timing.ratio <= timing.high
         assert timing.seconds > 0
+
+
+class Looking(nn.Module):
+    """Looks at a value, and makes a tensor on a device of its choice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x if float(x.mean()) > 1e9 else 2 * x) + torch.arange(x.shape[3])
+
+
+def test_a_network_that_looks_at_values_is_counted_by_a_pass_that_computes():
+    plain = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+    before, drawn = plain[1].running_mean.clone(), torch.get_rng_state()
+    assert cost(nn.Sequential(plain, Looking()), (3, 16, 16)) == cost(plain, (3, 16, 16))
+    assert torch.equal(plain[1].running_mean, before)
+    assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_what_finds_no_memory_is_told_and_the_next_is_measured(monkeypatch):
+    bench, told = BenchSettings(backbone=SMALL, batch_size=2, image_size=16), dict[str, str]()
+    counted = profiling._counted
+
+    def short(model: nn.Module, where: BenchSettings) -> object:
+        if any(type(part).__name__ == "SE" for part in model.modules()):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.")
+        return counted(model, where)
+
+    monkeypatch.setattr(profiling, "_counted", short)
+    with pytest.raises(OutOfMemory, match="a step of se with batch size 2 at 16 px takes more memory than there is"):
+        list(profile(["se"], bench, timed=()))
+    (eca,) = profile(["se", "eca"], bench, timed=(), no_place=told.__setitem__)
+    assert (eca.attention, [*told]) == ("eca", ["se"])
 
 
 def test_memory_is_counted_in_bytes_and_each_storage_once():

@@ -4,16 +4,18 @@ import contextlib
 import dataclasses
 import io
 import json
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import made
 import pytest
-from conftest import TINY, wait_for
+from conftest import HANG, TINY, wait_for
 from rich.console import Console
 
 from attnbench.catalogue.digest import carried
@@ -24,7 +26,7 @@ from attnbench.execution import ray as on_ray
 from attnbench.execution.agreement import expectation, insist, kind
 from attnbench.execution.children import Child, Ended, Told, ask
 from attnbench.execution.display import Display, display
-from attnbench.execution.executors import Execution, Task
+from attnbench.execution.executors import Execution, Task, cores
 from attnbench.execution.sweep import Sweep, execute
 from attnbench.spec.run import RunSpec, Runtime
 from attnbench.store.carried import packed, received
@@ -113,6 +115,39 @@ def test_a_run_that_died_is_tried_again_as_often_as_asked_and_the_others_are_not
     failures, started = played({0: [0], 1: [-9, 0], 2: [1, 1, 1], 3: [0]}, retries=2)
     assert sorted(started) == [0, 1, 1, 2, 2, 2, 3]
     assert [(failure.spec.seed, failure.reason) for failure in failures] == [(2, "on node7: ended with 1")]
+
+
+def test_a_record_of_other_images_is_no_result_of_a_run_that_died(played):
+    made.run(Path("runs"), SPECS[0], 70)  # of other images than those of digits
+    failures, started = played({0: [-9, -9], 1: [0], 2: [0], 3: [0]}, retries=1)
+    assert ([each.spec.seed for each in failures], started) == ([0], [0, 1, 2, 3, 0])
+
+
+def test_a_cluster_is_told_how_many_cores_all_threads_are():
+    with pytest.raises(BadSpec, match="threads: 0 is no number of cores that slurm could give; give --cpus-per-run"):
+        cores(Execution(executor="slurm"), Runtime(threads=0))
+    assert cores(Execution(executor="slurm", cpus_per_run=4), Runtime(threads=0)) == 4
+    assert cores(Execution(executor="ray"), Runtime(threads=2)) == 2
+
+
+def test_all_jobs_are_cancelled_by_one_command_that_no_second_ctrl_c_reaches(monkeypatch):
+    called = []
+    monkeypatch.setattr(slurm.subprocess, "run", lambda words, **how: called.append((words, how["start_new_session"])))
+    workers = slurm.SlurmWorkers(None, Store("runs"))
+    workers._jobs = {"one": SimpleNamespace(job_id="7_0"), "two": SimpleNamespace(job_id="7_1")}
+    workers.interrupt()
+    assert called == [(["scancel", "7_0", "7_1"], True)]
+
+
+def test_a_process_whose_step_never_ends_does_not_outlive_its_parent():
+    code = (
+        "import signal, threading, time\nfrom attnbench.execution import worker\nworker.GRACE_SECONDS = 0.1\n"
+        "signal.signal(signal.SIGINT, lambda *_: None)\n"
+        "threading.Thread(target=worker._end_with_parent, daemon=True).start()\ntime.sleep(1000)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    child.stdin.close()
+    assert child.wait(HANG) == 130
 
 
 def test_a_run_whose_loss_was_not_finite_is_not_tried_again(played):
@@ -352,6 +387,9 @@ def test_a_record_that_is_there_already_stays_and_one_of_other_images_is_set_asi
     before = Path("runs", run, "record.json").stat().st_mtime_ns
     received(Store("runs"), run, files)
     assert Path("runs", run, "record.json").stat().st_mtime_ns == before
+    lost = dataclasses.replace(store.find(run), status="failed", test={}, data_fingerprint="", split_fingerprint="")
+    received(Store("runs"), run, {**files, "record.json": lost.to_json().encode()})
+    assert Store("runs").find(run).done, "a failure elsewhere is no better result"
     other = dataclasses.replace(store.find(run), data_fingerprint="others")
     received(Store("runs"), run, {**files, "record.json": other.to_json().encode()})
     assert Store("runs").find(run).data_fingerprint == "others"

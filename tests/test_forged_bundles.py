@@ -7,6 +7,7 @@ import itertools
 import json
 import pickle
 import random
+import re
 import shutil
 import stat
 import struct
@@ -251,6 +252,31 @@ def test_a_study_of_more_runs_than_anybody_can_write_out_is_refused(content):
     grid = "".join(f"  {name}: [{', '.join(map(str, range(1, 99)))}]\n" for name in ("epochs", "batch_size", "every"))
     text = content["study.yaml"].replace(b"grid:\n", f"grid:\n{grid}".encode())
     assert problems(packed(signed({**content, "study.yaml": text}))) == ["study.yaml: more than 60,000 runs"]
+
+
+def test_a_plan_of_more_runs_than_a_bundle_holds_is_refused_before_it_is_written_out(content):
+    def grow(stated: dict[str, Any]) -> None:
+        stated["plan"]["seeds"] = list(range(100_000))
+
+    (said,) = problems(forged(content, MANIFEST, grow))
+    assert said == "the plan of the manifest has more than 60,000 runs"
+
+
+def test_a_study_of_more_rules_than_anybody_can_apply_is_refused(content):
+    rules = "where:\n" + "- {set: {epochs: 1}}\n" * 30_001
+    grid = content["study.yaml"].replace(b"grid:\n", b"grid:\n  epochs: [1, 2]\n")
+    text = re.sub(rb"where:.*\n", b"", grid) + rules.encode()
+    assert problems(packed(signed({**content, "study.yaml": text}))) == ["study.yaml: more than 60,000 runs"]
+
+
+def test_half_a_character_and_a_time_that_is_no_number_are_refused(content):
+    said = refusal(forged(content, MANIFEST, lambda stated: stated.update(name="\ud800")))
+    assert "manifest.json cannot be read" in said
+    said = refusal(forged(content, MANIFEST, lambda stated: stated.update(time=float("nan"))))
+    assert "NaN is no number" in said
+    name = first(content, "record.json")
+    found = problems(forged(content, name, lambda record: record.update(recipe="\ud800")))
+    assert f"run {run_of(name)}: its record cannot be read" in found[-1] + found[0]
 
 
 # What must never run

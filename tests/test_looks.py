@@ -383,9 +383,7 @@ def test_a_control_whose_every_run_failed_is_no_candidate(tmp_path):
         if record.spec["attention"] == "constant":
             made.fail(tmp_path, record)
     (cell,) = compare(plan, Store(tmp_path)).cells
-    assert [(arm.name, arm.control, arm.candidate) for arm in cell.arms] == [
-        ("none", True, True), ("se", False, True), ("constant", True, False)
-    ]  # fmt: skip
+    assert [(arm.name, arm.control) for arm in cell.arms] == [("none", False), ("se", False), ("constant", True)]
 
 
 def test_without_the_baseline_and_with_an_arm_that_failed_throughout_a_report_is_written(tmp_path):

@@ -156,8 +156,11 @@ def test_figures_of_an_earlier_larger_report_vanish_and_other_files_stay(tmp_pat
     for study in studies:
         made.fill(tmp_path / "runs", study)
         paths = write(compare(study, Store(tmp_path / "runs")), tmp_path / "out")
-        (tmp_path / "out" / "figures" / "notes.svg").touch()
-    there = {file.name for file in (tmp_path / "out" / "figures").iterdir()} - {"notes.svg"}
+        for name in ("notes.svg", "01-overview.pdf"):
+            (tmp_path / "out" / "figures" / name).touch()
+    there = {file.name for file in (tmp_path / "out" / "figures").iterdir()}
+    assert {"notes.svg", "01-overview.pdf"} <= there
+    there -= {"notes.svg", "01-overview.pdf"}
     assert there == {path.name for path in paths if path.parent.name == "figures"}
     assert there.isdisjoint({"01-differences.svg", "01-controls-1.pdf"})
 
@@ -210,6 +213,14 @@ def test_a_study_with_a_look_after_every_run_has_figures_that_a_browser_can_read
     said = text(shown.root)
     assert "one-sided bets" in said
     assert "one-sided t tests" not in said
+
+
+def test_several_data_sets_with_a_look_after_every_run_have_a_page_too(tmp_path):
+    grid = {"dataset": ["digits", "CIFAR10"], "attention": ["none", "se"]}
+    study = made.study(grid=grid, where=[], seeds=4, looks="any")
+    made.fill(tmp_path / "runs", study)
+    files = write(compare(study, Store(tmp_path / "runs")), tmp_path / "out")
+    assert files[0].exists()
 
 
 def test_a_loss_that_is_no_number_is_left_out_of_the_figures(tmp_path):

@@ -13,6 +13,7 @@ from conftest import ROOT, TINY
 from attnbench import RunSpec, Store, Study, compare, demo
 from attnbench.cli.sharing import leaderboard, submit, verify
 from attnbench.errors import StoreProblem
+from attnbench.examine.declarations import reported
 from attnbench.examine.recount import loss_between
 from attnbench.examine.verify import verify as examined
 from attnbench.report.text import verdict_rows
@@ -85,6 +86,22 @@ def test_verdicts_told_from_the_plan_are_those_told_from_the_study(looks, failur
     assert lines[-1] == "ok      verdicts told again from the records: digit for digit"
     assert any("1 run that failed" in line for line in lines)
     assert any("1 of 84 planned runs are not there" in line for line in lines)
+
+
+def test_a_report_of_a_bundle_misses_the_runs_that_verdicts_need_and_no_others():
+    """Its arms were decided at the first look, as at home."""
+    plan = made.study(**{**SMALL, "seeds": 9, "looks": [5, 9]})
+    StudyJournal(Store("runs"), plan.slug).keep_plan(plan)
+    for record in made.fill(Path("runs"), plan, images=120):
+        if record.spec["seed"] >= 5:
+            shutil.rmtree(Path("runs") / record.id)
+    home = compare(plan, Store("runs"))
+    found = examined(submitted(plan, Path("runs"), Path("made.zip")), Path("unpacked"))
+    assert reported(found.comparison, found.bundle, found.records).missing == home.missing
+    lost = home.cells[0].arm("se").records[-1].id
+    shutil.rmtree(Path("runs") / lost)
+    found = examined(submitted(plan, Path("runs"), Path("less.zip")), Path("less"))
+    assert reported(found.comparison, found.bundle, found.records).missing == compare(plan, Store("runs")).missing > 0
 
 
 def test_a_folder_of_runs_is_a_bundle_without_a_plan(capsys):

@@ -214,6 +214,28 @@ def test_two_cells_that_are_one_run_train_it_once(executed):
     assert len({spec.id for spec in executed}) == len(executed)
 
 
+def test_settings_that_rules_make_one_are_tuned_once_and_their_study_loads(executed, tmp_path):
+    """`none` has no site: two of the four picks of the grid are one arm."""
+    grid = {"attention": ["none", "se"], "site": [None, "pre"]}
+    rules = [{"if": {"site": None}, "set": {"attention": "none"}}, {"if": {"attention": "none"}, "set": {"site": None}}]
+    asked = search(grid=grid, where=rules)
+    found = tuning.tune(asked, Runtime(tracker="none"))
+    assert [each.picked for each in found] == [{"attention": "none", "site": None}, {"attention": "se", "site": "pre"}]
+    values = asked.tuned_study([(each.picked, each.best.point) for each in found])
+    file = Path("tuned.yaml")
+    file.write_text(yaml.safe_dump(values))
+    study = Study.load(file)
+    assert len({spec.id for spec in study.runs()}) == 2 * 3
+
+
+def test_a_journal_of_optunas_that_cannot_be_read_costs_nothing_but_its_view(executed, capsys):
+    before = tuning.tune(search(), Runtime(tracker="none"))
+    (journal,) = Path("runs", tuning.FOLDER).glob("*.journal")
+    journal.write_text('{"op_code": 0, "wor\n{}\n')
+    assert tuning.tune(search(), Runtime(tracker="none")) == before
+    assert "which are in the runs" in capsys.readouterr().err
+
+
 def test_a_trial_that_failed_is_not_the_best_however_low_the_others_are():
     trials = scored([10.0, 9.7])
     failed = dataclasses.replace(trials[0], failed=True)

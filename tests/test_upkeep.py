@@ -252,6 +252,21 @@ def test_files_that_are_gone_are_said_and_lines_that_a_crash_cut_off(written):
     assert "crash cut off" in found[2].text
 
 
+def test_a_file_that_cannot_be_read_is_named_and_hashes_that_are_none_are_not_taken(written, monkeypatch):
+    run = written.records()[0].id
+
+    def broken(file: Path) -> str:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("attnbench.examine.integrity.digest_of", broken)
+        found = [remark.text for remark in check(written) if remark.word == "FAILED"]
+    assert f"{written.folder(run)}/record.json cannot be read (Input/output error)" in found
+    journal = written.folder(run) / "journal.jsonl"
+    journal.write_text(journal.read_text() + '{"event": "done", "time": 1.0, "sha256": null}\n')
+    assert any("1 run whose journal keeps no hashes" in remark.text for remark in check(written))
+
+
 def test_an_export_is_a_bundle_that_is_reported_on_and_merged_elsewhere(stores, capsys, monkeypatch):
     monkeypatch.setattr("attnbench.report.pictures", lambda *_: [])
     one, two = stores

@@ -23,6 +23,29 @@ def user_cache() -> Path:
         return Path(tempfile.gettempdir()) / f"attnbench-{getattr(os, 'getuid', int)()}"
 
 
+def strict_json(text: str | bytes) -> Any:
+    """What somebody else's JSON says.
+
+    Raises:
+        ValueError: it is none, has numbers that are none, or text that cannot be written anywhere.
+    """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no number")
+
+    return encodable(json.loads(text, parse_constant=refuse))
+
+
+def encodable(values: Any) -> Any:
+    """The same values of JSON.
+
+    Raises:
+        ValueError: a text among them holds half a character, as JSON can, which no file can.
+    """
+    json.dumps(values, ensure_ascii=False).encode()
+    return values
+
+
 @contextlib.contextmanager
 def replacing(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Write FILE.partial inside the block; it takes the file's place when it is complete and on disk."""

@@ -37,7 +37,7 @@ def best_of(cell: Cell) -> Best | None:
 
     None where there are fewer than three candidates, or verdicts are not given yet.
     """
-    arms = sorted((arm for arm in cell.arms if arm.candidate), key=lambda arm: -arm.sample.merits.mean())
+    arms = sorted((arm for arm in cell.arms if not arm.control), key=lambda arm: -arm.sample.merits.mean())
     if len(arms) < FEWEST or cell.waiting:
         return None
     samples = [arm.sample for arm in arms]

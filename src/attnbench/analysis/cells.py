@@ -15,7 +15,7 @@ from attnbench.analysis.sequential import Spending
 from attnbench.analysis.stats import ALPHA, Difference, Estimate, estimate, holm
 from attnbench.analysis.verdicts import Contrast, Waiting
 from attnbench.errors import BadReference, StoreProblem
-from attnbench.spec.arm import ArmKey, K, Key, meant, mechanism
+from attnbench.spec.arm import ArmKey, K, Key, meant
 from attnbench.store.runs import RunRecord
 
 NOTHING: History[Any] = History()
@@ -40,7 +40,7 @@ class Arm:
     unused: int = 0
     """Results beyond the look that decided it."""
     control: bool = False
-    """Whether it is `none` or a control rather than an attention mechanism."""
+    """Whether it is a control, which nobody would use; the plain network, which anybody may, is none."""
 
     @property
     def recorded(self) -> bool:
@@ -72,11 +72,6 @@ class Arm:
     def values(self) -> list[float]:
         """The scores, in the order of the seeds."""
         return [float(value) for value in self.sample.values]
-
-    @property
-    def candidate(self) -> bool:
-        """Whether anybody would use it: a control is no mechanism for that, the plain network may well be."""
-        return not self.control or mechanism(self.key) == "none"
 
 
 @dataclass(frozen=True)
@@ -167,7 +162,7 @@ def cell_of(
         samples: the scores of each arm, all of one measure.
         records: those of the same runs, where there are any.
         history: which seeds were planned, and which were seen before.
-        controls: the arms that are none or a control.
+        controls: the arms that are a control.
     """
     names = {key: sample.name for key, sample in samples.items()}
     baseline = baseline_of(names, plan.baseline)

@@ -78,10 +78,10 @@ def _ratio(one: np.ndarray, two: np.ndarray) -> Estimate:
 
 def _on_front(place: int, arms: Sequence[Arm], logs: Sequence[np.ndarray]) -> bool | None:
     arm = arms[place]
-    if not arm.candidate:
+    if arm.control:
         return None
     for other, taken in zip(arms, logs, strict=True):
-        if other is arm or not other.candidate:
+        if other is arm or other.control:
             continue
         better, cheaper = gap(other.values, arm.values), gap(taken, logs[place])
         if better.low >= 0 and cheaper.high < 0:

@@ -12,7 +12,7 @@ from attnbench.analysis.plan import Plan
 from attnbench.analysis.sample import Sample
 from attnbench.catalogue.places import built_in_sentence
 from attnbench.errors import StoreProblem
-from attnbench.spec.arm import ArmKey, cell_key, labels, shared, text_of
+from attnbench.spec.arm import ArmKey, cell_key, labels, mechanism, shared, text_of
 from attnbench.store.predictions import AGAIN
 from attnbench.store.runs import RunRecord
 from attnbench.store.studies import Seen, merged_seen
@@ -116,7 +116,9 @@ def _cell(name: str, records: Sequence[RunRecord], plan: Plan, planned: Planned,
     recipe = ", ".join([f"recipe {first.recipe or 'as given'}", *(f"{name} tuned for each arm" for name in plan.tuned)])
     limited = [f"{name} {first.spec[name]}" for name in LIMITS if first.spec.get(name) not in (None, 1)]
     about = ", ".join([epochs, recipe, f"{first.test['images']:,} test images", *limited])
-    controls = {key for key, found in members.items() if found[0].cards["attention"].get("control")}
+    controls = {
+        key for key, found in members.items() if found[0].cards["attention"].get("control") and mechanism(key) != "none"
+    }
     return cell_of(name, samples, plan, f"{recipe}, {epochs}", about, done, history, controls)
 
 

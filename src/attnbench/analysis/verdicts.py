@@ -92,6 +92,8 @@ class Contrast:
     """Both arms at the seeds that both have."""
     seen: tuple[Sample, Sample] = field(repr=False)
     """All that had come of both by then, failed runs too."""
+    told_from: str = ""
+    """Where it is told the other way round, the label of what all arms of its family are compared with."""
 
     @property
     def arm(self) -> str:
@@ -102,6 +104,11 @@ class Contrast:
     def other(self) -> str:
         """The label of what it is compared with."""
         return self.two.name
+
+    @property
+    def common(self) -> str:
+        """The label of what all arms of its family are compared with."""
+        return self.told_from or self.other
 
     @property
     def compared(self) -> tuple[np.ndarray, np.ndarray]:
@@ -149,6 +156,7 @@ class Contrast:
             verdict=replace(self.verdict, kind=swapped.get(self.verdict.kind, self.verdict.kind)),
             matched=self.matched[::-1],
             seen=self.seen[::-1],
+            told_from=self.common,
         )
 
 

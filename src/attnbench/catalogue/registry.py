@@ -195,9 +195,13 @@ def _nested(entry: Entry[Any]) -> tuple[str, ...]:
 
 def _as(default: object, value: int | float) -> int | float:
     """A number in its default's type where that loses nothing: `reduction=16.0` is `reduction=16`."""
+    try:
+        exact = float(value)
+    except OverflowError:  # a whole number beyond any float
+        return value
     if isinstance(default, float):
-        return float(value)
-    return int(value) if float(value).is_integer() else value
+        return exact
+    return int(value) if exact.is_integer() else value
 
 
 def _a(word: str) -> str:

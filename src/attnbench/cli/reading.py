@@ -59,7 +59,8 @@ def report(
             _summarised(source, comparison, journal.store, files)
         if compare_with is not None:
             with opened(compare_with) as there:
-                print(agreement(comparison, Store(there).records(), f"{compare_with}{'/' * compare_with.is_dir()}"))
+                where = f"{compare_with}{'/' * compare_with.is_dir()}"
+                print(*map(printable, agreement(comparison, Store(there).records(), where).splitlines()), sep="\n")
     return 0
 
 
@@ -207,7 +208,7 @@ def reproduce(
 
     with opened(Path(store or Runtime().store)) as folder:
         result = again(run, runtime_of(store=str(folder), data_dir=data_dir), code)
-        print(result)
+        print(*map(printable, str(result).splitlines()), sep="\n")
     return int(result.verdict == "different")
 
 

@@ -10,6 +10,7 @@ from tyro.conf import Positional
 
 from attnbench.cli.flags import CodeFlag, DataFlag, StoreFlag
 from attnbench.cli.reading import comparison_of, runtime_of
+from attnbench.console import printable
 from attnbench.errors import BadBundle, StoreProblem
 
 if TYPE_CHECKING:
@@ -114,7 +115,9 @@ def _different(found: "Verification", retrain: str, data_dir: str | None, code: 
     print(note(f"training run {run} again"), flush=True)
     again = reproduce(str(found.bundle.folder / run), runtime_of(data_dir=data_dir), code)
     first, *rest = f"run {run} trained again: {again}".splitlines()
-    print("\n".join([str(failed(first) if again.verdict == "different" else ok(first)), *(" " * 8 + s for s in rest)]))
+    print(failed(first) if again.verdict == "different" else ok(first))
+    for line in rest:
+        print(" " * 8 + printable(line))
     return int(again.verdict == "different")
 
 

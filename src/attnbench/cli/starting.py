@@ -6,6 +6,7 @@ from tyro.conf import Positional
 
 from attnbench.cli.browser import browse
 from attnbench.cli.flags import DataFlag, vacant
+from attnbench.console import printable
 from attnbench.errors import AttnbenchError, writing
 from attnbench.spec.run import Runtime
 
@@ -71,7 +72,7 @@ def init(folder: Positional[Path], out: Path = Path("mine.yaml"), hours: float =
     if folder.is_dir() and (other := located(str(folder), Path(runtime.data_dir))).resolve() != folder.resolve():
         raise AttnbenchError(f"a study would read {other} instead: say attnbench init {folder.resolve()}")
     out, found = vacant(out), survey(folder)
-    print("\n".join(f"{folder}: {line}" for line in found.lines()), flush=True)
+    print("\n".join(printable(f"{folder}: {line}") for line in found.lines()), flush=True)
     name = slug(folder.resolve().name)
     study = Study(**yaml.safe_load(text := study_text(found, name)))
     if not found.broken:

@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
+from http.client import HTTPException
 from typing import Any
 
 from attnbench.cli.browser import browse
@@ -48,7 +49,7 @@ def ui(port: int = 5000, host: str = "127.0.0.1") -> int:
     if server.startswith(("http:", "https:")):
         try:
             _open(server)
-        except (OSError, ValueError) as problem:
+        except (OSError, ValueError, HTTPException) as problem:
             raise AttnbenchError(f"MLflow at {server} does not answer: {problem}") from None
         return 0
     _check_port(port)
@@ -69,7 +70,7 @@ def ui(port: int = 5000, host: str = "127.0.0.1") -> int:
 
 def _open_once_it_answers(server: str, process: "subprocess.Popen[bytes]") -> None:
     while process.poll() is None:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, HTTPException):
             _open(server)
             return
         time.sleep(POLL_SECONDS)
@@ -79,11 +80,14 @@ def _open(server: str) -> None:
     """Say where a server shows the runs, and show them in a browser where somebody sits before one.
 
     Raises:
-        OSError, ValueError: it does not answer, or not as MLflow does.
+        OSError, ValueError, HTTPException: it does not answer, or not as MLflow does.
     """
     query = urllib.parse.urlencode({"max_results": 1000})
     with urllib.request.urlopen(f"{server.rstrip('/')}/api/2.0/mlflow/experiments/search?{query}", timeout=5) as answer:
-        experiments = json.load(answer).get("experiments", [])
+        told = json.load(answer)
+    if not isinstance(told, dict):
+        raise ValueError("its answer is no mapping")
+    experiments = told.get("experiments", [])
     key = _meant(experiments)
     page = runs_page(server, key) if key else f"{server.rstrip('/')}/#/experiments"
     say(f"{'the runs' if key else 'no runs are there yet; the experiments'}: {page}")

@@ -40,6 +40,8 @@ def study_remarks(bundle: Bundle, records: Sequence[RunRecord], elsewhere: bool)
         yield note("a folder of runs without a study: nothing says what was planned, or what was left out")
     elif parts is None or not (bundle.folder / STUDY).is_file():
         yield failed(f"{STUDY} and a plan belong together, and one of them is missing")
+    elif sum(map(len, parts["cells"].values())) * len(parts["seeds"]) > MOST_RUNS:
+        yield failed(f"the plan of the manifest has more than {MOST_RUNS:,} runs")
     else:
         yield from _file_remarks(bundle.folder / STUDY, bundle.manifest.name, parts, elsewhere)
         if not wrong:
@@ -67,9 +69,22 @@ def journal_of(bundle: Bundle) -> StudyJournal:
 def reported(comparison: Comparison, bundle: Bundle, records: Sequence[RunRecord]) -> Comparison:
     """A comparison told again, with the warnings that its author's report has."""
     declared, plan = declared_of(bundle), bundle.manifest.plan
-    missing = len(declared.places - {declared.place(record) for record in records})
+    missing = len(_needed(comparison, declared) - {declared.place(record) for record in records})
     changes = journal_of(bundle).changes_to(plan) if plan is not None else []
     return dataclasses.replace(warned(comparison, records), missing=missing, changes=tuple(changes))
+
+
+def _needed(comparison: Comparison, declared: Declared) -> set[tuple[str, str, int]]:
+    """The planned runs that verdicts need: of the arms that are not decided, and of what they are compared with."""
+    looks, decided = declared.plan.looks, {(cell, arm.text) for cell, arm in comparison.decided}
+    baselines = {(cell, arm.text) for (cell, arm), found in comparison.places.items() if found.contrast is None}
+    seeds = declared.seeds[: looks[-1]] if isinstance(looks, tuple) and looks else declared.seeds
+    found = set()
+    for cell, arms in declared.cells.items():
+        left = [arm for arm in arms if (cell, arm) not in decided | baselines]
+        kept = arms if left or len(arms) == 1 else ()
+        found |= {(cell, arm, seed) for arm in kept if (cell, arm) not in decided for seed in seeds}
+    return found
 
 
 def plan_words(bundle: Bundle) -> str:
@@ -137,7 +152,7 @@ def _time_remarks(bundle: Bundle, parts: Mapping[str, Any], records: Sequence[Ru
     written = [line["time"] for line in journal.lines() if line["event"] == "plan" and not line["begun"]][-1]
     begun = {run: began for run, (began, _) in times.items() if began is not None}
     early = min(begun, key=lambda run: begun[run], default="")
-    if early and begun[early] < written:
+    if early and not written <= begun[early]:  # nor by a time that is no number
         yield failed(f"the plan was written at {when(written)}, and run {early} had begun at {when(begun[early])}")
     elif begun:
         known = f"{len(begun)} of {len(records)} runs say when they began"
@@ -171,12 +186,12 @@ def _plain(values: Mapping[str, Any], part: str) -> object:
 
 
 def _runs_at_most(values: Mapping[str, Any]) -> int:
-    """How many runs a study's file asks for, before anything of it is written out."""
-    grid, seeds, looks = (values.get(name) for name in ("grid", "seeds", "looks"))
+    """How many runs a study's file asks for, or rules for cells, before anything of it is written out."""
+    grid, seeds, looks, rules = (values.get(name) for name in ("grid", "seeds", "looks", "where"))
     cells = math.prod(len(each) for each in grid.values() if isinstance(each, list)) if isinstance(grid, dict) else 1
     last = looks[-1] if isinstance(looks, list) and looks else 1
     count = len(seeds) if isinstance(seeds, list) else seeds or last
-    return cells * count if isinstance(count, int) else 0
+    return cells * max(count, len(rules) if isinstance(rules, list) else 0) if isinstance(count, int) else 0
 
 
 def _lines(problem: BadStudy, file: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """Every file of a store against the hash that was recorded of it; nothing is trained, nothing in it is run."""
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -48,8 +49,8 @@ def check(store: Store) -> list[Remark]:
 def _stated(store: Store, run: str) -> Mapping[str, str]:
     """File -> SHA-256, by the journal of a done run; empty where it says none."""
     ends = [line for line in store.journal(run) if line["event"] == "done"]
-    found: Mapping[str, str] = ends[-1].get("sha256", {}) if ends else {}
-    return found
+    found = ends[-1].get("sha256") if ends else None
+    return found if isinstance(found, dict) and all(isinstance(each, str) for each in found.values()) else {}
 
 
 def _differing(folder: Path, record: RunRecord, stated: Mapping[str, str]) -> Iterator[str]:
@@ -57,8 +58,11 @@ def _differing(folder: Path, record: RunRecord, stated: Mapping[str, str]) -> It
     if not name_of(record.canonical) == record.id == folder.name:
         yield f"record.json: the hash of its canonical spec is {name_of(record.canonical)}"
     for name, hashed in stated.items():
-        if (folder / name).is_file() and digest_of(folder / name) != hashed:
-            yield f"{name} was changed after it was written"
+        try:
+            if (folder / name).is_file() and digest_of(folder / name) != hashed:
+                yield f"{name} was changed after it was written"
+        except OSError as problem:
+            yield f"{name} cannot be read ({problem.strerror or problem})"
     if not stated:
         yield from _recomputed(folder, record)
 
@@ -84,7 +88,7 @@ def _weights(file: Path) -> str:
 
     try:
         return weights_digest(load_file(file))
-    except SafetensorError:
+    except (SafetensorError, OSError):
         return ""
 
 
@@ -102,4 +106,8 @@ def _unreadable(checkpoint: Path) -> str:
 def _cut(store: Store) -> int:
     """How many lines of journals are no JSON."""
     files = [*store.path.glob("*/journal.jsonl"), *(store.path / "studies").glob("*.jsonl")]
-    return sum(len(file.read_text(errors="replace").splitlines()) - len(whole_lines(file)) for file in files)
+    found = 0
+    for file in files:
+        with contextlib.suppress(OSError):  # which is said of its run
+            found += len(file.read_text(errors="replace").splitlines()) - len(whole_lines(file))
+    return found

@@ -8,6 +8,8 @@ import numpy as np
 from attnbench.store.predictions import LARGEST
 from attnbench.store.record import RunRecord
 
+BLOCK = 1 << 22
+"""Logits that are looked at together."""
 SINGLE = 1e-5
 """How far a loss that was computed in float32 may lie from the exact one, as a share of 1 + the loss."""
 
@@ -47,16 +49,18 @@ def loss_between(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """
     if (np.abs(logits) >= LARGEST).any():  # clipped: the others may be as large as they like
         return 0.0, float("inf")
+    block = max(1, BLOCK // logits.shape[1])
+    parts = [slice(start, start + block) for start in range(0, len(labels), block)]
+    sums = np.sum([_log_sums(logits[part], labels[part]) for part in parts], 0) / len(labels)
+    low, high = map(float, sums)
+    return low - SINGLE * (1 + low), high + SINGLE * (1 + high)
+
+
+def _log_sums(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Least and largest sum over rows of the cross entropy, as in `loss_between`."""
     rows, wide = np.arange(len(labels)), logits.astype(np.float64)
     half = np.spacing(np.abs(logits)).astype(np.float64) / 2
     apart, room = wide - wide[rows, labels, None], half + half[rows, labels, None]  # N K
     room[rows, labels] = 0.0
-    low, high = (float(_mean_log_sum(apart + side * room)) for side in (-1, 1))
-    return low - SINGLE * (1 + low), high + SINGLE * (1 + high)
-
-
-def _mean_log_sum(exponents: np.ndarray) -> np.floating[Any]:
-    """Mean over rows of the logarithm of the sum of exponentials."""
-    top = exponents.max(1, keepdims=True)
-    found: np.floating[Any] = (top[:, 0] + np.log(np.exp(exponents - top).sum(1))).mean()
-    return found
+    low, high = (float(np.logaddexp.reduce(apart + side * room, 1).sum()) for side in (-1, 1))
+    return low, high

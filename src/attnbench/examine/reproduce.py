@@ -98,6 +98,7 @@ def reproduce(run: str, runtime: Runtime, code: Collection[str] = ()) -> Reprodu
     spec = spec_of(stored, code)
     if wrong := numerics_mistake(stored):
         raise StoreProblem(f"run {stored.id} has a record that is none: {wrong}")
+    tolerance = Tolerance.of(stored, store.records())  # before the work: a record beside it may be broken
     with tempfile.TemporaryDirectory(prefix="attnbench-reproduce-") as aside:
         if source := spec.resolved.weights.run:
             (Path(aside) / source).symlink_to(store.folder(source).resolve())
@@ -106,7 +107,6 @@ def reproduce(run: str, runtime: Runtime, code: Collection[str] = ()) -> Reprodu
             raise Failed(f"run {stored.id} could not be trained again: {failures[0].reason}")
         again = Store(aside).find(spec.id)
         agreement = _agreement(stored, again)  # while its files are there
-    tolerance = Tolerance.of(stored, store.records())
     verdict = _verdict(stored, again, tolerance, agreement)
     return Reproduction(verdict, stored, again, tolerance, agreement, tuple(_changes(stored, again)))
 

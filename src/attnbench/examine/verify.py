@@ -15,6 +15,7 @@ from attnbench.errors import AttnbenchError
 from attnbench.examine.declarations import declared_of, journal_of, study_remarks
 from attnbench.examine.recount import recounted
 from attnbench.examine.remarks import Remark, failed, note, settled
+from attnbench.files import encodable
 from attnbench.report.text import counted, verdict_rows
 from attnbench.spec.run import LATER, RunSpec, canonical, name_of
 from attnbench.store.bundle import Bundle, known_of, unpacked
@@ -96,7 +97,9 @@ def _records(bundle: Bundle) -> tuple[list[RunRecord], list[str]]:
         if not file.is_file():
             continue  # missing, which is said already
         try:
-            record = RunRecord.from_json(file.read_text(encoding="utf-8"), str(file.parent))
+            text = file.read_text(encoding="utf-8")
+            encodable(json.loads(text))
+            record = RunRecord.from_json(text, str(file.parent))
             problem = _mistake(record)
         except HOSTILE as raised:
             problem = f"its record cannot be read ({raised})"
@@ -178,7 +181,7 @@ def _recounts(records: Sequence[RunRecord]) -> tuple[list[Remark], frozenset[str
         try:
             arrays = read(predictions.file)
             found = [*recounted(record, arrays)]
-        except ValueError as problem:
+        except (ValueError, MemoryError) as problem:
             wrong.append(f"run {record.id}: predictions.npz {problem}")
             continue
         hashed = hashlib.sha256(arrays["labels"].tobytes()).digest()

@@ -166,6 +166,7 @@ def _workers(sweep: Sweep, how: Execution, devices: Sequence[str]) -> AbstractCo
 def _fan_out(sweep: Sweep, tasks: Sequence[Task], workers: Workers, retries: int, told: Told) -> list[Failure]:
     """Have the runs trained, those that died again as long as they have retries; returns the failures."""
     specs = {spec.id: spec for spec in sweep.specs}
+    stale = {task.run: record.images_seen for task in tasks if (record := sweep.store.record(task.run)) and record.done}
     open_ = {task.run: (task, retries) for task in tasks}
     failures = []
     with display([specs[run] for run in open_], sweep.describe) as shown:
@@ -175,7 +176,7 @@ def _fan_out(sweep: Sweep, tasks: Sequence[Task], workers: Workers, retries: int
                 again = []
                 for run, ended in workers.ended(POLL_SECONDS):
                     task, left = open_.pop(run)
-                    failure = _failure(sweep, specs[run], ended, told)
+                    failure = _failure(sweep, specs[run], ended, told, stale.get(run))
                     if failure and left and ended.code != Diverged.child_exit_code:
                         open_[run] = task, left - 1
                         again.append(task)
@@ -192,8 +193,10 @@ def _fan_out(sweep: Sweep, tasks: Sequence[Task], workers: Workers, retries: int
     return failures
 
 
-def _failure(sweep: Sweep, spec: RunSpec, ended: Ended, told: Told) -> Failure | None:
-    if not pending([spec], sweep.store, sweep.runtime.data_dir):  # however its process ended afterwards
+def _failure(sweep: Sweep, spec: RunSpec, ended: Ended, told: Told, stale: tuple[str, str] | None) -> Failure | None:
+    """Why a run was not done; None where it was, on other images than those of a `stale` record."""
+    record = sweep.store.record(spec.id)
+    if record and record.done and record.images_seen != stale:  # however its process ended afterwards
         told.show(ended.said)
         return None
     return Failure(spec, ended.reason, ended.trace)

@@ -86,9 +86,9 @@ def csv_rows(comparison: Comparison) -> Iterator[dict[str, object]]:
             "ahead": each.helped,
             "credibly_ahead": ahead,
             "credibly_behind": behind,
-            **_csv("these", each.these, each.these_p),
+            **_csv("these", each.these, each.these_p, each.waiting),
             "these_verdict": each.on_these,
-            **_csv("like_these", like, each.like_p),
+            **_csv("like_these", like, each.like_p, each.waiting),
             "like_these_verdict": each.on_like,
             **{f"tau{end}": getattr(like.tau, name) if like else "" for end, name in TAU.items()},
             "new_low": like.new.low if like else "",
@@ -132,8 +132,11 @@ def _limits(found: Across) -> list[str]:
     return [text for text, true in said.items() if true]
 
 
-def _csv(name: str, found: Difference | RandomEffects | None, p: float) -> dict[str, object]:
-    values = (found.mean, found.low, found.high, found.p_value, p) if found else ("",) * 5
+def _csv(name: str, found: Difference | RandomEffects | None, p: float, waiting: bool) -> dict[str, object]:
+    """A difference with its interval and both p values, which are not told before every cell has its verdict."""
+    values: tuple[float | str, ...] = ("",) * 5
+    if found:
+        values = found.mean, found.low, found.high, *(("", "") if waiting else (found.p_value, p))
     return dict(zip((name, f"{name}_low", f"{name}_high", f"{name}_p", f"{name}_p_holm"), values, strict=True))
 
 
@@ -244,11 +247,11 @@ def _statements(found: Across) -> list[Figure]:
 def _each(found: Across) -> list[Figure]:
     from attnbench.report.charts import intervals
 
-    drawn: list[dict[str, Any]] = [
+    drawn: list[dict[str, Any]] = [  # without intervals that few seeds leave without an end
         {"data set": one.dataset, "arm": each.arm, "mean": gap.mean, "low": gap.low, "high": gap.high}
         for each in found.overalls
         for one in each.sets
-        if not math.isnan((gap := one.difference).low)
+        if math.isfinite((gap := one.difference).low) and math.isfinite(gap.high)
     ]
     if not drawn or len(drawn) > MOST_ROWS:
         return []

@@ -36,7 +36,7 @@ def _calibration(cell: Cell, qualities: Sequence[Quality]) -> list[Figure]:
     caption = (
         f"Mechanism varied, all seeds together; {seeds_of(cell, finished=True)}. Accuracy against mean confidence in "
         "15 bins of equal width on the test images, a point the larger the more of them are in its bin; on the dashed "
-        f"line confidence is right, below it too high.{few_arms(cell)}"
+        f"line confidence is right, below it too high.{few_arms([each.arm for each in qualities])}"
     )
     chart = reliability(reliability_rows(qualities), [each.arm for each in qualities])
     return [Figure("calibration", "Calibration", caption, "; ".join(words), chart)]

@@ -37,7 +37,7 @@ def _luck(found: Best, cell: Cell) -> str:
     """The bias of the largest of many, as a clause; nothing where one seed an arm cannot tell it."""
     if math.isnan(found.luck):
         return ""
-    sizes = sorted({len(arm.sample.seeds) for arm in cell.arms if arm.candidate and arm is not cell.baseline})
+    sizes = sorted({len(arm.sample.seeds) for arm in cell.arms if not arm.control and arm is not cell.baseline})
     seeds = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else f"{sizes[0]}"
     measure = cell.measure
     lead = f"{found.luck if measure.higher_is_better else -found.luck:+.{measure.decimals}f} {measure.steps}".rstrip()

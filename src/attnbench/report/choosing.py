@@ -169,6 +169,8 @@ def _promises(choice: Choice) -> list[Figure]:
         assert arm.contrast is not None
         said, came = gap(last.finished(text), last.finished(baseline_text)), arm.contrast.difference
         for what, found in (("promised by screening", said), ("confirmed", came)):
+            if math.isnan(found.mean):  # no run of the last rung came to its end
+                continue
             ends = (found.mean, found.mean) if math.isnan(found.low) else (found.low, found.high)
             rows.append({"arm": arm.name, "by": what, "mean": found.mean, "low": ends[0], "high": ends[1]})
         words.append(f"{arm.name} {signed(said.mean)} promised, {signed(came.mean)} confirmed")

@@ -126,7 +126,7 @@ def _curves(cell: Cell) -> list[Figure]:
         words = [f"{name} {row['mean']:.3g} after epoch {row['epoch']}" for name, row in last.items()]
         caption = (
             f"Seed varied; {seeds_of(cell, finished=True)}. Mean over seeds after each epoch, band from the least to "
-            f"the most, on the {images}.{few_arms(cell)}"
+            f"the most, on the {images}.{few_arms(_order(cell))}"
         )
         chart = lines(kept, _order(cell), title)
         made.append(Figure(f"curves-{what}", f"Learning curves: {what}", caption, "; ".join(words), chart))
@@ -151,7 +151,7 @@ def cost_figure(cell: Cell) -> list[Figure]:
         f"{varied(cell)}. Mean test accuracy with its 95 % interval (this test set) against "
         f"the time of a run (geometric mean; {CLOCKS[clock(cell)]}), controls left out. Dotted: the Pareto front: "
         "the arms of which no other is credibly cheaper (95 % interval of the ratio below 1) and credibly at least as "
-        f"accurate (95 % interval of the difference not below 0).{few_arms(cell)}"
+        f"accurate (95 % interval of the difference not below 0).{few_arms([cost.arm for cost in found])}"
     )
     axis = CLOCKS[clock(cell)].split(",")[0]
     return [
@@ -188,12 +188,12 @@ def _order(cell: Cell) -> list[str]:
     return [arm.name for arm in cell.arms]
 
 
-def few_arms(cell: Cell) -> str:
-    """Which arms have a colour, as the end of a caption; nothing where all have."""
+def few_arms(drawn: list[str]) -> str:
+    """Which of the arms of a figure have a colour, as the end of a caption; nothing where all have."""
     from attnbench.report.charts import coloured
 
-    told = coloured(_order(cell))
-    return "" if len(told) == len(cell.arms) else f" Coloured: the first {len(told)} of {len(cell.arms)} arms."
+    told = coloured(drawn)
+    return "" if len(told) == len(drawn) else f" Coloured: the first {len(told)} of {len(drawn)} arms."
 
 
 def above(cell: Cell) -> str:

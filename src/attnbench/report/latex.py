@@ -67,12 +67,12 @@ def _across(section: Section, name: str) -> list[str]:
 
 
 def _line(row: list[str]) -> str:
-    """A row of a table; one that began with a bracket would be an option of the line break above it."""
-    return f"{'{}' * row[0].startswith('[')}{' & '.join(row)} \\\\"
+    """A row of a table; one that began with a bracket or a star would be an option of the line break above it."""
+    return f"{'{}' * row[0].startswith(('[', '*'))}{' & '.join(row)} \\\\"
 
 
 def _items(texts: list[str]) -> list[str]:
-    return [r"\begin{itemize}", *(rf"\item {tex(text)}" for text in texts), r"\end{itemize}", ""] if texts else []
+    return [r"\begin{itemize}", *(rf"\item{{}} {tex(text)}" for text in texts), r"\end{itemize}", ""] if texts else []
 
 
 def bibliography(comparison: Comparison) -> str:
@@ -96,7 +96,7 @@ def bibtex(name: str, card: dict[str, Any]) -> str:
         "url": re.sub(r"[{}\\\s]", "", url),
     }
     inside = "".join(f"  {key} = {{{value}}},\n" for key, value in fields.items() if value and value != "{}")
-    return f"@{kind}{{{re.sub(r'[^A-Za-z0-9]+', '-', name)},\n{inside}}}\n"
+    return f"@{kind}{{{re.sub(r'[^A-Za-z0-9_]+', '-', name)},\n{inside}}}\n"
 
 
 def tex(text: str) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from attnbench.report.figures import Figure
 
-OURS = re.compile(r"(\d\d|across-\d)-.*\.(svg|pdf|png)")
+KINDS = "differences|seeds|curves|time|controls|calibration|classes|confusions|statements|each|ranks"
+OURS = re.compile(rf"(\d\d|across-\d)-({KINDS})(-.*)?\.(svg|pdf|png)")
 """Files that a report leaves; earlier versions left PNG in place of PDF."""
 
 

@@ -144,9 +144,9 @@ def _tests(contrast: Contrast) -> str:
     if verdict.simultaneous:
         family = f"one of {verdict.family} possible pairs, over all of which p and interval hold"
     elif verdict.family > 1:
-        family = f"Holm's correction over {verdict.family} comparisons with {contrast.other}"
+        family = f"Holm's correction over {verdict.family} comparisons with {contrast.common}"
     else:
-        family = f"the only comparison with {contrast.other}"
+        family = f"the only comparison with {contrast.common}"
     return ", ".join([*parts, family])
 
 

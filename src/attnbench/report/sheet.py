@@ -38,7 +38,8 @@ class Sheet:
     def markdown(self) -> str:
         """Sentences, table and caption."""
         said = [f"* {each}" for each in self.sentences]
-        return "\n".join([f"# {self.title}", "", *said, "", *markdown_table(self.heads, self.rows), "", self.caption])
+        cells = ([cell.replace("|", r"\|") for cell in row] for row in self.rows)
+        return "\n".join([f"# {self.title}", "", *said, "", *markdown_table(self.heads, cells), "", self.caption])
 
     def html(self, svg: str) -> str:
         """One page that needs nothing else; `svg` is its figure."""

@@ -20,7 +20,7 @@ from typing import IO, Any, Literal
 from attnbench import __version__
 from attnbench.console import printable
 from attnbench.errors import BadBundle, StoreProblem
-from attnbench.files import replacing
+from attnbench.files import replacing, strict_json
 from attnbench.spec.study import slug
 from attnbench.spec.validation import violations
 from attnbench.store.archives import archive
@@ -112,14 +112,14 @@ def write(
     """
     try:
         files = _files(journal, records, study, weights)
+        if len(files) >= MOST_MEMBERS:
+            raise StoreProblem(f"the bundle would have {len(files):,} files; at most {MOST_MEMBERS:,} are read")
         stated = _described(journal, records, files, about).to_bytes()
         file = out or Path(f"{slug(about['name'])}-{digest_of(stated)}.zip")
         with replacing(file, "wb") as target:
             _pack(target, {MANIFEST: stated, **files})
     except zipfile.LargeZipFile:
-        raise StoreProblem(
-            "the bundle would have more than 4 GB or 65,535 files; leave out weights, or some runs"
-        ) from None
+        raise StoreProblem("the bundle would have more than 4 GB; leave out weights, or some runs") from None
     except OSError as problem:
         raise StoreProblem(f"the bundle cannot be written: {problem}") from None
     return file
@@ -259,7 +259,7 @@ def _read(stated: bytes) -> Manifest:
         ValueError: it is none; a line for each reason.
     """
     try:
-        values = json.loads(stated)
+        values = strict_json(stated)
     except (ValueError, RecursionError) as problem:
         raise ValueError(f"{MANIFEST} cannot be read ({problem})") from None
     if not isinstance(values, dict):

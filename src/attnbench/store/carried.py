@@ -41,7 +41,7 @@ def received(store: Store, run: str, files: Mapping[str, bytes]) -> None:
     with store.lock(run):
         there = store.record(run)
         if there and there.done:
-            if _images(there) == _images(record) or not record.done:
+            if there.images_seen == record.images_seen or not record.done:
                 return
             store.set_aside(run)
         store.begin(run)
@@ -60,7 +60,3 @@ def _record(run: str, files: Mapping[str, bytes]) -> RunRecord:
     if record.id != run:
         raise StoreProblem(f"run {run} came with the record of run {printable(record.id)}; nothing is kept of it")
     return record
-
-
-def _images(record: RunRecord) -> tuple[str, str]:
-    return record.data_fingerprint, record.split_fingerprint

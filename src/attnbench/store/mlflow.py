@@ -156,8 +156,8 @@ class Mirror:
             return
         there = self._client.get_run(key)
         if record.done and record.metric not in there.data.metrics:
-            done = next(line for line in reversed(self.store.journal(run)) if line["event"] == "done")
-            self._client.log_metric(key, record.metric, record.score, int(1000 * done["time"]))
+            times = [line["time"] for line in self.store.journal(run) if line["event"] == "done"]
+            self._client.log_metric(key, record.metric, record.score, int(1000 * times[-1]) if times else None)
         if record.data_fingerprint and not there.inputs.dataset_inputs:
             self._client.log_inputs(key, [dataset_input(record)])
         uploaded = {item.path for item in self._client.list_artifacts(key)}

@@ -128,11 +128,11 @@ class Predictions:
 
     def _arrays(self, *names: str) -> list[np.ndarray]:
         try:
-            with (
-                self.file.open("rb") as source,
-                np.load(source, allow_pickle=False) as arrays,
-            ):  # numpy leaves a damaged file open
-                found = [arrays[name] for name in names]
+            with self.file.open("rb") as source:  # numpy leaves a damaged file open
+                archive(source, len(ARRAYS), MOST_BYTES).close()
+                source.seek(0)
+                with np.load(source, allow_pickle=False) as arrays:
+                    found = [arrays[name] for name in names]
             for name, values in zip(names, found, strict=True):
                 if values.dtype != ARRAYS[name] or values.ndim != 1 + (name == "logits"):
                     raise ValueError(f"{name} holds {values.dtype} in {values.ndim} dimensions")

@@ -113,6 +113,11 @@ class RunRecord:
         """Seconds of training by the clock on the wall; nan where they were not kept."""
         return self.timings.get("train", math.nan)
 
+    @property
+    def images_seen(self) -> tuple[str, str]:
+        """Fingerprints of the images that it was given, and of their split; empty where they were not kept."""
+        return self.data_fingerprint, self.split_fingerprint
+
     @cached_property
     def predictions(self) -> Predictions | None:
         """What it said of each image that it is scored on; None where only the record was kept."""
