@@ -42,9 +42,11 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # MLflow
 
+KILLED_AT = 90.0
+
 
 def experiment(uri: str, name: str = "mine") -> None:
-    """Runs by hand: SE above none in all seeds; one failed, one goes on, and one is of something else."""
+    """Runs by hand: SE above none in all seeds; one failed, one was killed, one goes on, one is of something else."""
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
@@ -54,6 +56,7 @@ def experiment(uri: str, name: str = "mine") -> None:
             _logged(client, where, {"attention": arm, "seed": seed, "data": "x"}, {"acc": value})
     _logged(client, where, {"attention": "se", "seed": 5, "data": "x"}, {}, "FAILED")
     _logged(client, where, {"attention": "se", "seed": 6, "data": "x"}, {"acc": 5.0}, "RUNNING")
+    _logged(client, where, {"attention": "se", "seed": 7, "data": "x"}, {"acc": KILLED_AT}, "KILLED")
     _logged(client, where, {"note": "a sweep"}, {})
 
 
@@ -92,11 +95,13 @@ def test_a_servers_runs_give_the_verdicts_of_a_table_and_every_refusal_is_one_li
         for arm in ("none", "se")
         for seed, value in enumerate(handmade.ACCURACY[arm])
     ]
-    (expected,) = verdicts(attnbench.verdict([*rows, {"arm": "se", "seed": 5, "score": math.nan, "cell": "x"}]))
+    rows += [{"arm": "se", "seed": seed, "score": at, "cell": "x"} for seed, at in ((5, math.nan), (7, KILLED_AT))]
+    (expected,) = verdicts(attnbench.verdict(rows))
     assert f"* {expected}".replace("[", r"\[").replace("]", r"\]") in said
     assert "acc in %, higher is better" in said
     assert "x: se seed 5 failed (no finite score); a failed run counts as the worst" in said
     assert "1 runs of experiment mine have not ended and are left out" in said
+    assert "1 runs of experiment mine were stopped or failed; the latest value that they logged counts" in said
     assert "1 runs of experiment mine have no parameter 'attention' and are left out" in said
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     assert run(*ask) == 2  # the server is gone

@@ -43,12 +43,14 @@ def tracked(origin: Origin) -> Table:
     if origin.cell_param is not None:
         _expect(name, "parameter", origin.cell_param, [run.data.params for run in taken])
         columns["cell"] = [run.data.params.get(origin.cell_param, "") for run in taken]
+    cut = [run for run in taken if run.info.status != "FINISHED" and origin.metric in run.data.metrics]
     places = [f"run {run.info.run_name} ({run.info.run_id})" for run in taken]
     notes = [
         f"{len(runs) - len(ended)} runs of {name} have not ended and are left out" if len(runs) > len(ended) else "",
         f"{len(ended) - len(taken)} runs of {name} have no parameter {origin.arm_param!r} and are left out"
         if len(ended) > len(taken)
         else "",
+        f"{len(cut)} runs of {name} were stopped or failed; the latest value that they logged counts" if cut else "",
     ]
     return Table(str(origin.mlflow), columns, places, origin.metric, tuple(note for note in notes if note))
 
