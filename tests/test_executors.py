@@ -20,7 +20,7 @@ from rich.console import Console
 
 from attnbench.catalogue.digest import carried
 from attnbench.console import shortened
-from attnbench.errors import AttnbenchError, BadSpec, Diverged, StoreProblem
+from attnbench.errors import AttnbenchError, BadSpec, Diverged, Failed, StoreProblem
 from attnbench.execution import agreement, local, slurm, sweep
 from attnbench.execution import ray as on_ray
 from attnbench.execution.agreement import expectation, insist, kind
@@ -137,6 +137,17 @@ def test_all_jobs_are_cancelled_by_one_command_that_no_second_ctrl_c_reaches(mon
     workers._jobs = {"one": SimpleNamespace(job_id="7_0"), "two": SimpleNamespace(job_id="7_1")}
     workers.interrupt()
     assert called == [(["scancel", "7_0", "7_1"], True)]
+
+
+def test_a_process_that_cannot_be_started_is_told_in_a_line(monkeypatch):
+    def full(**_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("attnbench.execution.children.tempfile.TemporaryDirectory", full)
+        with pytest.raises(Failed, match=r"could be started: .*No space left") as told:
+            ask("prepare", {"specs": []}, QUIET, Told())
+    assert (told.value.exit_code, "\n" in str(told.value)) == (1, False)
 
 
 def test_a_process_whose_step_never_ends_does_not_outlive_its_parent():

@@ -136,7 +136,10 @@ def in_runtimes(
     for name in before:
         print(f"{runtimes.line(before[name])}\n{'':16} (measured before)")
     for line in timed([name for name in names if name not in before], bench, asked):
-        add_line(folder / runtimes.FILE, line)
+        with writing(f"{folder}/"):
+            add_line(folder / runtimes.FILE, line)
         print(runtimes.line(line), flush=True)
-    print(f"written: {', '.join(map(str, runtimes.write(folder, on)))}")
+    with writing(f"{folder}/"):
+        written = runtimes.write(folder, on)
+    print(f"written: {', '.join(map(str, written))}")
     return 0

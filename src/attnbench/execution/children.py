@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from attnbench.errors import AttnbenchError, ForeignError
+from attnbench.errors import AttnbenchError, Failed, ForeignError
 from attnbench.spec.portable import pins
 from attnbench.spec.run import Runtime
 
@@ -67,18 +67,27 @@ class Child:
             asked: what it is told; its modules are sought where this process finds them, if it names no `path`.
             environment: variables that it has besides ours.
             folder: where it works; None for where we do.
+
+        Raises:
+            Failed: there is no room in the temporary folder, or there may be no more processes.
         """
-        with contextlib.ExitStack() as files:
-            self._place = Path(files.enter_context(tempfile.TemporaryDirectory(prefix="attnbench-child-")))
-            with (self._place / "said").open("wb") as said:
-                self.process = _start(job, runtime, self._place / "answer", said, environment or {}, folder)
-            self._files = files.pop_all()  # closed at its end
+        try:
+            self._begin(job, runtime, environment or {}, folder)
+        except OSError as problem:
+            raise Failed(f"no process for it could be started: {problem}") from None
         assert self.process.stdin is not None
         self._asked = self.process.stdin
         whole = {"path": search_path(), **asked, "runtime": dataclasses.asdict(runtime)}
         with contextlib.suppress(BrokenPipeError):
             self._asked.write(json.dumps(whole) + "\n")
             self._asked.flush()  # and it stays open: its end tells the child that we are gone
+
+    def _begin(self, job: str, runtime: Runtime, environment: Mapping[str, str], folder: str | None) -> None:
+        with contextlib.ExitStack() as files:
+            self._place = Path(files.enter_context(tempfile.TemporaryDirectory(prefix="attnbench-child-")))
+            with (self._place / "said").open("wb") as said:
+                self.process = _start(job, runtime, self._place / "answer", said, environment, folder)
+            self._files = files.pop_all()  # closed at its end
 
     def interrupt(self) -> None:
         """Let it write a checkpoint and end."""

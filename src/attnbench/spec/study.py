@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Gt, Lt
 
-from attnbench.errors import BadStudy
+from attnbench.errors import BadStudy, writing
 from attnbench.files import replacing
 from attnbench.spec.arm import ArmKey, cell_key, shared
 from attnbench.spec.combinations import combinations
@@ -89,11 +89,15 @@ class Study:
         return list({spec.id: spec for spec in specs}.values())
 
     def save(self, file: Path) -> Path:
-        """Write it as a study file; returns the file."""
+        """Write it as a study file; returns the file.
+
+        Raises:
+            StoreProblem: it cannot be written.
+        """
         import yaml
 
         said = {each.name: getattr(self, each.name) for each in fields(self)}
-        with replacing(file) as out:
+        with writing(file), replacing(file) as out:
             yaml.safe_dump({name: value for name, value in said.items() if value}, out, sort_keys=False, width=120)
         return file
 
