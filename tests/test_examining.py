@@ -182,7 +182,7 @@ def test_what_finds_no_memory_is_told_and_the_next_is_measured(monkeypatch):
     monkeypatch.setattr(profiling, "_counted", short)
     with pytest.raises(OutOfMemory, match="a step of se with batch size 2 at 16 px takes more memory than there is"):
         list(profile(["se"], bench, timed=()))
-    (eca,) = profile(["se", "eca"], bench, timed=(), no_place=told.__setitem__)
+    (eca,) = profile(["se", "eca"], bench, timed=(), left_out=told.__setitem__)
     assert (eca.attention, [*told]) == ("eca", ["se"])
 
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from rich.console import Console
 
 from attnbench.catalogue.digest import carried
 from attnbench.console import shortened
-from attnbench.errors import AttnbenchError, BadSpec, Diverged, Failed, StoreProblem
+from attnbench.errors import AttnbenchError, BadSpec, Diverged, StoreProblem
 from attnbench.execution import agreement, local, slurm, sweep
 from attnbench.execution import ray as on_ray
 from attnbench.execution.agreement import expectation, insist, kind
@@ -123,6 +124,12 @@ def test_a_record_of_other_images_is_no_result_of_a_run_that_died(played):
     assert ([each.spec.seed for each in failures], started) == ([0], [0, 1, 2, 3, 0])
 
 
+def test_a_run_that_another_process_finished_meanwhile_is_done(played, monkeypatch):
+    made.run(Path("runs"), SPECS[0], 80)
+    failures, _ = played({0: [0], 1: [0], 2: [0], 3: [0]})
+    assert not failures
+
+
 def test_a_cluster_is_told_how_many_cores_all_threads_are():
     with pytest.raises(BadSpec, match="threads: 0 is no number of cores that slurm could give; give --cpus-per-run"):
         cores(Execution(executor="slurm"), Runtime(threads=0))
@@ -131,12 +138,17 @@ def test_a_cluster_is_told_how_many_cores_all_threads_are():
 
 
 def test_all_jobs_are_cancelled_by_one_command_that_no_second_ctrl_c_reaches(monkeypatch):
-    called = []
-    monkeypatch.setattr(slurm.subprocess, "run", lambda words, **how: called.append((words, how["start_new_session"])))
+    late = "import sys, time\ntime.sleep(2)\nopen('told', 'w').write(str(sys.argv[1:]))\n"
+    Path("scancel").write_text(f"#!{sys.executable}\n{late}")
+    Path("scancel").chmod(0o755)
+    monkeypatch.setenv("PATH", ".", prepend=":")
     workers = slurm.SlurmWorkers(None, Store("runs"))
     workers._jobs = {"one": SimpleNamespace(job_id="7_0"), "two": SimpleNamespace(job_id="7_1")}
-    workers.interrupt()
-    assert called == [(["scancel", "7_0", "7_1"], True)]
+    threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        workers.interrupt()
+    wait_for(lambda: Path("told").exists() and Path("told").read_text())
+    assert Path("told").read_text() == "['7_0', '7_1']"
 
 
 def test_a_process_that_cannot_be_started_is_told_in_a_line(monkeypatch):
@@ -145,15 +157,16 @@ def test_a_process_that_cannot_be_started_is_told_in_a_line(monkeypatch):
 
     with monkeypatch.context() as disk:
         disk.setattr("attnbench.execution.children.tempfile.TemporaryDirectory", full)
-        with pytest.raises(Failed, match=r"could be started: .*No space left") as told:
+        with pytest.raises(AttnbenchError, match=r"no process to prepare could be started: .*No space left") as told:
             ask("prepare", {"specs": []}, QUIET, Told())
-    assert (told.value.exit_code, "\n" in str(told.value)) == (1, False)
+    assert (told.value.exit_code, "\n" in str(told.value)) == (2, False)
 
 
 def test_a_process_whose_step_never_ends_does_not_outlive_its_parent():
     code = (
         "import signal, threading, time\nfrom attnbench.execution import worker\nworker.GRACE_SECONDS = 0.1\n"
-        "signal.signal(signal.SIGINT, lambda *_: None)\n"
+        "signal.signal(signal.SIGINT, lambda *_: None)\nparents = iter([7, 7])\n"
+        "worker.os.getppid = lambda: next(parents, 1)\n"
         "threading.Thread(target=worker._end_with_parent, daemon=True).start()\ntime.sleep(1000)\n"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
@@ -398,9 +411,6 @@ def test_a_record_that_is_there_already_stays_and_one_of_other_images_is_set_asi
     before = Path("runs", run, "record.json").stat().st_mtime_ns
     received(Store("runs"), run, files)
     assert Path("runs", run, "record.json").stat().st_mtime_ns == before
-    lost = dataclasses.replace(store.find(run), status="failed", test={}, data_fingerprint="", split_fingerprint="")
-    received(Store("runs"), run, {**files, "record.json": lost.to_json().encode()})
-    assert Store("runs").find(run).done, "a failure elsewhere is no better result"
     other = dataclasses.replace(store.find(run), data_fingerprint="others")
     received(Store("runs"), run, {**files, "record.json": other.to_json().encode()})
     assert Store("runs").find(run).data_fingerprint == "others"

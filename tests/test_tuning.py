@@ -231,9 +231,10 @@ def test_settings_that_rules_make_one_are_tuned_once_and_their_study_loads(execu
 def test_a_journal_of_optunas_that_cannot_be_read_costs_nothing_but_its_view(executed, capsys):
     before = tuning.tune(search(), Runtime(tracker="none"))
     (journal,) = Path("runs", tuning.FOLDER).glob("*.journal")
-    journal.write_text('{"op_code": 0, "wor\n{}\n')
-    assert tuning.tune(search(), Runtime(tracker="none")) == before
-    assert "which are in the runs" in capsys.readouterr().err
+    for broken in ('{"op_code": 0, "wor\n{}\n', "{}\n", "null\n"):
+        journal.write_text(broken)
+        assert tuning.tune(search(), Runtime(tracker="none")) == before
+        assert "the trials are in the runs: delete it for a new one" in capsys.readouterr().err
 
 
 def test_a_trial_that_failed_is_not_the_best_however_low_the_others_are():

@@ -1,8 +1,9 @@
 """Records to a comparison: arms grouped into cells, and each arm's verdict against the baseline."""
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 from attnbench.analysis.across import Across, across
 from attnbench.analysis.cells import Arm, Cell, baseline_of, cell_warnings
@@ -15,6 +16,7 @@ from attnbench.spec.study import Study
 from attnbench.store.runs import RunRecord, Store
 from attnbench.store.studies import StudyJournal
 
+T = TypeVar("T")
 Place = tuple[str, ArmKey]
 """A cell as a study plans it, and an arm of it."""
 
@@ -114,10 +116,15 @@ def needed(study: Study, decided: Container[Place], seeds: int | None = None) ->
     wanted: set[str] = set()
     for cell, arms in study.cells().items():
         baseline = baseline_of(_planned_labels(arms), study.baseline)
-        left = [arm for arm in arms if arm != baseline and (cell, arm) not in decided]
-        kept = [arm for arm in arms if arm in left or (arm == baseline and (left or len(arms) == 1))]
-        wanted |= {spec.id for arm in kept for spec in arms[arm][: seeds or last]}
+        settled = [arm for arm in arms if (cell, arm) in decided]
+        wanted |= {spec.id for arm in open_arms(arms, baseline, settled) for spec in arms[arm][: seeds or last]}
     return [spec for spec in study.runs() if spec.id in wanted]
+
+
+def open_arms(arms: Collection[T], baseline: T | None, decided: Container[T]) -> list[T]:
+    """The arms of a cell whose runs verdicts need: those that are not decided, and what they are compared with."""
+    left = [arm for arm in arms if arm != baseline and arm not in decided]
+    return [arm for arm in arms if arm in left or (arm == baseline and (left or len(arms) == 1))]
 
 
 def designs(study: Study) -> list[Design]:

@@ -24,7 +24,7 @@ class Paper:
     paper_every: int = 1
     """The paper has it in every n-th place of a stage."""
     control: bool = False
-    """True for `none` and the controls that are no attention mechanisms."""
+    """True for `none` and the controls that are no attention mechanisms; in a comparison `none` is no control."""
     gate: tuple[float, float] | None = None
     """The range of `gate(x)`, for gated mechanisms."""
     parameters: str = ""

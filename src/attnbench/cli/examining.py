@@ -148,19 +148,19 @@ def _profiled(names: tuple[str, ...], bench: BenchSettings, rounds: int, folder:
     for row in rows:
         print(f"{line(row)}  (measured before)")
     left = [name for name in names if name not in {row["attention"] for row in rows}]
-    for measured in profiles(left, bench, rounds, no_place=None if named else _no_place):
+    for measured in profiles(left, bench, rounds, left_out=None if named else _left_out):
         rows.append(profile_row(measured, bench, rounds))
         print(line(rows[-1]), flush=True)
         write_csv(rows, partial)
     if not rows:
-        raise BadReference(f"none of the {len(names)} mechanisms finds a place in {bench.backbone}")
+        raise BadReference(f"none of the {len(names)} mechanisms can be measured in {bench.backbone}")
     partial.replace(folder / "profile.csv")
     written = write(folder)
     print(f"written: {', '.join(map(str, written))}")
     return 0
 
 
-def _no_place(attention: str, why: str) -> None:
+def _left_out(attention: str, why: str) -> None:
     """Of the whole catalogue not everything goes everywhere."""
     print(f"{attention}: {why}", flush=True)
 

@@ -63,10 +63,7 @@ class Folder:
 
 def located(path: str, root: Path) -> Path:
     """Where a path that a user gave lies: in the data folder `root`, or else in the working directory; ~ is home."""
-    try:
-        given = expanded(path)
-    except RuntimeError as problem:  # the home of nobody
-        raise DataProblem(f"{path} cannot be read: {problem}") from None
+    given = expanded(path)
     here = root / given
     with reading(here):
         return given.absolute() if not here.exists() and given.exists() else here

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from attnbench.analysis.comparison import Comparison, warned
+from attnbench.analysis.comparison import Comparison, open_arms, warned
 from attnbench.analysis.replay import Declared
 from attnbench.catalogue.foreign import barred
 from attnbench.console import listed
@@ -25,6 +25,8 @@ PLAIN = ("margin", "pairing", "baseline", "looks", "failures")
 """Parts of a plan that stand in the study's file as they are."""
 MOST_RUNS = 60_000
 """Runs of a study that are written out: more than a bundle can hold."""
+MOST_RULES = 1_000_000
+"""Pairs of a cell and a rule of `where` that are gone through: some minutes."""
 
 
 def study_remarks(bundle: Bundle, records: Sequence[RunRecord], elsewhere: bool) -> Iterator[Remark]:
@@ -81,9 +83,9 @@ def _needed(comparison: Comparison, declared: Declared) -> set[tuple[str, str, i
     seeds = declared.seeds[: looks[-1]] if isinstance(looks, tuple) and looks else declared.seeds
     found = set()
     for cell, arms in declared.cells.items():
-        left = [arm for arm in arms if (cell, arm) not in decided | baselines]
-        kept = arms if left or len(arms) == 1 else ()
-        found |= {(cell, arm, seed) for arm in kept if (cell, arm) not in decided for seed in seeds}
+        places = [(cell, arm) for arm in arms]
+        baseline = next((place for place in places if place in baselines), None)
+        found |= {(*place, seed) for place in open_arms(places, baseline, decided) for seed in seeds}
     return found
 
 
@@ -116,6 +118,9 @@ def _file_remarks(file: Path, name: str, parts: Mapping[str, Any], elsewhere: bo
         values = load(file, []).values
         if _runs_at_most(values) > MOST_RUNS:
             raise BadStudy([f"{STUDY}: more than {MOST_RUNS:,} runs"])
+        rules = values.get("where")
+        if isinstance(rules, list) and _cells_at_most(values) * len(rules) > MOST_RULES:
+            raise BadStudy([f"{STUDY}: cells and rules for them that give more than {MOST_RULES:,} pairs"])
     except BadStudy as problem:
         yield from map(failed, _lines(problem, file))
         return
@@ -186,12 +191,16 @@ def _plain(values: Mapping[str, Any], part: str) -> object:
 
 
 def _runs_at_most(values: Mapping[str, Any]) -> int:
-    """How many runs a study's file asks for, or rules for cells, before anything of it is written out."""
-    grid, seeds, looks, rules = (values.get(name) for name in ("grid", "seeds", "looks", "where"))
-    cells = math.prod(len(each) for each in grid.values() if isinstance(each, list)) if isinstance(grid, dict) else 1
+    """How many runs a study's file asks for, before anything of it is written out."""
+    seeds, looks = values.get("seeds"), values.get("looks")
     last = looks[-1] if isinstance(looks, list) and looks else 1
     count = len(seeds) if isinstance(seeds, list) else seeds or last
-    return cells * max(count, len(rules) if isinstance(rules, list) else 0) if isinstance(count, int) else 0
+    return _cells_at_most(values) * count if isinstance(count, int) else 0
+
+
+def _cells_at_most(values: Mapping[str, Any]) -> int:
+    grid = values.get("grid")
+    return math.prod(len(each) for each in grid.values() if isinstance(each, list)) if isinstance(grid, dict) else 1
 
 
 def _lines(problem: BadStudy, file: Path) -> list[str]:

@@ -31,7 +31,11 @@ def check(store: Store) -> list[Remark]:
             continue
         if record is None or not record.done:
             continue
-        stated = _stated(store, folder.name)
+        try:
+            stated = _stated(store, folder.name)
+        except OSError as problem:
+            wrong.append(f"{folder}/journal.jsonl cannot be read ({problem.strerror or problem})")
+            continue
         unhashed += not stated
         absent += sum(not (folder / name).is_file() for name in stated)
         wrong += [f"{folder}/{what}" for what in _differing(folder, record, stated)]
@@ -70,8 +74,9 @@ def _differing(folder: Path, record: RunRecord, stated: Mapping[str, str]) -> It
 def _recomputed(folder: Path, record: RunRecord) -> Iterator[str]:
     """The same where no hashes were kept, by what the record says of the other files."""
     weights, predictions = folder / "weights.safetensors", folder / "predictions.npz"
-    if weights.is_file() and _weights(weights) != record.weights_sha256:
-        yield f"{weights.name} holds other weights than the record says"
+    hashed = _weights(weights) if weights.is_file() else record.weights_sha256
+    if hashed != record.weights_sha256:
+        yield f"{weights.name} {'holds other weights than the record says' if hashed else 'cannot be read'}"
     if predictions.is_file():
         try:
             yield from (f"record.json: {what}" for what in recounted(record, read(predictions)))
@@ -108,6 +113,6 @@ def _cut(store: Store) -> int:
     files = [*store.path.glob("*/journal.jsonl"), *(store.path / "studies").glob("*.jsonl")]
     found = 0
     for file in files:
-        with contextlib.suppress(OSError):  # which is said of its run
+        with contextlib.suppress(OSError):  # nothing can be said of its lines
             found += len(file.read_text(errors="replace").splitlines()) - len(whole_lines(file))
     return found

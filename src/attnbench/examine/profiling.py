@@ -70,13 +70,13 @@ def profile(
     bench: BenchSettings,
     rounds: int = 9,
     timed: Sequence[str] = TIMED,
-    no_place: Callable[[str, str], None] | None = None,
+    left_out: Callable[[str, str], None] | None = None,
 ) -> Iterator[Profile]:
     """Measure mechanisms one after the other, each interleaved with the plain network: none, it, none, it ...
 
     Args:
         timed: what is measured beside what is counted.
-        no_place: what is told of a mechanism that finds no place in the backbone, or no memory, and why; None
+        left_out: what is told of a mechanism that finds no place in the backbone, or no memory, and why; None
             refuses it.
 
     Raises:
@@ -89,7 +89,8 @@ def profile(
     torch.set_num_threads(bench.threads)
     keep_pages()  # as a run does
     plain = bench_network(bench, "none")
-    at = _counted(plain, bench)
+    with _enough_memory("none", bench):
+        at = _counted(plain, bench)
     for attention in attentions:
         try:
             with _enough_memory(attention, bench):
@@ -97,9 +98,9 @@ def profile(
                 counts = _counted(model, bench)
                 times = {name: _timed(_RUNS[name], plain, model, bench, rounds) for name in timed}
         except (BadReference, OutOfMemory) as problem:
-            if no_place is None:
+            if left_out is None:
                 raise
-            no_place(attention, str(problem))
+            left_out(attention, str(problem))
             continue
         ratios = {name: value / vars(at)[name] for name, value in vars(counts).items()}
         yield Profile(attention, counts, ratios, times)

@@ -62,5 +62,10 @@ def _log_sums(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     half = np.spacing(np.abs(logits)).astype(np.float64) / 2
     apart, room = wide - wide[rows, labels, None], half + half[rows, labels, None]  # N K
     room[rows, labels] = 0.0
-    low, high = (float(np.logaddexp.reduce(apart + side * room, 1).sum()) for side in (-1, 1))
-    return low, high
+    return _sum_of_logs(apart - room), _sum_of_logs(apart + room)
+
+
+def _sum_of_logs(exponents: np.ndarray) -> float:
+    """Sum over rows of the logarithm of the sum of exponentials."""
+    top = exponents.max(1, keepdims=True)
+    return float((top[:, 0] + np.log(np.exp(exponents - top).sum(1))).sum())

@@ -69,12 +69,12 @@ class Child:
             folder: where it works; None for where we do.
 
         Raises:
-            Failed: there is no room in the temporary folder, or there may be no more processes.
+            AttnbenchError: there is no room in the temporary folder, or there may be no more processes.
         """
         try:
             self._begin(job, runtime, environment or {}, folder)
         except OSError as problem:
-            raise Failed(f"no process for it could be started: {problem}") from None
+            raise AttnbenchError(f"no process to {job} could be started: {problem}") from None
         assert self.process.stdin is not None
         self._asked = self.process.stdin
         whole = {"path": search_path(), **asked, "runtime": dataclasses.asdict(runtime)}
@@ -154,7 +154,7 @@ def ask(job: str, asked: dict[str, object], runtime: Runtime, told: Told) -> Any
     if "message" in ended.answer:
         raise ForeignError(ended.answer["message"], ended.trace)
     if ended.code < 0:  # as where the machine has no more memory
-        raise AttnbenchError(f"{job}: {ended.reason}")
+        raise Failed(f"{job}: {ended.reason}")
     raise RuntimeError(f"{job} ended with exit code {ended.code}:\n{ended.said}")
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from attnbench.errors import BadSpec, Failed
+from attnbench.errors import AttnbenchError, BadSpec
 from attnbench.execution.children import Child, Ended
 from attnbench.execution.executors import Execution, Task
 from attnbench.store.runs import Store
@@ -81,7 +81,7 @@ class LocalWorkers:
                 return Ended(130, {}, "")
             try:
                 child = Child("train", task.asked, task.runtime, environment)
-            except Failed as problem:
+            except AttnbenchError as problem:
                 return Ended(1, {"message": str(problem)}, "")
             self._children[task.run] = child
             if self._stopped.is_set():  # Ctrl-C came while it was being started

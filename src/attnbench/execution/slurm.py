@@ -114,9 +114,9 @@ class SlurmWorkers:
 
     def interrupt(self) -> None:
         """Cancel the jobs, which lets every process write a checkpoint; Slurm gives them its KillWait for that."""
-        if CLUSTER == "slurm" and self._jobs:  # all in one command, which a second Ctrl-C does not reach
+        if CLUSTER == "slurm" and self._jobs:  # all in one command, which no second Ctrl-C ends, as `run` would
             names = [job.job_id for job in self._jobs.values()]
-            subprocess.run(["scancel", *names], capture_output=True, start_new_session=True)
+            subprocess.Popen(["scancel", *names], stdout=subprocess.DEVNULL, start_new_session=True).wait()
             return
         for job in self._jobs.values():
             job.cancel(check=False)

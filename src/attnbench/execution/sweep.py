@@ -194,9 +194,9 @@ def _fan_out(sweep: Sweep, tasks: Sequence[Task], workers: Workers, retries: int
 
 
 def _failure(sweep: Sweep, spec: RunSpec, ended: Ended, told: Told, stale: tuple[str, str] | None) -> Failure | None:
-    """Why a run was not done; None where it was, on other images than those of a `stale` record."""
+    """Why a run was not done; None where it was, by its process or by a record of other images than a `stale` one."""
     record = sweep.store.record(spec.id)
-    if record and record.done and record.images_seen != stale:  # however its process ended afterwards
+    if record and record.done and (ended.code == 0 or record.images_seen != stale):  # it may have died afterwards
         told.show(ended.said)
         return None
     return Failure(spec, ended.reason, ended.trace)

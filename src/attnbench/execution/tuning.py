@@ -63,7 +63,10 @@ def tune(
         specs = {spec.id: spec for one_of_each in zip(*asked, strict=True) for _, spec in one_of_each}
         left = [spec for run, spec in specs.items() if (record := store.record(run)) is None or record.done]
         sweep = Sweep(left, runtime, search.recipe, f"{search.name} search")
-        failed(execute(sweep, how), sweep)
+        failures = execute(sweep, how)
+        failed(failures, sweep)
+        if stale := [each.spec.id for each in failures if store.done(each.spec.id)]:  # of other images
+            raise Failed(f"{len(stale)} trials could not be made again; the same command goes on")
         for arm, each in zip(arms, asked, strict=True):
             arm.done.extend(_trials(store, each, len(arm.done)))
         _keep(search, store, arms)
@@ -162,8 +165,10 @@ def _keep(search: Search, store: Store, arms: Sequence[_Arm]) -> None:
     file = store.path / FOLDER / f"{search.slug}.journal"
     try:
         _add(search, file, arms)
-    except (OSError, ValueError) as problem:
-        say(f"{file} does not get these trials, which are in the runs ({first_line(problem)}); delete it for a new one")
+    except OSError as problem:
+        say(f"{file} cannot be written ({problem.strerror or problem}); the trials are in the runs")
+    except (ValueError, LookupError, TypeError) as problem:
+        say(f"{file} cannot be read ({first_line(problem)}); the trials are in the runs: delete it for a new one")
 
 
 def _add(search: Search, file: Path, arms: Sequence[_Arm]) -> None:

@@ -61,11 +61,14 @@ def main() -> None:
 
 def _end_with_parent() -> None:
     """Standard input ends when the parent dies: leave a checkpoint and stop, as after Ctrl-C; stop in any case."""
+    parent = os.getppid()
     sys.stdin.read()
     if os.name == "nt":  # where the call below would end the process at once
         _thread.interrupt_main()
     else:
         os.kill(os.getpid(), signal.SIGINT)
+    while os.getppid() == parent:  # Ctrl-C: whoever waits for a checkpoint can say it again
+        time.sleep(1)
     time.sleep(GRACE_SECONDS)  # the process ends meanwhile, unless a step of it never does
     os._exit(130)
 

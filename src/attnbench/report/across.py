@@ -247,7 +247,8 @@ def _statements(found: Across) -> list[Figure]:
 def _each(found: Across) -> list[Figure]:
     from attnbench.report.charts import intervals
 
-    drawn: list[dict[str, Any]] = [  # without intervals that few seeds leave without an end
+    known = [one for each in found.overalls for one in each.sets if not math.isnan(one.difference.low)]
+    drawn: list[dict[str, Any]] = [
         {"data set": one.dataset, "arm": each.arm, "mean": gap.mean, "low": gap.low, "high": gap.high}
         for each in found.overalls
         for one in each.sets
@@ -260,6 +261,8 @@ def _each(found: Across) -> list[Figure]:
     about = (
         f"Mechanism, data set and seed varied. Difference to {found.baseline} on each data set, with its own 95 % "
         "interval (this test set), not corrected for their number; cells of one data set are averaged."
+        + " Left out: intervals that so few runs leave without an end."
+        * (len(drawn) < len(known))
     )
     axis = f"{found.measure.steps or found.measure.name} above {found.baseline}"
     chart = intervals(drawn, "data set", list(found.datasets), axis, by="arm")

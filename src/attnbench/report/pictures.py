@@ -8,7 +8,7 @@ from pathlib import Path
 from attnbench.report.figures import Figure
 
 KINDS = "differences|seeds|curves|time|controls|calibration|classes|confusions|statements|each|ranks"
-OURS = re.compile(rf"(\d\d|across-\d)-({KINDS})(-.*)?\.(svg|pdf|png)")
+OURS = re.compile(rf"(\d\d|across-\d)-({KINDS})(-(controls|loss|accuracy|\d+))?\.(svg|pdf|png)")
 """Files that a report leaves; earlier versions left PNG in place of PDF."""
 
 

@@ -39,16 +39,19 @@ class Search(Study):
         return [*found, *_split_mistakes(values)]
 
     def settings(self) -> Iterator[tuple[Point, dict[str, Any]]]:
-        """Each arm in each cell: its values of the fields of the grid, and all its run fields before it is tuned.
+        """Each arm in each cell: its fields of the grid and what else tells it from others, and all its run fields.
 
         Picks of the grid that the rules of `where` make the same are one.
         """
-        seen = []
+        cells: list[dict[str, Any]] = []
         for cell, _ in combinations(vars(self)):
-            if cell not in seen:
-                seen.append(cell)
-                given = {name: cell[name] for name in self.grid}
-                yield {name: [*value] if isinstance(value, tuple) else value for name, value in given.items()}, cell
+            if cell not in cells:
+                cells.append(cell)
+        for cell in cells:
+            alike = [other for other in cells if all(other[name] == cell[name] for name in self.grid)]
+            apart = [name for name in cell if any(other[name] != cell[name] for other in alike)]
+            given = {name: cell[name] for name in [*self.grid, *apart]}
+            yield {name: [*value] if isinstance(value, tuple) else value for name, value in given.items()}, cell
 
     def trial(self, cell: Mapping[str, Any], number: int, point: Point) -> RunSpec:
         """The run of a trial, which never opens the test images.

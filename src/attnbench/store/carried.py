@@ -25,8 +25,7 @@ def packed(store: Store, run: str) -> dict[str, bytes]:
 def received(store: Store, run: str, files: Mapping[str, bytes]) -> None:
     """Write the files of a run as it would have written them itself, the record last.
 
-    A record of the same images that came here meanwhile stays, and any that is done beside one of a failure; one of
-    other images is set aside.
+    A record of the same images that came here meanwhile stays; one of other images is set aside.
 
     Raises:
         StoreProblem: a file or a record that is not this run's.
@@ -41,7 +40,7 @@ def received(store: Store, run: str, files: Mapping[str, bytes]) -> None:
     with store.lock(run):
         there = store.record(run)
         if there and there.done:
-            if there.images_seen == record.images_seen or not record.done:
+            if there.images_seen == record.images_seen:
                 return
             store.set_aside(run)
         store.begin(run)

@@ -47,8 +47,7 @@ def finished(spec: RunSpec, store: Store, data_dir: str | Path) -> RunRecord | N
 
 def _differs(record: RunRecord, now: tuple[str, str] | None) -> bool:
     """Whether a record is of other images; not where either side is unknown."""
-    recorded = (record.data_fingerprint, record.split_fingerprint)
-    return now is not None and all(recorded) and recorded != now
+    return now is not None and all(record.images_seen) and record.images_seen != now
 
 
 def _fingerprints(spec: RunSpec, data_dir: str | Path) -> tuple[str, str] | None:
