@@ -42,7 +42,7 @@ def _of(study: str, cell: Cell, latencies: Mapping[str, float | None]) -> Iterat
         if arm.contrast is not None and not arm.control:
             gain, cost = arm.contrast.difference, by_arm[arm.name]
             yield Finding(
-                regime, arm.name, len(arm.seeds), len(cell.arms[0].seeds), round(gain.mean, 4), round(gain.low, 4),
+                regime, arm.name, gain.n, gain.n_baseline, round(gain.mean, 4), round(gain.low, 4),
                 round(gain.high, 4), arm.contrast.verdict.kind, round(cost.parameters_ratio, 4),
                 round(cost.seconds_ratio.mean, 3), _rounded(latencies.get(arm.name)),
             )  # fmt: skip
