@@ -124,7 +124,7 @@ def test_a_record_of_other_images_is_no_result_of_a_run_that_died(played):
     assert ([each.spec.seed for each in failures], started) == ([0], [0, 1, 2, 3, 0])
 
 
-def test_a_run_that_another_process_finished_meanwhile_is_done(played, monkeypatch):
+def test_a_run_that_another_process_finished_meanwhile_is_done(played):
     made.run(Path("runs"), SPECS[0], 80)
     failures, _ = played({0: [0], 1: [0], 2: [0], 3: [0]})
     assert not failures

@@ -130,7 +130,7 @@ def test_a_damaged_picture_is_named_and_once_it_is_mended_all_is_well(damage, mi
             r'whole holds the parts .*\(test, train\).*path="whole/train", test="whole/test"',
         ),
         (f'imagefolder(path="{"a" * 300}")', "cannot be read: File name too long"),
-        ('imagefolder(path="~nobody_there/x")', "~nobody_there/x is no folder"),
+        ('imagefolder(path="~nobody_there/x")', "~nobody_there/x cannot be read"),
     ],
 )
 def test_a_folder_that_cannot_be_a_data_set_is_refused(dataset, message, mine):

@@ -22,6 +22,7 @@ from attnbench import Store, Study, compare, verdict
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.report import write
 from attnbench.report.latex import bibtex, table
+from attnbench.report.pictures import OURS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Precision loss")  # of regroupings whose values are all equal
 
@@ -110,6 +111,7 @@ def test_every_figure_has_a_caption_a_text_and_two_files(plain):
         assert re.search(r"\d", words)
         assert ElementTree.parse(plain / "figures" / f"{figure.get('id')}.svg").getroot().tag.endswith("}svg")
         assert (plain / "figures" / f"{figure.get('id')}.pdf").read_bytes()[:5] == b"%PDF-"
+        assert OURS.fullmatch(f"{figure.get('id')}.svg"), "a later report would leave it"
 
 
 def test_the_page_asks_nothing_of_any_other_machine(plain):

@@ -24,6 +24,11 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
+def printable_lines(text: str) -> str:
+    """The same of several lines."""
+    return "\n".join(map(printable, text.splitlines()))
+
+
 def shortened(text: str, width: int) -> str:
     """A text of at most so many letters: what is in the middle makes way, for names differ at both ends."""
     if len(text) <= width:

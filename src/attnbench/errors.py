@@ -13,10 +13,10 @@ AttnbenchError
 ├── StoreProblem      a folder of runs that cannot be read or written, or a run that is not there
 ├── BadBundle         a file that is no bundle of runs: one line for each reason
 ├── NotExported       a network that an exporter or a runtime refuses: who, which operator, why
-├── Failed            work that was begun and came to nothing (exit code 1)
-├── OutOfMemory       a run for which this machine has not the memory (exit code 1)
-├── MachineFault      a device or another process that failed under a run (exit code 1)
-└── Diverged          a loss that is not finite (exit code 1: nothing was asked wrongly)
+└── Failed            work that was begun and came to nothing (exit code 1: nothing was asked wrongly)
+    ├── OutOfMemory   a run for which this machine has not the memory
+    ├── MachineFault  a device or another process that failed under a run
+    └── Diverged      a loss that is not finite
 
 Terminated is no mistake but a KeyboardInterrupt: SIGTERM came, with exit code 143.
 """
@@ -126,22 +126,17 @@ class Failed(AttnbenchError):
     exit_code = 1
 
 
-class OutOfMemory(AttnbenchError):
+class OutOfMemory(Failed):
     """For a run for which this machine, or its device, has not the memory: no result of the run."""
 
-    exit_code = 1
 
-
-class MachineFault(AttnbenchError):
+class MachineFault(Failed):
     """For a device, or another process of a run, that failed under it: no result of the run."""
 
-    exit_code = 1
 
-
-class Diverged(AttnbenchError):
+class Diverged(Failed):
     """For a training run whose loss is no longer finite."""
 
-    exit_code = 1
     child_exit_code = 3
     """What a study's child process ends with, so that its parent knows that trying again is no use."""
 

@@ -3,20 +3,18 @@
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
 
 from attnbench.analysis.across import Across, across
 from attnbench.analysis.cells import Arm, Cell, baseline_of, cell_warnings
 from attnbench.analysis.plan import Design, Plan
 from attnbench.analysis.recorded import absent, label_of, planned_key, record_warnings, recorded_cells, times_told
 from attnbench.errors import StoreProblem
-from attnbench.spec.arm import ArmKey, labels
+from attnbench.spec.arm import ArmKey, K, labels
 from attnbench.spec.run import RunSpec
 from attnbench.spec.study import Study
 from attnbench.store.runs import RunRecord, Store
 from attnbench.store.studies import StudyJournal
 
-T = TypeVar("T")
 Place = tuple[str, ArmKey]
 """A cell as a study plans it, and an arm of it."""
 
@@ -121,7 +119,7 @@ def needed(study: Study, decided: Container[Place], seeds: int | None = None) ->
     return [spec for spec in study.runs() if spec.id in wanted]
 
 
-def open_arms(arms: Collection[T], baseline: T | None, decided: Container[T]) -> list[T]:
+def open_arms(arms: Collection[K], baseline: K | None, decided: Container[K]) -> list[K]:
     """The arms of a cell whose runs verdicts need: those that are not decided, and what they are compared with."""
     left = [arm for arm in arms if arm != baseline and arm not in decided]
     return [arm for arm in arms if arm in left or (arm == baseline and (left or len(arms) == 1))]

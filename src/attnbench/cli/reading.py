@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tyro.conf import Positional
 
 from attnbench.cli.flags import CodeFlag, DataFlag, StoreFlag, StoreOrBundleFlag
-from attnbench.console import printable
+from attnbench.console import printable, printable_lines
 from attnbench.errors import AttnbenchError, BadBundle, StoreProblem
 from attnbench.spec.run import Runtime
 
@@ -60,7 +60,7 @@ def report(
         if compare_with is not None:
             with opened(compare_with) as there:
                 where = f"{compare_with}{'/' * compare_with.is_dir()}"
-                print(*map(printable, agreement(comparison, Store(there).records(), where).splitlines()), sep="\n")
+                print(printable_lines(agreement(comparison, Store(there).records(), where)))
     return 0
 
 
@@ -208,7 +208,7 @@ def reproduce(
 
     with opened(Path(store or Runtime().store)) as folder:
         result = again(run, runtime_of(store=str(folder), data_dir=data_dir), code)
-        print(*map(printable, str(result).splitlines()), sep="\n")
+        print(printable_lines(str(result)))
     return int(result.verdict == "different")
 
 

@@ -64,6 +64,8 @@ class Folder:
 def located(path: str, root: Path) -> Path:
     """Where a path that a user gave lies: in the data folder `root`, or else in the working directory; ~ is home."""
     given = expanded(path)
+    if given.parts[:1] and given.parts[0].startswith("~"):
+        raise DataProblem(f"{path} cannot be read: there is nobody with that home")
     here = root / given
     with reading(here):
         return given.absolute() if not here.exists() and given.exists() else here

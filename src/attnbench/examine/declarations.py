@@ -83,9 +83,9 @@ def _needed(comparison: Comparison, declared: Declared) -> set[tuple[str, str, i
     seeds = declared.seeds[: looks[-1]] if isinstance(looks, tuple) and looks else declared.seeds
     found = set()
     for cell, arms in declared.cells.items():
-        places = [(cell, arm) for arm in arms]
-        baseline = next((place for place in places if place in baselines), None)
-        found |= {(*place, seed) for place in open_arms(places, baseline, decided) for seed in seeds}
+        baseline = next((arm for arm in arms if (cell, arm) in baselines), None)
+        settled = [arm for arm in arms if (cell, arm) in decided]
+        found |= {(cell, arm, seed) for arm in open_arms(arms, baseline, settled) for seed in seeds}
     return found
 
 

@@ -1,6 +1,5 @@
 """Which mechanisms keep within the limits of a contest: measured on its network before anything is trained."""
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +69,6 @@ def _bench(contest: Contest, runtime: Runtime) -> BenchSettings:
         image_size=plain.resolved.image_size,
         classes=plain.resolved.dataset.card.classes or 10,
         site=arm.site,
-        threads=runtime.threads or os.cpu_count() or 1,
+        threads=runtime.thread_count,
         device=choose_device(runtime).type,
     )

@@ -97,9 +97,8 @@ def _records(bundle: Bundle) -> tuple[list[RunRecord], list[str]]:
         if not file.is_file():
             continue  # missing, which is said already
         try:
-            text = file.read_text(encoding="utf-8")
-            encodable(json.loads(text))
-            record = RunRecord.from_json(text, str(file.parent))
+            record = RunRecord.from_json(file.read_text(encoding="utf-8"), str(file.parent))
+            encodable(vars(record))
             problem = _mistake(record)
         except HOSTILE as raised:
             problem = f"its record cannot be read ({raised})"

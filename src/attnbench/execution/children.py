@@ -170,7 +170,7 @@ def search_path() -> list[str]:
 def _start(
     job: str, runtime: Runtime, answer: Path, said: IO[bytes], environment: Mapping[str, str], folder: str | None
 ) -> subprocess.Popen[str]:
-    threads = str(runtime.threads or os.cpu_count() or 1)
+    threads = str(runtime.thread_count)
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "attnbench.execution.worker", job, str(answer)],
         stdin=subprocess.PIPE,

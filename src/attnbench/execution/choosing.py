@@ -139,16 +139,10 @@ def trained(sweep: Sweep, how: Execution | None) -> None:
     Raises:
         Unfinished: a run left no record, or has one of other images only.
     """
-    broken = {spec.id for spec in sweep.specs if _failed(sweep.store.record(spec.id))}
-    new = dataclasses.replace(sweep, specs=[spec for spec in sweep.specs if spec.id not in broken])
-    failures = [each for each in execute(new, how) if not _failed(sweep.store.record(each.spec.id))]
+    new = dataclasses.replace(sweep, specs=[spec for spec in sweep.specs if not sweep.store.failed(spec.id)])
+    failures = [each for each in execute(new, how) if not sweep.store.failed(each.spec.id)]
     if failures:
         raise Unfinished(failures, [sweep.describe(each.spec) for each in failures])
-
-
-def _failed(record: RunRecord | None) -> bool:
-    """Whether a run failed by itself, which is a result."""
-    return record is not None and not record.done
 
 
 def confirmation_looks(contest: Contest, before: Before, rounds: Sequence[Round], store: Store) -> tuple[int, ...]:

@@ -42,7 +42,7 @@ def until_decided(study: Study, sweep: Sweep, how: Execution | None = None) -> I
     sizes, decided = look_sizes(study), frozenset[Place]()
     for size in sizes:
         specs = needed(study, decided, size)
-        new = [spec for spec in specs if (record := sweep.store.record(spec.id)) is None or record.done]
+        new = [spec for spec in specs if not sweep.store.failed(spec.id)]
         failures = execute(replace(sweep, specs=new), how)
         found = compare(study, sweep.store)
         decided = frozenset(place for place in found.decided if len(found.places[place].seeds) <= size)

@@ -20,6 +20,7 @@ from attnbench.execution.executors import Execution
 from attnbench.execution.sweep import Failure, Sweep, execute
 from attnbench.seeding import stream
 from attnbench.spec.arm import ArmKey
+from attnbench.spec.combinations import combinations
 from attnbench.spec.run import RunSpec, Runtime, canonical
 from attnbench.spec.search import Point, Search
 from attnbench.store.runs import Store
@@ -61,12 +62,12 @@ def tune(
     while len(arms[0].done) < search.trials:
         asked = [_ask(search, arm) for arm in arms]
         specs = {spec.id: spec for one_of_each in zip(*asked, strict=True) for _, spec in one_of_each}
-        left = [spec for run, spec in specs.items() if (record := store.record(run)) is None or record.done]
+        left = [spec for run, spec in specs.items() if not store.failed(run)]
         sweep = Sweep(left, runtime, search.recipe, f"{search.name} search")
         failures = execute(sweep, how)
         failed(failures, sweep)
-        if stale := [each.spec.id for each in failures if store.done(each.spec.id)]:  # of other images
-            raise Failed(f"{len(stale)} trials could not be made again; the same command goes on")
+        if stale := sum(store.done(each.spec.id) for each in failures):  # by records of other images
+            raise Failed(f"{stale} trials could not be made again; the same command goes on")
         for arm, each in zip(arms, asked, strict=True):
             arm.done.extend(_trials(store, each, len(arm.done)))
         _keep(search, store, arms)
@@ -77,8 +78,8 @@ def tune(
 
 def planned(search: Search) -> list[RunSpec]:
     """The runs of all trials, as far as they are known: points that depend on scores are drawn at random."""
-    given = points(search, [], search.trials)
-    return [search.trial(cell, number, point) for number, point in enumerate(given) for _, cell in search.settings()]
+    given, cells = points(search, [], search.trials), [cell for _, cell in search.settings()]
+    return [search.trial(cell, number, point) for number, point in enumerate(given) for cell in cells]
 
 
 def points(search: Search, before: Sequence[Trial], count: int) -> list[Point]:
@@ -131,11 +132,12 @@ def _distributions(search: Search) -> "dict[str, BaseDistribution]":
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     found: dict[str, BaseDistribution] = {}
+    cell, _ = next(combinations(vars(search)))
     for name, span in search.space.items():
         if "choices" in span:
             found[name] = CategoricalDistribution(span["choices"])
             continue
-        whole = isinstance(next(iter(search.settings()))[1][name], int)
+        whole = isinstance(cell[name], int)
         kind = IntDistribution if whole else FloatDistribution
         found[name] = kind(span["low"], span["high"], log=span.get("log", False))
     return found

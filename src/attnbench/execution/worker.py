@@ -105,7 +105,7 @@ def _prepare(asked: Any) -> dict[str, object]:
 
 def _estimate(asked: Any) -> list[float | None]:
     """CPU seconds per run, measured on a few steps, in the order of the specs."""
-    torch.set_num_threads(asked["runtime"]["threads"] or os.cpu_count() or 1)
+    torch.set_num_threads(Runtime(**asked["runtime"]).thread_count)
     device = choose_device(Runtime())  # where somebody's own mechanism is tried: a plan may be for another machine
     measured: dict[str, float] = {}
     return [_seconds(RunSpec.of(fields), asked["runtime"]["data_dir"], device, measured) for fields in asked["specs"]]

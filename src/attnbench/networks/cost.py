@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from attnbench import devices
 from attnbench.catalogue.formula import Size
 from attnbench.mechanisms import build_attention
-from attnbench.seeding import seeded
+from attnbench.networks.within import probing
 
 
 def cost(model: nn.Module, image: tuple[int, int, int]) -> dict[str, int]:
@@ -28,10 +28,9 @@ def cost(model: nn.Module, image: tuple[int, int, int]) -> dict[str, int]:
     """
     try:
         macs = _macs(copy.deepcopy(model).to("meta"), torch.empty(1, *image, device="meta"))
-    except Exception:
-        device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
-        with seeded(0, "probe"), sdpa_kernel(SDPBackend.MATH):  # of others not every device's products are counted
-            macs = _macs(copy.deepcopy(model), torch.zeros(1, *image, device=device))
+    except Exception:  # whatever somebody's own code raises where there are no values
+        with probing(model, image) as blank, sdpa_kernel(SDPBackend.MATH):  # the one kind counted on every device
+            macs = _macs(copy.deepcopy(model), blank)
     return {"parameters": sum(p.numel() for p in model.parameters()), "macs": macs}
 
 

@@ -1,8 +1,10 @@
 """What a backbone holds by itself: the shape of the maps at every module, and attention that it was built with."""
 
+import contextlib
 import copy
+import itertools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -43,9 +45,17 @@ def observed(model: nn.Module, image: tuple[int, int, int]) -> Shapes:
     try:
         return watched(model, lambda: torch.func.functional_call(model, ghosts, (_blank(image, "meta"),)))
     except Exception:
-        device = next((tensor.device for tensor in tensors.values()), torch.device("cpu"))
-        with seeded(0, "probe"):
-            return watched(model, lambda: model(_blank(image, device)))
+        with probing(model, image) as blank:
+            return watched(model, lambda: model(blank))
+
+
+@contextlib.contextmanager
+def probing(model: nn.Module, image: tuple[int, int, int]) -> Iterator[Tensor]:
+    """A blank image where a network's tensors are; what the network draws for it moves no stream of random numbers."""
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    device = next((tensor.device for tensor in tensors), torch.device("cpu"))
+    with seeded(0, "probe"):
+        yield _blank(image, device)
 
 
 def accepted(backbone: Choice[Backbone], model: nn.Module, image: tuple[int, int, int], classes: int) -> Shapes:

@@ -9,7 +9,7 @@ from attnbench.analysis.across import Across, Overall
 from attnbench.analysis.comparison import Comparison
 from attnbench.analysis.pooling import FROM_PREDICTION, FROM_RANKS, RandomEffects
 from attnbench.analysis.stats import Difference, Estimate
-from attnbench.report.figures import MOST_ROWS, Figure
+from attnbench.report.figures import ENDLESS, MOST_ROWS, Figure
 from attnbench.report.text import p_text, signed, spread
 
 HEADS = [
@@ -247,12 +247,12 @@ def _statements(found: Across) -> list[Figure]:
 def _each(found: Across) -> list[Figure]:
     from attnbench.report.charts import intervals
 
-    known = [one for each in found.overalls for one in each.sets if not math.isnan(one.difference.low)]
+    spans = [(each.arm, one.dataset, one.difference) for each in found.overalls for one in each.sets]
+    spans = [span for span in spans if not math.isnan(span[2].low)]
     drawn: list[dict[str, Any]] = [
-        {"data set": one.dataset, "arm": each.arm, "mean": gap.mean, "low": gap.low, "high": gap.high}
-        for each in found.overalls
-        for one in each.sets
-        if math.isfinite((gap := one.difference).low) and math.isfinite(gap.high)
+        {"data set": dataset, "arm": arm, "mean": gap.mean, "low": gap.low, "high": gap.high}
+        for arm, dataset, gap in spans
+        if math.isfinite(gap.low) and math.isfinite(gap.high)
     ]
     if not drawn or len(drawn) > MOST_ROWS:
         return []
@@ -261,8 +261,7 @@ def _each(found: Across) -> list[Figure]:
     about = (
         f"Mechanism, data set and seed varied. Difference to {found.baseline} on each data set, with its own 95 % "
         "interval (this test set), not corrected for their number; cells of one data set are averaged."
-        + " Left out: intervals that so few runs leave without an end."
-        * (len(drawn) < len(known))
+        f"{ENDLESS * (len(drawn) < len(spans))}"
     )
     axis = f"{found.measure.steps or found.measure.name} above {found.baseline}"
     chart = intervals(drawn, "data set", list(found.datasets), axis, by="arm")

@@ -15,6 +15,7 @@ MOST_ROWS = 96
 """Where there are more rows, only those that are furthest out are drawn."""
 MOST_POINTS = 2_000
 """Runs of a cell that are drawn at most."""
+ENDLESS = " Left out: intervals that so few runs leave without an end."
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def _differences(cell: Cell, of: str, arms: Sequence[Arm]) -> list[Figure]:
     ]
     if not rows:
         return []
-    endless = "" if len(rows) == len(spans) else " Left out: intervals that so few runs leave without an end."
+    endless = ENDLESS * (len(rows) < len(spans))
     places = cell.measure.decimals
     gaps = [(each.arm, each.difference) for each in contrasts]
     words = [f"{arm} {signed(gap.mean, places)} {spread(gap, plus=True, decimals=places)}" for arm, gap in gaps]

@@ -173,6 +173,11 @@ class Runtime:
     checkpoint_minutes: float = 5.0
     """Minutes between checkpoints inside a long epoch; each epoch's end has one anyway."""
 
+    @property
+    def thread_count(self) -> int:
+        """CPU threads of a run on this machine."""
+        return self.threads or os.cpu_count() or 1
+
     def __post_init__(self) -> None:
         found = {str(path[0]): what for path, what in violations(Runtime, vars(self))}
         if self.threads < 0:

@@ -129,7 +129,7 @@ class Predictions:
     def _arrays(self, *names: str) -> list[np.ndarray]:
         try:
             with self.file.open("rb") as source:  # numpy leaves a damaged file open
-                archive(source, len(ARRAYS), MOST_BYTES).close()
+                archive(source, len(ARRAYS), MOST_BYTES).close()  # a stranger may have made it
                 source.seek(0)
                 with np.load(source, allow_pickle=False) as arrays:
                     found = [arrays[name] for name in names]

@@ -65,6 +65,11 @@ class Store:
         found = self.record(run)
         return found is not None and found.done
 
+    def failed(self, run: str) -> bool:
+        """Whether a run failed by itself, which is a result."""
+        found = self.record(run)
+        return found is not None and not found.done
+
     def records(self) -> list[RunRecord]:
         """All records, done and failed, by id."""
         return list(self.each())

@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -61,7 +60,7 @@ def numerics(
 ) -> Iterator[dict[str, Any]]:
     """Set what can change bits, and say what it was set to; memory goes back to the GPU afterwards."""
     before = torch.get_num_threads()
-    threads = runtime.threads or os.cpu_count() or 1
+    threads = runtime.thread_count
     torch.set_num_threads(threads)
     keep_pages()
     try:
