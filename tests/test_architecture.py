@@ -12,7 +12,8 @@ from conftest import ROOT
 SOURCE = ROOT / "src" / "attnbench"
 
 LAYERS = [
-    {"devices", "errors", "files", "console", "demo"},
+    {"errors", "files", "console", "demo"},
+    {"devices"},
     {"seeding", "maps"},
     {"catalogue"},
     {"mechanisms", "backbones", "spec"},

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 import attnbench
 from attnbench import RunSpec, Runtime, Store, network
 from attnbench.backbones.convnext import _Block
-from attnbench.catalogue.registry import ATTENTION
+from attnbench.catalogue import registry
 from attnbench.data.batches import Batches
 from attnbench.data.splits import constants, load_splits
 from attnbench.examine.promises import Subject
@@ -53,8 +53,8 @@ CLOSE = 1e-3
 """How far a CUDA device may be from a CPU in float32: the norm of the difference over the norm."""
 SAME = 1e-5
 """The same in float64, where no rounding looks like a mistake: in float32 a backbone's gradients differ by 1 %."""
-NAMES = [entry.name for entry in ATTENTION if entry.builtin]
-QUICK = ("se", "cbam", "nl")
+NAMES = [entry.name for entry in registry.ATTENTION if entry.builtin]
+QUICK = ("se", "cbam", "nl", "bot on 6 x 6")
 """Mechanisms whose tests run on the CPU too."""
 BACKBONES = {
     "resnet20": "resnet20",
@@ -70,6 +70,10 @@ BACKBONES = {
     "torchvision": 'torchvision(name="resnet18")',
 }
 SUBJECTS = [*NAMES, "ge(extent=4)", *BACKBONES]
+ON_OTHER_MAPS = {"aa on 6 x 6": "aa", "bot on 6 x 6": "bot"}
+"""Mechanisms with a table for each map, on another one than they were built for."""
+OTHERS = [entry.name for entry in registry.BACKBONES if entry.builtin and entry.name not in {*BACKBONES, "timm"}]
+"""The other depths of the backbones, and those of the same blocks."""
 
 
 def on(name: str, *values: object) -> Any:
@@ -83,7 +87,7 @@ EACH = pytest.mark.parametrize("device", [on("cpu"), on("cuda")], indirect=True)
 GPU = pytest.mark.parametrize("device", [on("cuda")], indirect=True)
 EVERY = pytest.mark.parametrize(
     ("name", "device"),
-    [*(on("cpu", name) for name in QUICK), *(on("cuda", name) for name in SUBJECTS)],
+    [*(on("cpu", name) for name in QUICK), *(on("cuda", name) for name in [*SUBJECTS, *ON_OTHER_MAPS])],
     indirect=["device"],
 )
 
@@ -110,13 +114,15 @@ def exact() -> Iterator[None]:
 def subject(name: str) -> tuple[nn.Module, Tensor]:
     """A mechanism with weights that hide nothing, or a plain backbone; and its input (B C H W)."""
     generator = torch.Generator().manual_seed(1)
-    if name in BACKBONES:
-        return network(BACKBONES[name], "none", 10, image_size=32), torch.randn(4, 3, 32, 32, generator=generator)
-    module = Subject(name).redrawn(32, (8, 8))
+    if name in BACKBONES or name in OTHERS:
+        plain = network(BACKBONES.get(name, name), "none", 10, image_size=32)
+        return plain, torch.randn(4, 3, 32, 32, generator=generator)
+    module = Subject(ON_OTHER_MAPS.get(name, name)).redrawn(32, (8, 8))
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.mul_(0.3)  # so that no softmax has one winner
-    return module, torch.randn(4, 32, 8, 8, generator=generator)
+    side = 6 if name in ON_OTHER_MAPS else 8
+    return module, torch.randn(4, 32, side, side, generator=generator)
 
 
 def computed(module: nn.Module, x: Tensor, device: torch.device, half: bool = False) -> dict[str, Tensor]:
@@ -160,8 +166,13 @@ def test_gives_in_float32_what_a_cpu_gives(name, device):
     assert distance(there, here) < CLOSE
 
 
-@EVERY
+@pytest.mark.parametrize(
+    ("name", "device"),
+    [*(on("cpu", name) for name in QUICK), *(on("cuda", name) for name in [*SUBJECTS, *ON_OTHER_MAPS, *OTHERS])],
+    indirect=["device"],
+)
 def test_repeats_itself_to_the_bit_with_deterministic_algorithms(name, device):
+    """What has no deterministic form raises; the card of a mechanism that has none would say so (`determinism`)."""
     module, x = subject(name)
     torch.use_deterministic_algorithms(True)
     one, two = computed(module, x, device), computed(module, x, device)
@@ -179,10 +190,12 @@ def spec(**fields: Any) -> RunSpec:
     return RunSpec(**{**TINY, **fields})
 
 
-def parts(asked: RunSpec, device: torch.device, data_dir: Path, kind: type[Batches] = Batches) -> tuple[Batches, State]:
+def parts(
+    asked: RunSpec, device: torch.device, data_dir: Path, kind: type[Batches] = Batches, room: int | None = None
+) -> tuple[Batches, State]:
     """The training batches of a run, and the state before its first step."""
     splits = load_splits(asked, data_dir)
-    train = kind(splits.train, asked, constants(asked, splits.train), device)
+    train = kind(splits.train, asked, constants(asked, splits.train), device, room)
     model = fresh_network(asked, splits.classes, splits.channels, splits.image_size, device)
     return train, State.fresh(asked, model, train.steps(), device)
 
@@ -278,11 +291,27 @@ def test_recorded_steps_that_thaw_give_the_bits_of_the_same_steps_unrecorded(opt
     assert trained(asked, device, data_dir, recorded=False) == trained(asked, device, data_dir, recorded=True)
 
 
+ROOM = pytest.mark.parametrize("room", [None, 0], ids=["placed", "sent ahead"])
+
+
+@EACH
+@ROOM
+def test_batches_are_those_of_a_cpu(room, device, data_dir):
+    """Augmented where they lie on the device, and sent ahead where they do not fit: the same images, to the bit."""
+    asked = spec(augment="crop+flip+cutout", progressive=0.5)
+    there, here = (parts(asked, place, data_dir, room=room)[0] for place in (device, torch.device("cpu")))
+    for epoch in (0, 1):
+        for (_, images, labels), (_, expected, right) in zip(there.epoch(epoch), here.epoch(epoch), strict=True):
+            assert distance(images.cpu(), expected) < SAME
+            assert labels.cpu().equal(right)
+    assert all(a.cpu().equal(b) for (_, a), (_, b) in zip(there.plain(7), here.plain(7), strict=True))
+
+
 class Unwaiting(Batches):
-    """Batches whose steps, after the first epoch, must not wait for the device."""
+    """Batches whose steps, after three epochs in which libraries are loaded, must not wait for the device."""
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[int, Tensor, Tensor]]:
-        torch.cuda.set_sync_debug_mode("error" if epoch else "default")
+        torch.cuda.set_sync_debug_mode("error" if epoch > 2 else "default")
         try:
             yield from super().epoch(epoch, first)
         finally:
@@ -291,15 +320,25 @@ class Unwaiting(Batches):
 
 @GPU
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
-@pytest.mark.parametrize("averaging", [0.0, 0.9])
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
-def test_no_step_waits_for_the_device(precision, averaging, device, data_dir):
-    asked = spec(precision=precision, averaging=averaging, progressive=0.5)
+@ROOM
+@pytest.mark.parametrize("recorded", [False, True], ids=["as written", "recorded"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"precision": "fp32"},
+        {"precision": "fp16", "averaging": 0.9},
+        {"precision": "bf16", "optimizer": "sgd"},
+        {"precision": "fp16", "optimizer": "sgd"},
+    ],
+    ids=lambda fields: "-".join(map(str, fields.values())),
+)
+def test_no_step_waits_for_the_device(fields, recorded, room, device, data_dir):
+    asked = spec(**fields, progressive=0.2, epochs=5)
     with numerics(asked, Runtime(device="cuda"), device):
-        train, state = parts(asked, device, data_dir, Unwaiting)
-        for _ in training(asked, state, train, None, 1e9):
+        train, state = parts(asked, device, data_dir, Unwaiting, room)
+        for _ in training(asked, state, train, None, 1e9, How(recorded=recorded)):
             pass
-    assert state.epoch == 2
+    assert state.epoch == 5
 
 
 @GPU

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 import attnbench
 from attnbench import build_attention
 from attnbench.catalogue.registry import ATTENTION
 from attnbench.errors import BadReference
+from attnbench.mechanisms.bot import _resized
 from attnbench.seeding import seeded
 
 
@@ -44,6 +46,16 @@ def test_first_weights_have_the_variance_of_the_released_class(name):
     for conv in module.modules():
         if isinstance(conv, torch.nn.Conv2d):
             assert float(conv.weight.detach().std()) == pytest.approx((2 / conv.out_channels) ** 0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("length", [2, 3, 5, 9])
+def test_a_table_of_positions_is_interpolated_as_by_torch(length):
+    """And so is its gradient, which torch's own has only in an order that changes from run to run on CUDA."""
+    table, slope = images(9, 4).double().requires_grad_(), images(2 * length - 1, 4, seed=2).double()
+    theirs = F.interpolate(table.T[None], 2 * length - 1, mode="linear", align_corners=True)[0].T
+    found = [(made, *torch.autograd.grad((made * slope).sum(), table)) for made in (_resized(table, length), theirs)]
+    torch.testing.assert_close(found[0], found[1])
+    assert _resized(table, 1).equal(table[4:5])
 
 
 @pytest.mark.parametrize("reentrant", [True, False])

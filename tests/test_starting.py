@@ -53,7 +53,7 @@ def test_a_folder_becomes_a_study_that_can_be_trained(capsys):
     assert "shorter side 60 to 60 pixels" in told
     assert {spec.attention for spec in study.runs()} == {"none", "se", "eca", "cbam"}
     assert {(spec.dataset, spec.image_size) for spec in study.runs()} == {('imagefolder(path="photos")', 64)}
-    assert (study.name, study.margin) == ("photos", 5.0)
+    assert (study.name, study.margin, study.base["precision"]) == ("photos", 5.0, "bf16")
     assert "hours of CPU time on this machine" in Path("mine.yaml").read_text()
 
 

@@ -1,4 +1,4 @@
-"""What differs between a CPU and a CUDA device: the one file that calls `torch.cuda`."""
+"""What differs between a CPU and a CUDA device: the one file that names CUDA."""
 
 import contextlib
 import os
@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.backends import cudnn
+
+from attnbench.errors import BadSpec
 
 NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
 """Said by the CPU's allocator; by CUDA's driver; by cuBLAS and cuDNN."""
@@ -26,6 +28,11 @@ def has_mps() -> bool:
     return torch.backends.mps.is_available()
 
 
+def on_card(device: torch.device) -> bool:
+    """Whether it is a CUDA device, with memory and a queue of work of its own."""
+    return device.type == "cuda"
+
+
 def out_of_memory(problem: BaseException) -> bool:
     """Whether Python or torch could not have the memory that it asked for; torch often says so only in words."""
     if isinstance(problem, MemoryError | torch.OutOfMemoryError):
@@ -33,9 +40,34 @@ def out_of_memory(problem: BaseException) -> bool:
     return isinstance(problem, RuntimeError) and any(words in str(problem) for words in NO_MEMORY)
 
 
+def chosen(wanted: str) -> torch.device:
+    """The device that is called so; for `auto` a CUDA device, if there is one.
+
+    Raises:
+        BadSpec: torch does not see it here.
+    """
+    if wanted == "auto":
+        return mine(torch.device("cuda" if available() else "cpu"))
+    if wanted.startswith("cuda") and not available():
+        raise BadSpec({"device": f"{wanted!r}: torch sees no CUDA device here; 'cpu' works"})
+    if wanted.startswith("mps") and not has_mps():
+        raise BadSpec({"device": f"{wanted!r}: torch has no MPS (Apple GPU) here; 'cpu' works"})
+    found = torch.device(wanted)
+    if on_card(found) and (found.index or 0) >= (count := len(visible())):
+        raise BadSpec({"device": f"{wanted!r}: torch sees {count} CUDA devices here, numbered from 0"})
+    return mine(found)
+
+
+def kind(recorded: str) -> str:
+    """The kind of device that a record names, as it is asked for; `cpu` where there is none of that kind here."""
+    if recorded in ("cpu", "mps"):
+        return recorded if recorded == "cpu" or has_mps() else "cpu"
+    return "cuda" if available() else "cpu"  # then it is a card's name
+
+
 def mine(device: torch.device) -> torch.device:
     """The CUDA device that is named, from now on this process's current one; without a number, that of `LOCAL_RANK`."""
-    if device.type != "cuda" or (device.index is None and "LOCAL_RANK" not in os.environ):
+    if not on_card(device) or (device.index is None and "LOCAL_RANK" not in os.environ):
         return device
     index = int(os.environ["LOCAL_RANK"]) if device.index is None else device.index
     torch.cuda.set_device(index)  # graphs and random streams are those of the current one
@@ -44,7 +76,19 @@ def mine(device: torch.device) -> torch.device:
 
 def name(device: torch.device) -> str:
     """`cpu`, or the name of the card."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return torch.cuda.get_device_name(device) if on_card(device) else device.type
+
+
+def precision(asked: str, device: torch.device) -> str:
+    """What a run computes in: fp32 on a CPU, where half precision is far slower, and fp16 on a card without bf16."""
+    if not on_card(device):
+        return "fp32"
+    return "fp16" if asked == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False) else asked
+
+
+def collectives() -> str:
+    """The libraries by which processes that train together exchange tensors."""
+    return "cpu:gloo,cuda:nccl" if available() else "gloo"
 
 
 def visible() -> list[str]:
@@ -56,18 +100,47 @@ def visible() -> list[str]:
 
 def room(device: torch.device) -> int:
     """Bytes that the images of a split may take on a device; 0 on a CPU, which reads them from the disk's cache."""
-    return int(SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
+    return int(SHARE * torch.cuda.mem_get_info(device)[0]) if on_card(device) else 0
 
 
 def send(values: np.ndarray, device: torch.device) -> Tensor:
     """An array on a device; a CUDA device copies from pinned memory while the CPU goes on."""
     tensor = torch.from_numpy(values)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True) if on_card(device) else tensor.to(device)
+
+
+class Sender:
+    """Sends arrays to a device beside what it computes: to a CUDA device on a stream of their own."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._stream = torch.cuda.Stream(device) if on_card(device) else None
+
+    def send(self, *arrays: np.ndarray) -> Callable[[], tuple[Tensor, ...]]:
+        """Begin to send; what is given back hands the tensors over, to work that the device does when they are there.
+
+        Another thread than the one that computes may send.
+        """
+        if self._stream is None:
+            there = tuple(send(array, self.device) for array in arrays)
+            return lambda: there
+        with torch.cuda.stream(self._stream):
+            sent = tuple(send(array, self.device) for array in arrays)
+            arrived = self._stream.record_event()
+
+        def handed_over() -> tuple[Tensor, ...]:
+            computing = torch.cuda.current_stream(self.device)
+            computing.wait_event(arrived)  # the device waits, not the processor
+            for tensor in sent:
+                tensor.record_stream(computing)  # its memory is not given to the next batch before that is done
+            return sent
+
+        return handed_over
 
 
 def wait(device: torch.device) -> None:
     """Until the device has done what it was asked to do."""
-    if device.type == "cuda":
+    if on_card(device):
         torch.cuda.synchronize(device)
 
 
@@ -90,7 +163,7 @@ def peak(device: torch.device) -> Iterator[list[int]]:
 @contextlib.contextmanager
 def held_to(device: torch.device, deterministic: bool) -> Iterator[None]:
     """Convolutions as precise as their numbers (no TF32), deterministic algorithms if asked for; memory goes back."""
-    if device.type != "cuda":
+    if not on_card(device):
         yield
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic products need, before the first

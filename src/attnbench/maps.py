@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.forward_ad import unpack_dual
 
+from attnbench.devices import on_card
+
 BLOCK, LARGE = 4, 512
 """Side of the blocks of `plane_conv`, and from how many pixels on they pay: measured at 64, 256 and 1,024."""
 Dims = int | tuple[int, ...]
@@ -25,7 +27,7 @@ Dims = int | tuple[int, ...]
 
 def mean(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """`x.mean(dim, keepdim)`, by a sum, whose gradient is a view; in float16 the sum is kept in float32, as there."""
-    if x.device.type == "cuda":
+    if on_card(x.device):
         return x.mean(dim, keepdim)
     count = 1
     for axis in (dim,) if isinstance(dim, int) else dim:
@@ -70,7 +72,7 @@ def runs(*inputs: Tensor) -> bool:
 
 def _pays(*inputs: Tensor) -> bool:
     """Whether to run what is written here: on CUDA the plain expression is quicker, with fewer kernels to start."""
-    return inputs[0].device.type != "cuda" and runs(*inputs)
+    return not on_card(inputs[0].device) and runs(*inputs)
 
 
 def slopes(plain: Callable[..., Tensor], grad: Tensor, *inputs: Tensor) -> tuple[Tensor | None, ...]:
@@ -273,5 +275,5 @@ def avg_pool(x: Tensor, kernel: int, stride: int, padding: int, count_padding: b
 
     Torch issue 188344: silently, with padding only; seen in torch 2.11.
     """
-    maps = x.contiguous() if x.device.type == "cuda" else x
+    maps = x.contiguous() if on_card(x.device) else x
     return laid_out(F.avg_pool2d(maps, kernel, stride, padding, count_include_pad=count_padding), x)

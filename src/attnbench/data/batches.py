@@ -69,13 +69,14 @@ class Batches:
 
     def plain(self, size: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """All images from the `first` on, in order and as they are, in batches of `size`: (B C H W, B)."""
-        for start in range(first, len(self.split), size):
-            chosen = slice(start, start + size)
-            if self._placed:
-                images = self._placed.images[chosen]
-            else:
-                images = torch.from_numpy(self.split.source.images[self.split.indices[chosen]])
-            yield self._normalised(images), self.labels[chosen].to(self.device)
+        chosen = [slice(start, start + size) for start in range(first, len(self.split), size)]
+        if placed := self._placed:
+            made: Iterator[tuple[Tensor, Tensor]] = ((placed.images[some], placed.labels[some]) for some in chosen)
+        else:
+            source, indices = self.split.source.images, self.split.indices
+            made = self._sent((torch.from_numpy(source[indices[some]]), self.labels[some]) for some in chosen)
+        for images, labels in made:
+            yield self._normalised(images), labels
 
     @functools.cached_property
     def _placed(self) -> Placed | None:
@@ -83,10 +84,15 @@ class Batches:
         height, width, channels = self.split.source.images.shape[1:]
         if len(self.split) * height * width * channels > self._room:
             return None
-        return Placed(self.split.source.images[self.split.indices], self.split.labels, self._fill, self.device)
+        try:
+            return Placed(self.split.source.images[self.split.indices], self.split.labels, self._fill, self.device)
+        except RuntimeError as problem:  # another process may have taken what was free
+            if not devices.out_of_memory(problem):
+                raise
+            return None
 
     def _drawn_here(self, batches: list[np.ndarray], epoch: int, side: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches made by the CPU, uint8 B H W C and B; for another device on a thread of their own."""
+        """Batches made by the CPU, uint8 B H W C and B."""
         seed = self.spec.seed_of("augment")
 
         def made() -> Iterator[tuple[Tensor, Tensor]]:
@@ -97,7 +103,11 @@ class Batches:
                     images = shrunk(images, side)
                 yield torch.from_numpy(images), self.labels[places]
 
-        return made() if self.device.type == "cpu" else ahead(made(), self.device)
+        return self._sent(made())
+
+    def _sent(self, made: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of the CPU on the device: for another one made and sent ahead, by a thread of their own."""
+        return made if self.device.type == "cpu" else ahead(made, self.device)
 
     def _drawn_there(
         self, placed: Placed, batches: list[np.ndarray], epoch: int, side: int

@@ -2,7 +2,7 @@
 
 import functools
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -21,15 +21,18 @@ TOGETHER = 1 << 21
 def ahead(batches: Iterator[tuple[Tensor, Tensor]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """The same batches on a device, made by a thread of their own while the device computes."""
 
-    def sent() -> tuple[Tensor, Tensor] | None:
+    sender = devices.Sender(device)
+
+    def sent() -> Callable[[], tuple[Tensor, ...]] | None:
         made = next(batches, None)
-        return made and (devices.send(made[0].numpy(), device), devices.send(made[1].numpy(), device))
+        return made and sender.send(made[0].numpy(), made[1].numpy())
 
     with ThreadPoolExecutor(1) as thread:
         waiting = deque(thread.submit(sent) for _ in range(AHEAD))
         while (batch := waiting.popleft().result()) is not None:
             waiting.append(thread.submit(sent))
-            yield batch
+            images, labels = batch()
+            yield images, labels
 
 
 class Placed:

@@ -114,10 +114,8 @@ def reproduce(run: str, runtime: Runtime, code: Collection[str] = ()) -> Reprodu
 def _as_then(stored: RunRecord, store: str, data_dir: str) -> Runtime:
     """How a run was trained, on a device of the recorded kind, or on the CPU where there is none."""
     bits = stored.numerics
-    kind = bits["device"] if bits["device"] in ("cpu", "mps") else "cuda"  # then it is a card's name
-    here = {"cpu": True, "mps": devices.has_mps(), "cuda": devices.available()}
     return Runtime(
-        device=kind if here[kind] else "cpu",
+        device=devices.kind(bits["device"]),
         threads=bits["threads"],
         compile="always" if bits["compile"] else "never",
         micro_batch="auto" if bits.get("micro_batches") else "never",

@@ -30,6 +30,7 @@ base:
   backbone: {backbone} # small; a network of a library: 'torchvision(name="resnet18", pretrained=True)'
   image_size: {size} # pixels; yours have {smallest:,} to {largest:,}. Twice as many take four times as long
   epochs: {epochs} # about {steps:,} steps{fewer}
+  precision: bf16 # on a GPU (fp16 where it has no bf16); a CPU computes in fp32
   augment: crop+flip # without flip where left and right differ, as in writing
 grid:
   attention: [none, se, eca, cbam] # attnbench list attention: all there are; "package.module:Class" is yours

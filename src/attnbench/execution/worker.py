@@ -99,7 +99,7 @@ def _prepare(asked: Any) -> dict[str, object]:
             problems[str(problem)] = problem.trace
     if problems:
         raise ForeignError("\n".join(problems), "\n".join(dict.fromkeys(filter(None, problems.values()))))
-    shared = device.type == "cuda" and device.index is None  # cuda:1 was asked for by its number
+    shared = devices.on_card(device) and device.index is None  # cuda:1 was asked for by its number
     return {"images": images, "devices": devices.visible() if shared else []}
 
 

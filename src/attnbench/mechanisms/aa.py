@@ -21,7 +21,6 @@ PAPER = Paper(
     deviations="Keys are as wide as values (kappa = upsilon = 1 / `reduction`).",
     clamping="As many heads as the attended channels allow, at most `heads`. On maps of another size than it was built "
     "for, the tables of relative positions are interpolated.",
-    determinism="Only where tables are interpolated: the linear interpolation's backward pass.",
 )
 
 

@@ -22,7 +22,6 @@ PAPER = Paper(
     deviations="Both content and position logits are divided by the root of a head's width.",
     clamping="As many heads as the channels allow, at most `heads`. On maps of another size than it was built for, the "
     "tables of relative positions are interpolated.",
-    determinism="Only where tables are interpolated: the linear interpolation's backward pass.",
 )
 
 
@@ -68,8 +67,10 @@ def _distances(table: Tensor, length: int) -> Tensor:
 
 
 def _resized(table: Tensor, length: int) -> Tensor:
+    """Interpolated by a product: the gradient of `interpolate` is not deterministic on CUDA."""
     middle = len(table) // 2
     if length == 1:
         return table[middle : middle + 1]
-    resized = F.interpolate(table.transpose(0, 1)[None], size=2 * length - 1, mode="linear", align_corners=True)
-    return resized[0].transpose(0, 1)
+    each = torch.eye(len(table), dtype=table.dtype, device=table.device)[None]
+    weights = F.interpolate(each, size=2 * length - 1, mode="linear", align_corners=True)[0]
+    return weights.transpose(0, 1) @ table

@@ -69,7 +69,7 @@ def peak_memory(loss: Callable[[], Tensor]) -> int:
     value.backward()  # gradients exist from here on
     device = value.device
     del value
-    if device.type == "cuda":
+    if devices.on_card(device):
         with devices.peak(device) as found:
             loss().backward()
         return found[0]

@@ -84,7 +84,7 @@ def study_file(like: str | None, limits: Mapping[str, float]) -> str:
     dataset = "'" + dataset.replace("'", "''") + "'" if "(" in dataset else dataset
     return f"""name: advise
 recipe: fast
-base: {{dataset: {dataset}, backbone: speednet(stride=2), epochs: 10}}
+base: {{dataset: {dataset}, backbone: speednet(stride=2), epochs: 10, precision: bf16}}
 grid: {{attention: all}}
 budget: {{cpu_hours: 4}}{asked}
 confirm: 3

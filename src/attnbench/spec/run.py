@@ -87,7 +87,8 @@ class RunSpec:
     test_limit: Annotated[int, Ge(1)] | None = None
     """At most so many test images; a limited run is another run."""
     precision: Literal["fp32", "fp16", "bf16"] = "fp16"
-    """Autocast type on CUDA; a CPU always computes in fp32, where half precision is far slower."""
+    """Autocast type on CUDA, fp16 in place of a bf16 that the card lacks; a CPU always computes in fp32, where half
+    precision is far slower."""
     deterministic: bool = True
     """Only deterministic algorithms on CUDA."""
     evaluate: Literal["test", "val"] = "test"

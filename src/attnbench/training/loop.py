@@ -92,7 +92,7 @@ def predict(model: nn.Module, batches: Batches) -> Predicted:
             try:
                 for images, _ in batches.plain(size, done):
                     logits.append(_logits(model, images, spec.tta == "flip"))
-            except RuntimeError as problem:
+            except (RuntimeError, MemoryError) as problem:
                 if size == 1 or not out_of_memory(problem):
                     raise
                 size //= 2

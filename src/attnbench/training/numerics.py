@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from attnbench import devices
-from attnbench.errors import BadSpec
 from attnbench.networks.trial import is_foreign
 from attnbench.spec.portable import WORDS
 from attnbench.spec.run import RunSpec, Runtime
@@ -21,20 +20,10 @@ def choose_device(runtime: Runtime) -> torch.device:
     Raises:
         BadSpec: CUDA or MPS where torch has none; portable numerics that cannot be had, or no longer in this process.
     """
-    wanted = runtime.device
     if runtime.numerics == "portable":
         hold_to_portable()
         return torch.device("cpu")
-    if wanted == "auto":
-        return devices.mine(torch.device("cuda" if devices.available() else "cpu"))
-    if wanted.startswith("cuda") and not devices.available():
-        raise BadSpec({"device": f"{wanted!r}: torch sees no CUDA device here; 'cpu' works"})
-    if wanted.startswith("mps") and not devices.has_mps():
-        raise BadSpec({"device": f"{wanted!r}: torch has no MPS (Apple GPU) here; 'cpu' works"})
-    found = torch.device(wanted)
-    if found.type == "cuda" and (found.index or 0) >= (count := len(devices.visible())):
-        raise BadSpec({"device": f"{wanted!r}: torch sees {count} CUDA devices here, numbered from 0"})
-    return devices.mine(found)
+    return devices.chosen(runtime.device)
 
 
 STEPS_TO_PAY = 50_000
@@ -44,7 +33,7 @@ STEPS_TO_PAY = 50_000
 def compiles(spec: RunSpec, runtime: Runtime, device: torch.device, images: int) -> bool:
     """Whether a run on so many training images is compiled, which follows from its length, so that it can go on."""
     if runtime.compile == "auto":
-        return device.type == "cuda" and spec.epochs * images / spec.batch_size >= STEPS_TO_PAY
+        return devices.on_card(device) and spec.epochs * images / spec.batch_size >= STEPS_TO_PAY
     return runtime.compile == "always"
 
 
@@ -72,7 +61,7 @@ def numerics(
                 "threads": threads,
                 "compile": compiled,
                 "layout": "channels_last",
-                "precision": spec.precision if device.type == "cuda" else "fp32",
+                "precision": devices.precision(spec.precision, device),
                 "torch": str(torch.__version__),  # a plain str: checkpoints load with weights_only
                 **({"processes": processes} if processes > 1 else {}),  # batch norm sees the share of each
             }

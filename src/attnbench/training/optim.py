@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from attnbench.devices import on_card
 from attnbench.networks.within import inside
 from attnbench.spec.run import RunSpec
 from attnbench.training.groups import parameter_groups
@@ -20,7 +21,7 @@ def optimizer(spec: RunSpec, model: nn.Module) -> Optimizer:
     """
     groups = parameter_groups(spec, model, set(_exempt(spec, model)))
     if spec.optimizer == "adamw":
-        adamw = AdamW(groups, lr=spec.lr, fused=True, capturable=groups[0]["params"][0].device.type == "cuda")
+        adamw = AdamW(groups, lr=spec.lr, fused=True, capturable=on_card(groups[0]["params"][0].device))
         adamw._warned_capturable_if_run_uncaptured = True  # some steps are not recorded
         return adamw
     return SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.momentum > 0, fused=True)

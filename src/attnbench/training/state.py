@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from attnbench import devices
 from attnbench.spec.run import RunSpec
 from attnbench.training.optim import begin_momentum, optimizer
 
@@ -50,10 +51,10 @@ class State:
         """The state before the first step; moves the model to the device, channels last."""
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         made = optimizer(spec, model)
-        scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and spec.precision == "fp16")
+        scaler = torch.amp.GradScaler(device.type, enabled=devices.precision(spec.precision, device) == "fp16")
         if scaler.is_enabled():
             begin_momentum(made)
-        scales = {group["lr_scale"] for group in made.param_groups if device.type == "cuda"}
+        scales = {group["lr_scale"] for group in made.param_groups if devices.on_card(device)}
         return cls(
             model=model,
             optimizer=made,

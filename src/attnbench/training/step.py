@@ -48,7 +48,7 @@ class Steps:
         self.spec, self.state, self.how, self.images, self.steps = spec, state, how, images, steps
         forward = state.model if how.forward is None else how.forward  # not `or`: a compiled network has no length
         self._written: Update = functools.partial(_in_parts if how.in_parts else _update, spec, state, forward)
-        self._recorded = how.recorded and how.team.size == 1 and not how.in_parts and device.type == "cuda"
+        self._recorded = how.recorded and how.team.size == 1 and not how.in_parts and devices.on_card(device)
         self._update: Update = self._written
         self._thawed: bool | None = None
 
@@ -128,5 +128,6 @@ def _values(model: nn.Module) -> Iterator[Tensor]:
 
 def autocast(spec: RunSpec, device: torch.device) -> torch.amp.autocast_mode.autocast:
     """Half precision on CUDA; never on a CPU, where it is many times slower."""
-    half = torch.float16 if spec.precision == "fp16" else torch.bfloat16
-    return torch.autocast(device.type, dtype=half, enabled=device.type == "cuda" and spec.precision != "fp32")
+    precision = devices.precision(spec.precision, device)
+    half = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=half, enabled=precision != "fp32")

@@ -129,7 +129,7 @@ def gathered(spec: RunSpec) -> Iterator[Team]:
         raise BadSpec({"batch_size": f"{spec.batch_size} leaves less than two images to each of {starts()} processes"})
     if thawed(vars(spec)):
         raise BadSpec({"freeze_epochs": f"{spec.freeze_epochs}: what thaws needs one process, not {starts()}; 0 works"})
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if devices.available() else "gloo")
+    distributed.init_process_group(devices.collectives())
     try:
         yield Team(distributed.get_rank(), distributed.get_world_size())
     finally:
