@@ -288,7 +288,14 @@ def test_a_run_that_is_done_is_never_trained_again(do, monkeypatch):
     assert do(spec(attention="SE(reduction=16)")).to_json() == first.to_json()
 
 
-@pytest.mark.parametrize("failing", ["cpu", "cuda"])
+SHORT = {
+    "torch on a CPU": RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    "torch on a card": torch.OutOfMemoryError("CUDA out of memory"),
+    "Python": MemoryError(),
+}
+
+
+@pytest.mark.parametrize("failing", SHORT)
 def test_an_evaluation_that_runs_out_of_memory_goes_on_with_smaller_batches(parts, monkeypatch, failing):
     """The images that were evaluated before stay, and the smaller size is told."""
     one = spec(batch_size=32)
@@ -298,8 +305,7 @@ def test_an_evaluation_that_runs_out_of_memory_goes_on_with_smaller_batches(part
     def short(model: torch.nn.Module, images: torch.Tensor, flip: bool) -> torch.Tensor:
         sizes.append(len(images))
         if len(images) > 8 and len(sizes) > 1:
-            words = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
-            raise torch.OutOfMemoryError("CUDA out of memory") if failing == "cuda" else RuntimeError(words)
+            raise SHORT[failing]
         return evaluated(model, images, flip)
 
     evaluated = loop._logits
