@@ -87,6 +87,13 @@ class Ready(Batches):
         return images.clone(memory_format=torch.preserve_format), labels.clone()
 
 
+class Ahead(Batches):
+    """Batches as of a split for which the device has no room: made by the CPU, and sent ahead."""
+
+    def __init__(self, split: Split, spec: RunSpec, norm: Any, device: torch.device) -> None:
+        super().__init__(split, spec, norm, device, room=0)
+
+
 class Settings(NamedTuple):
     """What torch holds for the whole process and things that are measured in turn must not take from each other."""
 
@@ -188,16 +195,30 @@ def textbook_net(bench: Bench, attention: str) -> nn.Module:
     return textbook(bench.backbone, attention, CLASSES, bench.side)
 
 
-def timm_epoch(bench: Bench, attention: str = "none") -> Step:
+def timm_net(bench: Bench, attention: str) -> nn.Module:
+    """timm's ResNet of the bench with timm's own module in every block; for none the network of all others here."""
+    if attention == "none":
+        return textbook_net(bench, "none")
+    import timm
+
+    name = "resnet50" if "50" in bench.backbone else "resnet18"
+    model: nn.Module = timm.create_model(name, num_classes=CLASSES, block_args={"attn_layer": attention})
+    if 'stem="cifar"' in bench.backbone:
+        model.conv1, model.maxpool = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity()
+    return model
+
+
+def timm_epoch(bench: Bench, model: nn.Module, compiled: bool = False) -> Step:
     """As many steps of timm's training script, from its own parts; its meter waits for the loss at the end alone."""
     from timm.optim import create_optimizer_v2
     from timm.task import ClassificationTask
     from timm.utils import AverageMeter
 
     images, labels = ready(bench)
-    model = textbook_net(bench, attention).to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = model.to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     updates = create_optimizer_v2(model, opt="sgd", lr=1e-3, momentum=0.9, weight_decay=5e-4)
-    task, meter = ClassificationTask(model, nn.CrossEntropyLoss(), verbose=False), AverageMeter()
+    forward = torch.compile(model) if compiled else model
+    task, meter = ClassificationTask(forward, nn.CrossEntropyLoss(), verbose=False), AverageMeter()
     task.train()
 
     def epoch() -> None:
