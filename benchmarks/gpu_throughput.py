@@ -101,7 +101,12 @@ def measured(things: Mapping[str, Build], seconds: float, bench: Bench) -> Itera
     if built:
         left = seconds - (time.perf_counter() - began)
         rounds = max(3, min(11, int(left / max(once, 1e-9)) - 1))
-        yield Paired(built, rounds, lambda: clock(bench.device))
+        try:
+            taken = Paired(built, rounds, lambda: clock(bench.device))
+        except Exception:
+            yield failed(f"{bench.title}: {', '.join(built)} in turn")
+        else:
+            yield taken
 
 
 def compared(

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -315,6 +316,14 @@ def test_an_evaluation_that_runs_out_of_memory_goes_on_with_smaller_batches(part
     assert (whole.batch_size, found.batch_size) == (32, 8)
     assert torch.equal(found.labels, whole.labels)
     assert found.logits.argmax(1).tolist() == whole.logits.argmax(1).tolist()
+
+
+def test_an_epoch_lasts_until_the_device_has_done_its_steps(parts, monkeypatch):
+    """A card is far behind the processor that starts its work."""
+    train, state = parts(spec())
+    monkeypatch.setattr(loop, "wait", lambda _device: time.sleep(0.5))
+    next(pause for pause in training(spec(), state, train, None, 1e9) if pause.kind == "epoch")
+    assert state.curves[0]["seconds"] >= 0.5
 
 
 def test_an_evaluation_that_fails_for_another_reason_fails(parts, monkeypatch):

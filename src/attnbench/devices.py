@@ -1,6 +1,7 @@
-"""What differs between a CPU and a CUDA device: the one file that names CUDA."""
+"""What differs between a CPU and a CUDA device: the one file that calls `torch.cuda`."""
 
 import contextlib
+import functools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -59,7 +60,7 @@ def chosen(wanted: str) -> torch.device:
 
 
 def kind(recorded: str) -> str:
-    """The kind of device that a record names, as it is asked for; `cpu` where there is none of that kind here."""
+    """What `--device` is to be, to train on the kind of device that a record names; `cpu` where there is none here."""
     if recorded in ("cpu", "mps"):
         return recorded if recorded == "cpu" or has_mps() else "cpu"
     return "cuda" if available() else "cpu"  # then it is a card's name
@@ -83,7 +84,13 @@ def precision(asked: str, device: torch.device) -> str:
     """What a run computes in: fp32 on a CPU, where half precision is far slower, and fp16 on a card without bf16."""
     if not on_card(device):
         return "fp32"
-    return "fp16" if asked == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False) else asked
+    return "fp16" if asked == "bf16" and not _has_bf16() else asked
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _has_bf16() -> bool:
+    found: bool = torch.cuda.is_bf16_supported(including_emulation=False)
+    return found
 
 
 def collectives() -> str:
@@ -114,7 +121,7 @@ class Sender:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._stream = torch.cuda.Stream(device) if on_card(device) else None
+        self._stream = _copying(device) if on_card(device) else None
 
     def send(self, *arrays: np.ndarray) -> Callable[[], tuple[Tensor, ...]]:
         """Begin to send; what is given back hands the tensors over, to work that the device does when they are there.
@@ -136,6 +143,20 @@ class Sender:
             return sent
 
         return handed_over
+
+    def mark(self) -> Callable[[], None]:
+        """A function that waits until the device has done what it was asked for up to now."""
+        if self._stream is None:
+            return lambda: None
+        done = torch.cuda.Event(blocking=True)
+        done.record(torch.cuda.current_stream(self.device))
+        return done.synchronize
+
+
+@functools.cache
+def _copying(device: torch.device) -> torch.cuda.Stream:
+    """One stream for the whole process: torch has 32 and gives them out in turn, that of a recording among them."""
+    return torch.cuda.Stream(device)
 
 
 def wait(device: torch.device) -> None:
@@ -197,13 +218,13 @@ class Recorded:
 
     def __call__(self, *given: Tensor) -> Tensor:
         """What the work gives; the tensor of a recording is overwritten by the next call."""
-        kind = tuple((tensor.shape, tensor.stride(), tensor.dtype) for tensor in given)
-        self._calls[kind] += 1
-        if self._calls[kind] <= self.EAGER:
+        form = tuple((tensor.shape, tensor.stride(), tensor.dtype) for tensor in given)
+        self._calls[form] += 1
+        if self._calls[form] <= self.EAGER:
             return self.work(*given)
-        if kind not in self._recordings:
-            self._recordings[kind] = self._record(given)  # which computes nothing
-        graph, taken, result = self._recordings[kind]
+        if form not in self._recordings:
+            self._recordings[form] = self._record(given)  # which computes nothing
+        graph, taken, result = self._recordings[form]
         for kept, tensor in zip(taken, given, strict=True):
             kept.copy_(tensor)
         graph.replay()

@@ -48,7 +48,7 @@ class Paper:
     determinism: str = ""
     """What has no deterministic form on CUDA; empty where everything has."""
     version: int = 1
-    """Raised when the numbers of the mechanism change, so that old runs are not taken for new ones."""
+    """Raised when the numbers of the mechanism change by more than rounding: old runs are not taken for new ones."""
 
     @property
     def site(self) -> str:

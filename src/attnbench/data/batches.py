@@ -86,7 +86,7 @@ class Batches:
             return None
         try:
             return Placed(self.split.source.images[self.split.indices], self.split.labels, self._fill, self.device)
-        except RuntimeError as problem:  # another process may have taken what was free
+        except (RuntimeError, MemoryError) as problem:  # another process may have taken what was free
             if not devices.out_of_memory(problem):
                 raise
             return None

@@ -19,20 +19,25 @@ TOGETHER = 1 << 21
 
 
 def ahead(batches: Iterator[tuple[Tensor, Tensor]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same batches on a device, made by a thread of their own while the device computes."""
+    """The same batches on a device, made by a thread of their own while the device computes.
 
+    Besides those that wait for it, a device holds the batch that it computes on and the one before.
+    """
     sender = devices.Sender(device)
 
-    def sent() -> Callable[[], tuple[Tensor, ...]] | None:
+    def sent(used: Callable[[], None]) -> Callable[[], tuple[Tensor, ...]] | None:
+        used()
         made = next(batches, None)
         return made and sender.send(made[0].numpy(), made[1].numpy())
 
-    with ThreadPoolExecutor(1) as thread:
-        waiting = deque(thread.submit(sent) for _ in range(AHEAD))
+    used = sender.mark()
+    with ThreadPoolExecutor(1, initializer=devices.mine, initargs=(device,)) as thread:
+        waiting = deque(thread.submit(sent, used) for _ in range(AHEAD))
         while (batch := waiting.popleft().result()) is not None:
-            waiting.append(thread.submit(sent))
+            waiting.append(thread.submit(sent, used))
             images, labels = batch()
             yield images, labels
+            used = sender.mark()
 
 
 class Placed:

@@ -87,8 +87,7 @@ class RunSpec:
     test_limit: Annotated[int, Ge(1)] | None = None
     """At most so many test images; a limited run is another run."""
     precision: Literal["fp32", "fp16", "bf16"] = "fp16"
-    """Autocast type on CUDA, fp16 in place of a bf16 that the card lacks; a CPU always computes in fp32, where half
-    precision is far slower."""
+    """Autocast type on CUDA (fp16 where the card has no bf16); a CPU always computes in fp32, which is faster there."""
     deterministic: bool = True
     """Only deterministic algorithms on CUDA."""
     evaluate: Literal["test", "val"] = "test"

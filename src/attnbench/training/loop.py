@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnbench.data.batches import Batches
-from attnbench.devices import out_of_memory
+from attnbench.devices import out_of_memory, wait
 from attnbench.errors import Diverged
 from attnbench.spec.run import RunSpec
 from attnbench.training.freezing import begin_epoch
@@ -58,6 +58,7 @@ def training(
                 state.count_time(since)
                 yield Pause("checkpoint", state)
                 since, due = clocks(), time.monotonic() + 60 * minutes
+        wait(train.device)
         state.count_time(since)
         how.team.collect(state)
         _close_epoch(spec, state, train, val)

@@ -18,7 +18,7 @@ def choose_device(runtime: Runtime) -> torch.device:
     """The device that was asked for; for `auto` a GPU, if there is one, and the CPU where numerics are portable.
 
     Raises:
-        BadSpec: CUDA or MPS where torch has none; portable numerics that cannot be had, or no longer in this process.
+        BadSpec: torch does not see it; portable numerics that cannot be had, or no longer in this process.
     """
     if runtime.numerics == "portable":
         hold_to_portable()
