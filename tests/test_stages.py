@@ -104,11 +104,16 @@ def test_a_line_says_what_each_look_decided_and_what_goes_on(monkeypatch):
     said = lines(found)
     assert [line for line in said if not line.startswith(" ")] == [
         "look at 8 seeds an arm: se is decided; cbam and eca go on",
-        "look at 10 seeds an arm: nothing is decided; cbam and eca go on",
+        "look at 10 seeds an arm: nothing more is decided; cbam and eca go on",
         "look at 12 seeds an arm: cbam is decided; eca stays open",
     ]
     sentences = [line.split(": ")[1].split(" on these ")[0] for line in said if line.startswith(" ")]
     assert sentences == ["se is better than none", "cbam is better than none", "eca against none is undecided"]
+
+
+def test_one_arm_goes_on_and_several_go_on(monkeypatch):
+    _, found = trained(monkeypatch, study(grid={"attention": ["none", "se", "eca"]}))
+    assert lines(found)[0] == "look at 8 seeds an arm: se is decided; eca goes on"
 
 
 @pytest.mark.parametrize("stopped", range(1, 44, 7))

@@ -29,10 +29,10 @@ def look_lines(
             [arm.name if len(comparison.cells) == 1 else f"{arm.name} ({cells[id(arm)].name})" for arm in arms]
         )
 
-    parts = [f"{names(new)} {'is' if len(new) == 1 else 'are'} decided"] if new else ["nothing is decided"]
+    parts = [f"{names(new)} {'is' if len(new) == 1 else 'are'} decided"] if new else [f"nothing {'more ' * bool(before)}is decided"]
     if left:
-        goes = "stay" if last else "go on"
-        parts.append(f"{names(left)} {goes + 's' if len(left) == 1 else goes}{' open' * last}")
+        alone, several = ("stays open", "stay open") if last else ("goes on", "go on")
+        parts.append(f"{names(left)} {alone if len(left) == 1 else several}")
     shown = [*new, *(left if last else [])]
     return [
         f"look at {seeds} seeds an arm: {'; '.join(parts)}",
