@@ -138,6 +138,7 @@ def test_a_run_that_was_interrupted_does_not_go_on_with_other_images(record, cap
     assert (found.weights_sha256, found.resumed) == (anew.weights_sha256, 0)
 
 
+@pytest.mark.slow
 def test_the_command_says_that_the_images_changed(record, attnbench):
     command = ["run", "--dataset", FOLDER, "--image-size", "8", "--epochs", "1", "--backbone", TINY["backbone"]]
     command += ["--data-dir", ".", "--tracker", "none"]

@@ -77,6 +77,7 @@ def advice(said: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_screening_reads_no_test_image_and_confirmation_has_fresh_seeds(chosen):
     home, _ = chosen
     records = Store(home / "runs").records()
@@ -89,6 +90,7 @@ def test_screening_reads_no_test_image_and_confirmation_has_fresh_seeds(chosen):
         assert not read
 
 
+@pytest.mark.slow
 def test_the_answer_is_a_page_a_text_and_an_ordinary_study(chosen, said):
     home, told = chosen
     page, text = (home / "out" / "index.html").read_text(), (home / "out" / "choice.md").read_text()
@@ -105,6 +107,7 @@ def test_the_answer_is_a_page_a_text_and_an_ordinary_study(chosen, said):
     assert not ended.value.code
 
 
+@pytest.mark.slow
 def test_a_choice_that_is_done_is_told_again_without_training(chosen, attnbench, data_dir):
     home, told = chosen
     before = {file: file.stat().st_mtime_ns for file in (home / "runs").glob("*/record.json")}

@@ -352,6 +352,7 @@ def test_a_report_names_them_and_cites_their_parts():
     assert cited == ["@inproceedings{eca,", "@inproceedings{sa,", "@inproceedings{se,"]
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_stored_and_loaded(attnbench: Says, data_dir: Path):
     flags = ["--data-dir", data_dir, "--tracker", "none", "--dataset", "digits", "--epochs", 1, "--train-limit", 64]
     flags += ["--test-limit", 32, "--backbone", TINY["backbone"], "--attention", "Parallel(eca, SE, )"]

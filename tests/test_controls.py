@@ -215,6 +215,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(do, attention):
     assert (resumed.resumed, resumed.weights_sha256) == (1, do(attention).weights_sha256)
 
 
+@pytest.mark.slow
 def test_a_stored_run_with_random_is_reproduced_identically(do, data_dir):
     done = do("random")
     found = reproduce(done.id, Runtime(data_dir=str(data_dir), store=str(Path(done.folder).parent), tracker="none"))

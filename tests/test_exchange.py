@@ -146,6 +146,7 @@ def test_what_starts_as_nothing_is_the_network_without_gates_and_learns(backbone
     assert all(part.strength.grad is not None for part in eased)
 
 
+@pytest.mark.slow
 def test_any_mechanism_that_keeps_the_shape_takes_the_place():
     for entry in ATTENTION:
         if entry.builtin and entry.card.kind != "R" and not entry.card.control:
@@ -260,6 +261,7 @@ def test_two_arms_of_the_site_differ_in_the_mechanism_only():
     assert "9 SqueezeExcitation" in same(plain, one).built_in
 
 
+@pytest.mark.slow
 def test_a_run_and_its_reproduction_hold_what_was_exchanged(attnbench, data_dir):
     flags = ["--data-dir", data_dir, "--tracker", "none", "--dataset", "digits", "--epochs", 1, "--site", "se"]
     flags += ["--train-limit", 64, "--test-limit", 32, "--backbone", SMALL, "--image-size", 32]

@@ -310,6 +310,7 @@ class Seeing(nn.Module):
 """
 
 
+@pytest.mark.slow
 def test_the_process_of_a_run_sees_its_own_gpu_alone(monkeypatch, data_dir):
     Path("seeing.py").write_text(SEEING)
     monkeypatch.syspath_prepend(str(Path.cwd()))
@@ -331,6 +332,7 @@ def expected(data_dir: Path, **changed: Any) -> dict[str, Any]:
     return {**expectation(SPECS[0], fields, images), **changed}
 
 
+@pytest.mark.slow
 def test_a_machine_with_other_code_versions_or_images_is_refused_in_one_line_before_it_trains(data_dir):
     asked = {"spec": SPECS[0].fields, "recipe": "", "view": {"experiment": "e", "params": {}}}
     right = expected(data_dir)

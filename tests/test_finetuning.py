@@ -398,6 +398,7 @@ def test_a_librarys_weights_are_hashed_into_the_record(store, tmp_path, monkeypa
     assert found[0]["loaded"] == len(kept)
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_run_is_reproduced_with_the_run_that_it_started_from(do, data_dir, store):
     found = do(weights=f"run:{PRETRAINED.id}", attention="eca", init="identity", freeze="backbone", seed=1)
     again = reproduce(found.id, Runtime(data_dir=str(data_dir), store=str(store.path)))

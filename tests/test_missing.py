@@ -38,6 +38,7 @@ def without(tmp_path: Path) -> Call:
     return call
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_evaluated_and_shown_without_them(without, tmp_path):
     without("-m", "attnbench", "run", *FLAGS, "--attention=se", "--tracker=none")
     (run,) = (tmp_path / "runs").glob("*/record.json")

@@ -361,6 +361,7 @@ for call in (lambda: execute(Sweep([attnbench.RunSpec(attention="mine", **fields
 """
 
 
+@pytest.mark.slow
 def test_a_class_of_a_script_is_trained_in_its_process_and_named_by_its_source(tmp_path, data_dir):
     said = []
     for text in (SCRIPT, f"# a word more\n{SCRIPT}", SCRIPT.replace("self.start * x", "x * self.start")):

@@ -93,7 +93,7 @@ def test_an_arm_that_is_all_over_the_place_does_not_hide_the_others():
     assert oracle.tukey_hsd(*arms).pvalue[2, 0] > 0.5
 
 
-@pytest.mark.parametrize(("arms", "seeds"), [(3, 4), (30, 5)])
+@pytest.mark.parametrize(("arms", "seeds"), [(3, 4), pytest.param(30, 5, marks=pytest.mark.slow)])
 def test_the_best_of_equal_arms_is_better_than_the_worst_in_at_most_5_percent_of_studies(arms, seeds):
     """Where "a single comparison" finds it better in up to 89 %; one arm may have four times the spread."""
     rng, studies, false = np.random.default_rng(arms + seeds), 100, 0

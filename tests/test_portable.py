@@ -132,6 +132,7 @@ def test_a_flag_for_portable_numerics_is_refused_in_one_line_where_there_is_no_a
     assert capsys.readouterr().err == said
 
 
+@pytest.mark.slow
 def test_a_study_file_that_wants_them_goes_on_without_them_there_and_says_so(arm, capsys, data_dir):
     assert ended("study", write_study("portable"), "--tracker=none", f"--data-dir={data_dir}") == 0
     said = capsys.readouterr().err

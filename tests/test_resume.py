@@ -168,7 +168,9 @@ def test_a_run_killed_again_and_again_at_random_goes_on_to_the_same_bits(command
     assert checked(undisturbed).resumed >= 1, f"killed at {aims}"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=SLOW)], ids=lambda number: number.name
+)
 def test_a_signal_leaves_a_checkpoint_and_the_exit_code_of_a_shell(command, undisturbed, number):
     with started(signalled(command, at(4), signal.SIGSTOP)) as process:
         wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
@@ -304,6 +306,7 @@ def test_what_was_in_force_for_a_part_stays_said_of_the_whole():
     assert now == {"portable": False, "processes": 2}
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_numerics_is_refused_and_stays(data_dir, command, interrupted):
     folder = interrupted(15, threads=2)
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
@@ -314,6 +317,7 @@ def test_a_checkpoint_of_other_numerics_is_refused_and_stays(data_dir, command, 
     assert run(data_dir, threads=2).resumed == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(lacking()), reason=f"portable numerics need AVX2: {lacking()}")
 def test_a_checkpoint_of_native_numerics_is_not_gone_on_with_in_portable_ones(command, interrupted):
     interrupted(15)
@@ -322,6 +326,7 @@ def test_a_checkpoint_of_native_numerics_is_not_gone_on_with_in_portable_ones(co
     assert "begun with native numerics (now portable; --numerics native goes on)" in refused.stderr
 
 
+@pytest.mark.slow
 def test_two_processes_asked_for_one_run_train_it_once(command, undisturbed):
     with started(command) as first, started(command) as second:
         outputs = [process.communicate(timeout=HANG)[0] for process in (first, second)]

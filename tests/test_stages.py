@@ -210,6 +210,7 @@ def decided(stdout: str) -> list[str]:
     return [line for line in text[first:] if "seed " not in line]
 
 
+@pytest.mark.slow
 def test_report_and_compare_keep_what_was_seen_and_say_what_was_changed(attnbench: Callable[..., Outcome]):
     plan = study(looks=None, seeds=5)
     Trained()(Sweep(plan.runs(), Runtime(store="runs", tracker="none")))

@@ -183,6 +183,7 @@ def test_a_mechanism_of_the_users_own_in_the_working_folder_is_studied_like_ours
     assert half - plain == sum(width * (width // 2) + width // 2 for width in widths)
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_after_a_failed_run_and_says_what_failed_and_why(train):
     outcome = train(write_study("planted", ["mine:Failing(times=9)", "none"]))
     assert outcome.returncode == 1
@@ -325,6 +326,7 @@ def test_no_jobs_at_all_are_refused(attnbench):
 # --- once more ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_reproduce_finds_a_fresh_run_identical_and_leaves_the_store_alone(done, attnbench, data_dir):
     before, run = contents(Path("runs")), records()["se"].id
     again = attnbench("reproduce", run[:6], "--data-dir", data_dir)

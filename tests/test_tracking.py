@@ -135,6 +135,7 @@ def test_a_study_says_where_its_runs_are_once(tracked):
     assert page == "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
 
 
+@pytest.mark.slow
 def test_a_report_of_a_tracked_study_is_a_run_with_the_page_the_verdicts_and_the_file(copied, attnbench):
     for _ in range(2):  # the second one replaces the files of the first
         done = attnbench("report", "views.json")
@@ -181,6 +182,7 @@ def test_the_weights_go_along_as_safetensors(copied):
     assert [item.path for item in client().list_artifacts(run.info.run_id)] == ["weights.safetensors"]
 
 
+@pytest.mark.slow
 def test_mirroring_and_syncing_again_change_nothing(copied, attnbench, data_dir):
     before = points()
     for words in (["sync"], ["run", *flags(), "--data-dir", data_dir], ["sync"]):
@@ -307,6 +309,7 @@ def test_a_file_that_is_no_database_is_not_taken_for_an_old_file_store(monkeypat
 # --- processes ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_only_the_parent_of_a_study_imports_mlflow_and_with_telemetry_off(attnbench, data_dir, monkeypatch):
     """An `mlflow` that writes down who imports it, and then fails as a broken installation would."""
     monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY")

@@ -104,6 +104,7 @@ def test_a_network_without_logits_is_refused_and_its_own_bug_keeps_its_place():
         attnbench.network("own_nets:failing", classes=10, image_size=16)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own")
 def test_a_run_says_and_records_it_and_a_comparison_warns_of_it(attnbench, tmp_path, monkeypatch, data_dir):
     from attnbench import Store, compare
