@@ -29,7 +29,9 @@ def look_lines(
             [arm.name if len(comparison.cells) == 1 else f"{arm.name} ({cells[id(arm)].name})" for arm in arms]
         )
 
-    parts = [f"{names(new)} {'is' if len(new) == 1 else 'are'} decided"] if new else [f"nothing {'more ' * bool(before)}is decided"]
+    parts = [f"nothing {'more ' * bool(before)}is decided"]
+    if new:
+        parts = [f"{names(new)} {'is' if len(new) == 1 else 'are'} decided"]
     if left:
         alone, several = ("stays open", "stay open") if last else ("goes on", "go on")
         parts.append(f"{names(left)} {alone if len(left) == 1 else several}")
