@@ -154,19 +154,29 @@ def steps(bench: Bench, seconds: float, attentions: Sequence[str] = tuple(COSTS)
     if attentions:
         things["ours none, not recorded"] = partial(our_epoch, bench, recorded=False)
         things["ours none, deterministic"] = partial(our_epoch, bench, deterministic=True)
+    yield from _beside_others(things, seconds, bench)
+
+
+def _beside_others(
+    things: Mapping[str, Build], seconds: float, bench: Bench, took: Sequence[float] = ()
+) -> Iterator[Found]:
+    """Steps of ours, plain ones and, where it is installed, timm's in turn: images a second, G1's and G3's ratios.
+
+    Args:
+        took: the seconds of a compile, once it is done: the steps are compiled ones, and G7 comes first.
+    """
+    how = "compiled " if "compiled ours none" in things else ""
     if importlib.util.find_spec("timm") is None:
-        things = _without_timm(things)
-        yield Said(f"{bench.title}: timm's step (timm is not installed)")
+        things = {name: build for name, build in things.items() if "timm " not in name}
+        yield Said(f"{bench.title}: timm's step{', compiled' * bool(how)} (timm is not installed)")
 
     def rows(paired: Paired) -> Iterator[Found]:
+        if {"ours none", "compiled ours none"} <= set(paired.seconds):
+            yield from _paid(bench, took[0], paired)
         yield from throughput("G1", bench, paired)
-        yield from ratios(_quotients(bench, ""), paired)
+        yield from ratios(_quotients(bench, how), paired)
 
     yield from compared(things, seconds, bench, rows)
-
-
-def _without_timm(things: Mapping[str, Build]) -> dict[str, Build]:
-    return {name: build for name, build in things.items() if "timm " not in name}
 
 
 def _plain(bench: Bench, attention: str = "none", compiled: bool = False) -> Step:
@@ -229,17 +239,7 @@ def compiled(bench: Bench, seconds: float) -> Iterator[Found]:
     things: dict[str, Build] = {"ours none": partial(our_epoch, bench), "compiled ours none": ours}
     things["compiled timm none"] = partial(_timm, bench, compiled=True)
     things["compiled plain none"] = partial(_plain, bench, compiled=True)
-    if importlib.util.find_spec("timm") is None:
-        things = _without_timm(things)
-        yield Said(f"{bench.title}: timm's step, compiled (timm is not installed)")
-
-    def rows(paired: Paired) -> Iterator[Found]:
-        if {"ours none", "compiled ours none"} <= set(paired.seconds):
-            yield from _paid(bench, took[0], paired)
-        yield from throughput("G1", bench, paired)
-        yield from ratios(_quotients(bench, "compiled "), paired)
-
-    yield from compared(things, seconds, bench, rows)
+    yield from _beside_others(things, seconds, bench, took)
     for attention in COSTS:
         left = late - time.perf_counter()
         if not took or left < took[0]:

@@ -89,11 +89,15 @@ def on(name: str, *values: object) -> Any:
 
 EACH = pytest.mark.parametrize("device", [on("cpu"), on("cuda")], indirect=True)
 GPU = pytest.mark.parametrize("device", [on("cuda")], indirect=True)
-EVERY = pytest.mark.parametrize(
-    ("name", "device"),
-    [*(on("cpu", name) for name in QUICK), *(on("cuda", name) for name in [*SUBJECTS, *ON_OTHER_MAPS])],
-    indirect=["device"],
-)
+
+
+def of_each(*names: str) -> pytest.MarkDecorator:
+    """These on a card, and the quick ones on a CPU too."""
+    cases = [*(on("cpu", name) for name in QUICK), *(on("cuda", name) for name in names)]
+    return pytest.mark.parametrize(("name", "device"), cases, indirect=["device"])
+
+
+EVERY = of_each(*SUBJECTS, *ON_OTHER_MAPS)
 
 
 @pytest.fixture
@@ -389,11 +393,7 @@ def test_gives_in_float32_what_a_cpu_gives(name, device):
     assert distance(there, here) < CLOSE
 
 
-@pytest.mark.parametrize(
-    ("name", "device"),
-    [*(on("cpu", name) for name in QUICK), *(on("cuda", name) for name in [*SUBJECTS, *ON_OTHER_MAPS, *OTHERS])],
-    indirect=["device"],
-)
+@of_each(*SUBJECTS, *ON_OTHER_MAPS, *OTHERS)
 def test_repeats_itself_to_the_bit_with_deterministic_algorithms(name, device):
     """What has no deterministic form raises; the card of a mechanism that has none would say so (`determinism`)."""
     module, x = subject(name)
